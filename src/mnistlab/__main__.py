@@ -1,0 +1,48 @@
+"""`python -m mnistlab` and the console script: run a command, turn errors into exit codes."""
+
+import contextlib
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; never returns. No traceback reaches the user without --debug."""
+    try:
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # closed by the parent
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            elif hasattr(stream, "reconfigure"):
+                # whatever the locale can not show is escaped instead of raising
+                stream.reconfigure(errors="backslashreplace")
+        from mnistlab.cli.app import run
+
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    code = _flush(code)
+    sys.exit(code)
+
+
+def _flush(code: int) -> int:
+    # Python flushes once more on exit and complains if that fails; do it here, quietly.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _to_nowhere(stream.fileno())
+        except (OSError, ValueError):
+            _to_nowhere(stream.fileno())
+            code = code or 1
+    return code
+
+
+def _to_nowhere(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+
+
+if __name__ == "__main__":
+    main()

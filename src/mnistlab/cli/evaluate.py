@@ -1,0 +1,84 @@
+"""`mnistlab eval [RUN]`: score a run's model."""
+
+from typing import Annotated
+
+import typer
+
+from mnistlab.cli import options
+from mnistlab.cli.streams import Streams
+from mnistlab.errors import CheckError
+from mnistlab.names import printable
+from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+
+def evaluate(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run folder, its name, or latest.",
+            autocompletion=options.complete_runs,
+        ),
+    ] = "latest",
+    data: options.Data = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="train|valid", help="Which images to score.")
+    ] = "valid",
+    best: Annotated[
+        bool, typer.Option("--best", help="The best weights of the run instead of the last.")
+    ] = False,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            "--min-accuracy",
+            metavar="X",
+            min=0,
+            max=1,
+            show_default=False,
+            help="Exit with 3 if the accuracy is below X (0 to 1).",
+        ),
+    ] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    run_dir: options.RunDir = DEFAULT_FOLDER,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    color: options.ColorOption = options.Color.auto,
+) -> None:
+    """Score a run's model on its own data or on --data, every image once."""
+    streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    found = find_run(run, run_dir)
+    from mnistlab.devices import set_threads
+    from mnistlab.scoring import score_run
+
+    set_threads(threads)
+    with streams.decoding() as progress:
+        score = score_run(
+            found, data=data, split=split, best=best, device=device or "auto", progress=progress
+        )
+    evaluation = score.evaluation
+    streams.document(
+        {
+            "run": str(found.path),
+            "model": score.card.model,
+            "weights": "best" if best else "last",
+            "data": score.data,
+            "split": split,
+            **evaluation.as_dict(),
+        }
+    )
+    streams.notice(
+        f"{printable(found.path)} ({score.card.model}, {'best' if best else 'last'} weights) on "
+        f"{split} of {printable(score.data)}"
+    )
+    if quiet:
+        streams.result(f"accuracy {evaluation.accuracy:.6f}")
+    elif not as_json:
+        from mnistlab.report.tables import evaluation_tables
+
+        streams.result(*evaluation_tables(evaluation))
+    if min_accuracy is not None and evaluation.accuracy < min_accuracy:
+        raise CheckError(
+            f"accuracy {evaluation.accuracy:.6f} is below --min-accuracy {min_accuracy:g}"
+        )

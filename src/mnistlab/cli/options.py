@@ -1,0 +1,80 @@
+"""The flags that mean the same in every command, and completion that needs no torch."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistlab.runs import DEFAULT_FOLDER, list_runs
+
+
+class Color(StrEnum):
+    """When to colour the output."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Presets whose name begins like this."""
+    from mnistlab.config import presets
+
+    return [name for name in presets() if name.startswith(incomplete)]
+
+
+def complete_runs(incomplete: str) -> list[str]:
+    """Runs in `runs/` whose name begins like this."""
+    names = ["latest", *(run.name for run in reversed(list_runs(DEFAULT_FOLDER)))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Models that can be trained."""
+    from mnistlab.config import MODEL_DEFAULTS
+
+    return [name for name in MODEL_DEFAULTS if name.startswith(incomplete)]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ColorOption = Annotated[
+    Color, typer.Option("--color", help="When to colour the output.", case_sensitive=False)
+]
+RunDir = Annotated[
+    Path, typer.Option("--run-dir", metavar="DIR", help="The folder that holds the run folders.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME|DIR",
+        help="A named dataset (mnist_sample: the bundled real data) or a folder with "
+        "train/<class>/* and valid/<class>/*.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda|mps", help="Where to compute.  [default: auto]"
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", help="CPU threads; another count gives other last bits."
+    ),
+]
+SkipBad = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-bad",
+        help="Go on without files that cannot be used, and say which.",
+        show_default=False,
+    ),
+]

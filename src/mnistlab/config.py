@@ -1,0 +1,179 @@
+"""The settings of a run: their names, ranges and defaults, and where each value came from.
+
+Precedence: a flag, then the `--config` file, then the default of the model, then the default.
+Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mnistlab.errors import ConfigError
+from mnistlab.names import nearest, printable
+from mnistlab.places import packaged
+
+_MAX_CONFIG_BYTES = 1_000_000
+
+ModelName = Literal["linear", "two-layer"]
+
+
+class TrainConfig(BaseModel):
+    """All settings of a training run, checked. Units: lr is per step, batch_size in images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    model: ModelName = "linear"
+    data: str = Field(default="mnist_sample", min_length=1)
+    epochs: int = Field(default=20, ge=1, le=1_000_000)
+    lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    batch_size: int = Field(default=256, ge=1, le=2**31)
+    init: Literal["uniform", "normal"] = "uniform"
+    hidden: int = Field(default=30, ge=1, le=2**20)
+    optimizer: Literal["basic"] = "basic"
+    loss: Literal["auto", "mnist", "bce", "cross-entropy"] = "auto"
+    shuffle: bool = True
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = Field(default=0, ge=0, le=4096)
+    skip_bad: bool = False
+
+
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "linear": {"epochs": 20, "lr": 1.0},
+    "two-layer": {"epochs": 40, "lr": 0.1},
+}
+
+# Settings that only some models have. A flag for another model is refused; in a file, where all
+# settings stand side by side, it is left aside.
+SETTINGS_OF_MODELS: dict[str, tuple[str, ...]] = {
+    "init": ("linear",),
+    "hidden": ("two-layer",),
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
+
+    config: TrainConfig
+    origins: dict[str, str]
+
+
+def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
+    """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
+
+    Raises ConfigError that lists every fault at once.
+    """
+    from_file: dict[str, Any] = {}
+    file_label = ""
+    if source is not None:
+        path = find_config(source)
+        from_file, file_label = read_config(path), f"config {printable(source)}"
+    given = {key: value for key, value in flags.items() if value is not None}
+    values = {**from_file, **given}
+    origins = dict.fromkeys(from_file, file_label)
+    origins |= {key: f"--{key.replace('_', '-')}" for key in given}
+
+    faults = []
+    model = values.get("model", TrainConfig.model_fields["model"].default)
+    for key, models in SETTINGS_OF_MODELS.items():
+        if key in given and model not in models:
+            faults.append(
+                f"{origins[key]}: the {printable(model)} model has no such setting; "
+                f"it belongs to --model {' or '.join(models)}"
+            )
+    for key, value in MODEL_DEFAULTS.get(str(model), {}).items():
+        if key not in values:
+            values[key] = value
+            origins[key] = f"default of {model}"
+    config = None
+    try:
+        config = TrainConfig(**values)
+    except ValidationError as error:
+        faults += [_fault(item, origins) for item in error.errors()]
+    if faults or config is None:
+        raise ConfigError("\n".join(faults))
+    return Resolved(config, {key: origins.get(key, "default") for key in TrainConfig.model_fields})
+
+
+def find_config(source: str) -> Path:
+    """The file meant by `--config`: a path, or the name of a preset in `configs/`.
+
+    Raises ConfigError with the nearest preset where there is neither.
+    """
+    path = Path(source)
+    try:
+        if path.suffix == ".toml" or path.is_file():
+            return path
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {printable(source)}: {error}") from error
+    known = presets()
+    if source in known:
+        return known[source]
+    raise ConfigError(
+        f"--config {printable(source)}: no such file or preset{nearest(source, known)}"
+    )
+
+
+def presets() -> dict[str, Path]:
+    """Every preset: its name and its file, in order of name."""
+    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in one TOML file, their names checked, their values not yet.
+
+    Raises ConfigError for what cannot be read, is not flat TOML, or has unknown keys (all listed).
+    """
+    where = printable(path)
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{where}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8 text; configs are TOML files") from error
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error
+    unknown = [key for key in values if key not in TrainConfig.model_fields]
+    if unknown:
+        raise ConfigError(
+            "\n".join(
+                f"{where}: unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
+                for key in unknown
+            )
+        )
+    return values
+
+
+def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
+    """Every setting as flat TOML, one a line, its origin behind it; usable as `--config`."""
+    lines = ["# Every setting of this run; use it again with --config."]
+    for key, value in config.model_dump().items():
+        if config.model not in SETTINGS_OF_MODELS.get(key, (config.model,)):
+            continue
+        setting = tomli_w.dumps({key: value}).rstrip("\n")
+        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
+    return "\n".join(lines) + "\n"
+
+
+def _fault(item: Any, origins: Mapping[str, str]) -> str:
+    key = str(item["loc"][0])
+    origin = origins.get(key, "default")
+    label = origin if origin.startswith("--") else f"{key} ({origin})"
+    message = str(item["msg"])
+    if item["type"] == "literal_error":
+        field = TrainConfig.model_fields[key]
+        choices = list(getattr(field.annotation, "__args__", ()))
+        message = "not a known name" + nearest(str(item["input"]), choices)
+    else:
+        message = message[0].lower() + message[1:]
+    return f"{label}: {message} (got {printable(repr(item['input']))})"

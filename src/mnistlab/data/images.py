@@ -1,0 +1,134 @@
+"""One image file → 8-bit grey pixels, right or not at all.
+
+Pillow's `convert("L")` clips 16-bit images to white, drops alpha (black ink on a transparent
+ground turns blank) and ignores the rotation a camera notes down. Each case is met explicitly
+here, and what has no single right reading is refused by name.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
+# since it has no signature and noise can pass for it.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
+MAX_SIDE = 4096  # pixels; an image this large is a mistake in a folder of small pictures
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+
+class UndecodableError(Exception):
+    """Why one file could not be decoded, in a few words."""
+
+
+def decode_grey(path: Path) -> Image.Image:
+    """Decode `path` to a mode `L` image: 0 is black, 255 white.
+
+    Colour by ITU-R 601 luma, 16 bits scaled (not clipped), EXIF rotation applied, transparency
+    laid on a ground that shows the ink. Raises UndecodableError; never anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UndecodableError(f"cannot be read: {error.strerror or error}") from error
+    return decode_grey_bytes(content)
+
+
+def decode_grey_bytes(content: bytes) -> Image.Image:
+    """As `decode_grey`, for the bytes of an image file."""
+    if not content:
+        raise UndecodableError("empty file (zero bytes)")
+    if len(content) > MAX_FILE_BYTES:
+        raise UndecodableError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+    try:
+        with Image.open(io.BytesIO(content), formats=_available()) as image:
+            return _to_grey(image)
+    except UndecodableError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UndecodableError(
+            f"absurdly large (at most {MAX_SIDE} x {MAX_SIDE} pixels)"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UndecodableError("not an image in a known format") from error
+    # Pillow's decoders raise whatever the damage leads them to: OSError, SyntaxError, ValueError,
+    # struct.error, zlib.error, IndexError, MemoryError and more.
+    except Exception as error:
+        raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
+
+
+def quiet_pillow() -> warnings.catch_warnings:
+    """Context in which Pillow's own warnings are silent: what matters is raised as a fault."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _available() -> tuple[str, ...]:
+    if not _READY:
+        Image.init()
+        _READY.extend(name for name in FORMATS if name in Image.OPEN)
+    return tuple(_READY)
+
+
+_READY: list[str] = []
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if width > MAX_SIDE or height > MAX_SIDE:
+        raise UndecodableError(
+            f"absurdly large: {width} x {height} pixels (at most {MAX_SIDE} x {MAX_SIDE})"
+        )
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise UndecodableError(f"has {image.n_frames} frames; save the one that is meant")  # type: ignore[attr-defined]
+    image.load()
+    if _may_be_rotated(image):
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "L" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    if image.has_transparency_data:
+        return _on_contrasting_ground(image.convert("RGBA"))
+    if image.mode in ("F", "LAB"):
+        raise UndecodableError(
+            f"mode {image.mode} has no fixed range; save it as 8-bit grey or colour"
+        )
+    # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
+    return image.convert("RGB").convert("L") if image.mode not in ("L", "1") else image.convert("L")
+
+
+def _may_be_rotated(image: Image.Image) -> bool:
+    # Asking for the EXIF block of every small PNG costs more than decoding it.
+    if image.format != "PNG":
+        return True
+    return any("exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    # Pillow opens 16-bit grey as I;16 (and 16-bit PGM as I, already scaled to 0-65535). Other
+    # 32-bit integers have no agreed white.
+    if image.mode == "I" and image.format != "PPM":
+        raise UndecodableError("32-bit integers have no fixed range; save it as 8- or 16-bit grey")
+    if "transparency" in image.info:
+        raise UndecodableError("16-bit grey with a transparent level; save it as 8-bit grey")
+    import numpy as np
+
+    levels = np.asarray(image.convert("I"), dtype=np.int64)
+    scaled = (levels * 255 + 32767) // 65535  # to the nearest of 256 levels
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _on_contrasting_ground(image: Image.Image) -> Image.Image:
+    # Paper is the opposite of the ink: dark ink goes on white as every viewer shows it, light ink
+    # on black, since on white it would vanish.
+    import numpy as np
+
+    alpha = np.asarray(image.getchannel("A"), dtype=np.float64)
+    luma = np.asarray(image.convert("RGB").convert("L"), dtype=np.float64)
+    covered = alpha.sum()
+    ink = (luma * alpha).sum() / covered if covered else 0.0
+    ground = (0, 0, 0, 255) if ink >= 128 else (255, 255, 255, 255)
+    canvas = Image.new("RGBA", image.size, ground)
+    return Image.alpha_composite(canvas, image).convert("RGB").convert("L")

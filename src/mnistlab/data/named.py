@@ -1,0 +1,59 @@
+"""`--data NAME|DIR` → a folder of images, loaded. A new named dataset is a line in `NAMED`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mnistlab.data import bundled
+from mnistlab.data.folders import ImageFolders, ImageSplit, Progress, load_folders, load_splits
+from mnistlab.data.tree import SPLITS
+from mnistlab.errors import DataError
+from mnistlab.names import nearest, printable
+
+NAMED: dict[str, Callable[[], Path]] = {"mnist_sample": bundled.mnist_sample}
+
+
+def find_data(name: str) -> Path:
+    """The folder meant by `--data`. A known name wins; write `./NAME` for a folder of that name.
+
+    Raises DataError with the nearest known name where there is neither.
+    """
+    if name in NAMED:
+        return NAMED[name]()
+    path = Path(name)
+    looks_like_name = path.name == name
+    if looks_like_name and not _exists(path):
+        raise DataError(
+            name, [f"--data {printable(name)}: no such folder or dataset{nearest(name, NAMED)}"]
+        )
+    return path
+
+
+def load_data(
+    name: str = "mnist_sample", *, skip_bad: bool = False, progress: Progress | None = None
+) -> ImageFolders:
+    """Load both splits of a named dataset or a folder; the bundled data is checked to be whole."""
+    folders = load_folders(find_data(name), skip_bad=skip_bad, progress=progress)
+    if name == "mnist_sample" and folders.fingerprint != bundled.FINGERPRINT:
+        # Somebody changed the unpacked copy. The archive is the truth.
+        folders = load_folders(bundled.mnist_sample(renew=True), progress=progress)
+    return folders
+
+
+def load_split(
+    name: str, split: str, *, skip_bad: bool = False, progress: Progress | None = None
+) -> ImageSplit:
+    """Load one split of a named dataset or a folder; the other need not exist in a folder."""
+    if split not in SPLITS:
+        raise DataError(split, [f"split {printable(split)}: unknown{nearest(split, SPLITS)}"])
+    if name in NAMED:
+        folders = load_data(name, progress=progress)
+        return folders.train if split == "train" else folders.valid
+    [loaded] = load_splits(find_data(name), (split,), skip_bad=skip_bad, progress=progress)
+    return loaded
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,155 @@
+"""What stands in `root/<split>/<class>/*`: one pass over the names and stamps, no file opened."""
+
+import hashlib
+import os
+import stat
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnistlab.names import is_clean, natural_key, printable
+
+SPLITS = ("train", "valid")
+STAMPS = 5  # integers kept of each file: mode, size, mtime, ctime, inode
+
+
+@dataclass
+class SplitTree:
+    """The files of one split.
+
+    `names[class]` are the visible file names, sorted as strings (the chapter's order); `stamps`
+    holds `STAMPS` integers for each of them, class by class, all zero where stat failed.
+    `classes` is in natural order. `faults` are those that the names alone show.
+    """
+
+    root: Path
+    split: str
+    classes: list[str] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    stamps: "array[int]" = field(default_factory=lambda: array("q"))
+    hidden: int = 0
+    loose: list[str] = field(default_factory=list)  # visible files beside the class folders
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.split
+
+    def files(self) -> list[str]:
+        """Every file as `class/name`, in the order of the dataset."""
+        return [f"{label}/{name}" for label in self.classes for name in self.names[label]]
+
+    def signature(self) -> str:
+        """Changes whenever a file is edited, added, deleted, renamed or replaced.
+
+        An edit that restores size and mtime still moves ctime, which no program can set.
+        """
+        digest = hashlib.sha256()
+        for label in self.classes:
+            joined = "\0".join((label, *self.names[label], ""))
+            digest.update(joined.encode("utf-8", "surrogateescape"))
+        digest.update(self.stamps.tobytes())
+        return digest.hexdigest()
+
+    def newest_ns(self) -> int:
+        """The latest mtime or ctime, in nanoseconds; 0 for an empty split."""
+        return max(max(self.stamps[2::STAMPS], default=0), max(self.stamps[3::STAMPS], default=0))
+
+
+def scan_split(root: Path, split: str) -> SplitTree:
+    """List one split of `root`. Never raises for what is in it: faults are collected."""
+    tree = SplitTree(root, split)
+    try:
+        with os.scandir(tree.folder) as entries:
+            found = [(entry.name, _is_folder(entry)) for entry in entries]
+    except FileNotFoundError:
+        tree.faults.append(
+            f"{printable(tree.folder)}: no such folder; expected train/<class>/*.png "
+            "and valid/<class>/*.png"
+        )
+        return tree
+    except OSError as error:
+        tree.faults.append(f"{printable(tree.folder)}: cannot be listed: {error.strerror}")
+        return tree
+    for name, is_folder in found:
+        if name.startswith("."):
+            tree.hidden += 1
+        elif not is_folder:
+            tree.loose.append(name)
+        elif not is_clean(name):
+            tree.faults.append(
+                f"{printable(tree.folder / name)}: the class name has control characters or is "
+                "not UTF-8; rename the folder"
+            )
+        else:
+            tree.classes.append(name)
+    tree.classes.sort(key=lambda name: (natural_key(name), name))
+    for label in tree.classes:
+        _scan_class(tree, label)
+    return tree
+
+
+def name_faults(tree: SplitTree) -> dict[str, str]:
+    """Files that cannot be used, seen from name and stamp alone: `class/name` → why."""
+    faults = {}
+    for position, file in enumerate(tree.files()):
+        mode = tree.stamps[position * STAMPS]
+        if not is_clean(file):
+            faults[file] = "the name has control characters or is not UTF-8; rename it"
+        elif mode == 0:
+            faults[file] = _why_no_stat(tree.folder / file)
+        elif stat.S_ISDIR(mode):
+            faults[file] = "a folder inside a class folder; only images belong here"
+        elif not stat.S_ISREG(mode):
+            faults[file] = "not a regular file"
+    return faults
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # a link that loops: listed as a class so that its fault is told
+
+
+def _scan_class(tree: SplitTree, label: str) -> None:
+    # This is the whole cost of a warm start, so it stays in few C calls a file: names by listdir,
+    # stat relative to the open folder (the path is not walked again).
+    folder = tree.folder / label
+    names: list[str] = []
+    tree.names[label] = names
+    try:
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError as error:
+        tree.faults.append(f"{printable(folder)}: cannot be listed: {error.strerror}")
+        return
+    try:
+        everything = os.listdir(fd)
+        names += sorted(name for name in everything if not name.startswith("."))
+        tree.hidden += len(everything) - len(names)
+        add, status = tree.stamps.extend, os.stat
+        for name in names:
+            try:
+                s = status(name, dir_fd=fd)
+            except OSError:
+                add((0, 0, 0, 0, 0))
+            else:
+                add((s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+    except OSError as error:
+        tree.faults.append(f"{printable(folder)}: cannot be listed: {error.strerror}")
+    finally:
+        os.close(fd)
+    if not names:
+        tree.faults.append(
+            f"{printable(folder)}: no images; expected {tree.split}/{printable(label)}/*.png"
+        )
+
+
+def _why_no_stat(path: Path) -> str:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "a link to a file that is not there" if path.is_symlink() else "vanished"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror or error}"
+    return "changed while it was read"

@@ -1,0 +1,46 @@
+"""Which device computes, and what of a machine can change the last bits of a result."""
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mnistlab import __version__
+from mnistlab.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first of cuda, mps, cpu that works. Raises ConfigError for an absent one."""
+    working: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if name == "auto":
+        name = next(device for device, works in working.items() if works())
+    if not working[name]():
+        raise ConfigError(f"--device {name}: torch {torch.__version__} finds no such device here")
+    return torch.device(name)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """All that can change the last bits of a result."""
+    return {
+        "mnistlab": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine() + " " + torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def set_threads(count: int | None) -> None:
+    """Compute with `count` CPU threads; None leaves torch's choice. Raises ConfigError."""
+    if count is None:
+        return
+    if not 1 <= count <= 4096:
+        raise ConfigError(f"--threads {count}: must be 1 to 4096")
+    torch.set_num_threads(count)

@@ -1,0 +1,348 @@
+"""Where a config becomes objects: dataset, model, optimizer, run folder. Start, resume, save."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from mnistlab.checkpoint import (
+    ModelCard,
+    RunState,
+    load_state,
+    restore,
+    save_model,
+    save_state,
+    weights_sha256,
+)
+from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, read_config, to_toml
+from mnistlab.data.folders import ImageFolders, Progress
+from mnistlab.data.named import NAMED, load_data
+from mnistlab.devices import choose_device, environment
+from mnistlab.errors import ConfigError, DamagedFileError, DataError, DivergedError, RunError
+from mnistlab.files import write_whole
+from mnistlab.losses import LOSSES, losses_for
+from mnistlab.metrics import EpochMetrics
+from mnistlab.names import printable
+from mnistlab.optim import OPTIMIZERS, BasicOptim
+from mnistlab.runs import Run, create_run, unwritable
+from mnistlab.training import Place, train_epochs
+
+SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
+
+
+@dataclass
+class Experiment:
+    """A training run in memory: everything made from one config, at one place of the run."""
+
+    config: TrainConfig
+    origins: dict[str, str]
+    data: ImageFolders
+    device: torch.device
+    model: nn.Module
+    opt: BasicOptim
+    card: ModelCard
+    run: Run | None = None
+    command: list[str] = field(default_factory=list)
+    created: str = ""
+    place: Place = field(default_factory=Place)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(param.numel() for param in self.model.parameters())
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[EpochMetrics]:
+        """Train to the last epoch, saving on the way; one `EpochMetrics` after each epoch.
+
+        When `stop()` turns true, the batch under way is finished, all is saved, and it ends.
+        Raises DivergedError (the last good weights are saved), RunError if a save fails.
+        """
+        train_ds, valid_ds = (
+            TensorDataset(*(tensor.to(self.device) for tensor in ds.tensors))
+            for ds in (self.data.train_ds, self.data.valid_ds)
+        )
+        good = self.capture()
+        saved_at = time.monotonic()
+        try:
+            for metrics in train_epochs(
+                self.model,
+                self.opt,
+                LOSSES[self.config.loss],
+                train_ds,
+                valid_ds,
+                self.data.classes,
+                epochs=self.config.epochs,
+                batch_size=self.config.batch_size,
+                shuffle=self.config.shuffle,
+                seed=self.config.seed,
+                place=self.place,
+                stop=stop,
+            ):
+                self._record(metrics)
+                good = self.capture()
+                yield metrics
+                if time.monotonic() - saved_at > SAVE_EVERY:
+                    self.save(good, "running")
+                    saved_at = time.monotonic()
+        except DivergedError as error:
+            self.save(good, "diverged")
+            kept = (
+                f"; the last good weights ({_done(good)}) are in {self.run.path}"
+                if self.run
+                else ""
+            )
+            raise DivergedError(f"{error}{kept}") from error
+        finished = self.place.epoch >= self.config.epochs
+        self.save(self.capture(), "done" if finished else "stopped")
+
+    def capture(self) -> RunState:
+        """The run as it stands, copied, so that training on does not change it."""
+        losses = torch.stack(self.place.losses).cpu() if self.place.losses else torch.empty(0)
+        return RunState(
+            card=self.card,
+            config=self.config.model_dump(),
+            data_fingerprint=self.data.fingerprint,
+            environment=environment(self.device),
+            weights=_copied(self.model.state_dict()),
+            best_weights=self.best_weights,
+            losses=losses,
+            epoch=self.place.epoch,
+            batch=self.place.batch,
+            seconds=self.place.seconds,
+            history=list(self.history),
+            best=self.best,
+        )
+
+    def save(self, state: RunState, status: str) -> None:
+        """Write `state` to the run folder, if there is one. Raises RunError.
+
+        The state file comes first: it alone decides where a resumed run goes on. The others
+        follow from it and are written again at the next save.
+        """
+        if self.run is None:
+            return
+        try:
+            save_state(self.run.state_file, state)
+            save_model(self.run.model_file, state.weights, state.card)
+            if state.best_weights:
+                save_model(self.run.best_file, state.best_weights, state.card)
+            self.run.write_metrics(state.history)
+            self.run.write_info(self.info(status, state))
+        except OSError as error:
+            raise RunError(
+                f"{printable(self.run.path)}: the run cannot be saved: {error.strerror or error}; "
+                "the files of the last save are as they were"
+            ) from error
+
+    def info(self, status: str, state: RunState | None = None) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return {
+            "status": status,
+            "created": self.created,
+            "saved": datetime.now(UTC).isoformat(),
+            "pid": os.getpid(),
+            "command": self.command,
+            "model": self.card.model,
+            "classes": list(self.card.classes),
+            "seed": self.config.seed,
+            "config": self.config.model_dump(),
+            "origins": self.origins,
+            "data": {
+                "path": str(self.data.root),
+                "fingerprint": self.data.fingerprint,
+                "train": self.data.train.counts,
+                "valid": self.data.valid.counts,
+                "skipped": {**self.data.train.skipped, **self.data.valid.skipped},
+            },
+            "environment": environment(self.device),
+            "result": None if state is None else result_of(state),
+        }
+
+    def _record(self, metrics: EpochMetrics) -> None:
+        row = {key: getattr(metrics, key) for key in ("epoch", "train_loss", "valid_loss")}
+        row |= {"accuracy": metrics.accuracy, "seconds": round(metrics.seconds, 6)}
+        self.history.append(row)
+        if self.best is None or metrics.accuracy > self.best["accuracy"]:
+            self.best = {"epoch": metrics.epoch, "accuracy": metrics.accuracy}
+            self.best_weights = _copied(self.model.state_dict())
+
+
+def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
+    """Load the data and make model and optimizer. Writes nothing.
+
+    Every setting that was left open (loss, device, threads) is decided here and noted in the
+    config, so that the config alone repeats the run. Raises ConfigError, DataError.
+    """
+    config, origins = resolved.config, dict(resolved.origins)
+    device = choose_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    data = load_data(config.data, skip_bad=config.skip_bad, progress=progress)
+    fitting = losses_for(len(data.classes))
+    if config.loss == "auto":
+        loss = fitting[0]
+        if origins.get("loss", "default") == "default":
+            origins["loss"] = f"default for {len(data.classes)} classes"
+    elif config.loss in fitting:
+        loss = config.loss
+    else:
+        raise ConfigError(
+            f"--loss {config.loss} does not fit {len(data.classes)} classes; "
+            f"use {' or '.join(fitting)}"
+        )
+    config = config.model_copy(
+        update={
+            "loss": loss,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "data": config.data if config.data in NAMED else str(Path(config.data).absolute()),
+        }
+    )
+    card = ModelCard(
+        config.model, data.classes, data.image_size, _model_settings(config), config.loss
+    )
+    model = card.build(config.seed).to(device)
+    opt = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
+    return Experiment(config, origins, data, device, model, opt, card)
+
+
+def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
+    """Give the experiment a new run folder below `folder`, already usable to resume from.
+
+    Raises RunError where it cannot be written, before any training.
+    """
+    run = create_run(folder, experiment.config.model, experiment.config.seed)
+    experiment.run, experiment.command = run, command
+    experiment.created = datetime.now(UTC).isoformat()
+    note_start(experiment)
+    return run
+
+
+def resume(
+    run: Run,
+    command: list[str],
+    *,
+    epochs: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Experiment:
+    """Take up `run` where it stopped; `epochs` is the new total.
+
+    The thread count is that of the first part unless `threads` says otherwise, since another
+    count gives other last bits. `notices` of the result names all that differs from then.
+    Raises ConfigError, DataError if the data has changed, DamagedFileError.
+    """
+    try:
+        state = load_state(run.state_file)
+        settings = state.config
+    except FileNotFoundError:
+        state = None  # stopped before its first save: begin again, which gives the same weights
+        settings = read_config(run.config_file)
+    if epochs is not None:
+        settings["epochs"] = epochs
+    if threads is not None:
+        settings["threads"] = threads
+    try:
+        config = TrainConfig(**settings)
+    except ValidationError as error:
+        raise DamagedFileError(
+            f"{printable(run.path)}: its settings do not hold: {error}"
+        ) from error
+    if state is not None and config.epochs < state.epoch:
+        raise ConfigError(
+            f"--epochs {config.epochs}: {run.name} has done {state.epoch} epochs already"
+        )
+    info = _info_or_empty(run)
+    origins = {**dict.fromkeys(TrainConfig.model_fields, "resumed run"), **info.get("origins", {})}
+    if epochs is not None:
+        origins["epochs"] = "--epochs"
+    experiment = prepare(Resolved(config, origins), progress)
+    experiment.run, experiment.command = run, command
+    experiment.created = str(info.get("created", ""))
+    if state is not None:
+        _take_over(experiment, state)
+    return experiment
+
+
+def _take_over(experiment: Experiment, state: RunState) -> None:
+    assert experiment.run is not None
+    if experiment.data.fingerprint != state.data_fingerprint:
+        raise DataError(
+            experiment.config.data,
+            [
+                f"{printable(experiment.data.root)}: not the data that {experiment.run.name} was "
+                "trained on (images, labels or classes have changed); start a new run"
+            ],
+        )
+    if state.card != experiment.card:
+        raise DamagedFileError(f"{experiment.run.state_file}: model and settings do not agree")
+    restored = restore(experiment.run.state_file, state.card, state.weights)
+    experiment.model.load_state_dict(restored.state_dict())
+    experiment.place = Place(state.epoch, state.batch, list(state.losses.unbind()), state.seconds)
+    experiment.history = state.history
+    experiment.best, experiment.best_weights = state.best, state.best_weights
+    now = environment(experiment.device)
+    for key in ("torch", "threads", "device", "platform", "processor"):
+        then = state.environment.get(key)
+        if then != now[key]:
+            experiment.notices.append(
+                f"{key} was {then}, now {now[key]}: the weights can differ in their last bits from "
+                "those of an unbroken run"
+            )
+
+
+def note_start(experiment: Experiment) -> None:
+    """Write config and `run.json`, so that the run can be resumed from now on. Raises RunError."""
+    run = experiment.run
+    assert run is not None
+    try:
+        text = to_toml(experiment.config, experiment.origins)
+        write_whole(run.config_file, text.encode())
+        run.write_info(experiment.info("running", experiment.capture()))
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+
+
+def result_of(state: RunState) -> dict[str, Any]:
+    """What came out of a run, as plain data."""
+    return {
+        "epochs": state.history,
+        "accuracy": state.history[-1]["accuracy"] if state.history else None,
+        "best": state.best,
+        "weights_sha256": weights_sha256(state.weights),
+    }
+
+
+def _model_settings(config: TrainConfig) -> dict[str, Any]:
+    return {
+        key: getattr(config, key)
+        for key, models in SETTINGS_OF_MODELS.items()
+        if config.model in models
+    }
+
+
+def _info_or_empty(run: Run) -> dict[str, Any]:
+    try:
+        return run.info()
+    except (FileNotFoundError, DamagedFileError):
+        return {}
+
+
+def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+
+def _done(state: RunState) -> str:
+    return f"after epoch {state.epoch - 1}" if state.epoch else "as drawn, before training"

@@ -1,0 +1,71 @@
+"""The losses, by hand. Each takes logits and targets as `logits.py` defines them.
+
+fastbook ch. 4: `mnist_loss` (§ "Sigmoid") is `mnist_loss` here.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The chapter's loss: how far each probability is from its target, on average.
+
+    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar in 0…1.
+    The chapter writes `torch.where(targets == 1, 1 - probs, probs).mean()`; for targets of 1 and
+    0 that is this distance, value and gradient, to the last bit, in fewer operations.
+    """
+    _require_one_logit(logits, targets)
+    probs = logits.sigmoid()
+    return (probs - targets).abs().mean()
+
+
+def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Minus the log of the probability given to the truth, on average.
+
+    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar ≥ 0. Computed as
+    max(x, 0) - x t + log(1 + e^-|x|), which no logit overflows.
+    """
+    _require_one_logit(logits, targets)
+    return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean()
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Minus the log softmax of the true class, on average.
+
+    logits: (b, C), C > 2; targets: int64 (b,), each 0…C-1. Returns a scalar ≥ 0.
+    """
+    if logits.ndim != 2 or targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
+        raise ValueError(
+            f"cross_entropy needs logits (b, C) and int64 targets (b,), not {_shape(logits)} "
+            f"and {targets.dtype} {_shape(targets)}"
+        )
+    log_probs = logits - logits.logsumexp(dim=1, keepdim=True)
+    return -log_probs.gather(1, targets.unsqueeze(1)).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "mnist": mnist_loss,
+    "bce": binary_cross_entropy,
+    "cross-entropy": cross_entropy,
+}
+
+
+def losses_for(n_classes: int) -> tuple[str, ...]:
+    """Names of the losses that fit `n_classes`, the default first."""
+    return ("mnist", "bce") if n_classes == 2 else ("cross-entropy",)
+
+
+def _require_one_logit(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    # (256, 1) against (256,) would broadcast to (256, 256) and still give a mean.
+    if logits.shape != targets.shape or logits.ndim != 2 or logits.shape[1] != 1:
+        raise ValueError(
+            f"logits and targets must both be (b, 1), not {_shape(logits)} and {_shape(targets)}; "
+            "shapes that differ would broadcast to a square and still give a mean"
+        )
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

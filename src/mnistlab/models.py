@@ -1,0 +1,127 @@
+"""The models. One contract: images float (b, 1, H, W) in 0…1 → logits (b, 1) or (b, C).
+
+`logits.py` says what logits mean. A model is made from plain values (`settings`), so that a file
+can say how to make it again; `MODELS` names them all.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnistlab.errors import ConfigError
+from mnistlab.logits import n_logits
+from mnistlab.names import nearest
+
+
+class LinearModel(nn.Module):
+    """One weight per pixel: `xb @ weights + bias`. fastbook ch. 4, `linear1` and `nn.Linear`.
+
+    init `normal` draws weights and bias from a standard normal, as the chapter's `init_params`;
+    `uniform` draws them as `nn.Linear` does, from ±1/√pixels.
+    weights: (H·W, 1) or (H·W, C); bias: (1,) or (C,).
+    """
+
+    def __init__(self, image_size: tuple[int, int], n_classes: int, init: str = "uniform") -> None:
+        super().__init__()
+        pixels = image_size[0] * image_size[1]
+        if init == "normal":
+            weights, bias = (
+                torch.randn(pixels, n_logits(n_classes)),
+                torch.randn(n_logits(n_classes)),
+            )
+        elif init == "uniform":
+            drawn = nn.Linear(pixels, n_logits(n_classes))
+            weights, bias = drawn.weight.detach().T.contiguous(), drawn.bias.detach()
+        else:
+            raise ConfigError(f"init {init}{nearest(init, ('uniform', 'normal'))}")
+        self.weights = nn.Parameter(weights)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
+        return xb.flatten(1) @ self.weights + self.bias
+
+
+class TwoLayerModel(nn.Sequential):
+    """The chapter's `simple_net`: pixels → hidden → ReLU → logits."""
+
+    def __init__(self, image_size: tuple[int, int], n_classes: int, hidden: int = 30) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(image_size[0] * image_size[1], hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, n_logits(n_classes)),
+        )
+
+
+class PixelSimilarity(nn.Module):
+    """The baseline: an image belongs to the class whose mean image is nearest.
+
+    distance: `l1` (mean absolute difference) or `rmse` (root of the mean squared difference).
+    means: buffer (C, 1, H, W); nothing is trained. Logits are differences of distances.
+    fastbook ch. 4, § "Pixel Similarity".
+    """
+
+    means: torch.Tensor
+
+    def __init__(self, image_size: tuple[int, int], n_classes: int, distance: str = "l1") -> None:
+        super().__init__()
+        if distance not in DISTANCES:
+            raise ConfigError(f"distance {distance}{nearest(distance, DISTANCES)}")
+        self.distance = distance
+        self.register_buffer("means", torch.zeros(n_classes, 1, *image_size))
+
+    def fit(self, images: torch.Tensor, labels: torch.Tensor) -> "PixelSimilarity":
+        """Set the mean image of each class from images uint8 (n, H, W) and labels (n,)."""
+        for label in range(len(self.means)):
+            # float64: a float32 sum of six thousand images is off in the sixth digit
+            mean = images[labels == label].sum(0, dtype=torch.int64).double()
+            self.means[label, 0] = (mean / int((labels == label).sum()) / 255).float()
+        return self
+
+    def distances(self, xb: torch.Tensor) -> torch.Tensor:
+        """Images (b, 1, H, W) → the distance to each mean image, (b, C), in 0…1."""
+        # (b, 1, 1, H, W) - (C, 1, H, W) broadcasts to every image against every mean
+        difference = xb.unsqueeze(1) - self.means
+        if self.distance == "l1":
+            return difference.abs().mean((2, 3, 4))
+        return difference.square().mean((2, 3, 4)).sqrt()
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
+        distances = self.distances(xb)
+        if len(self.means) == 2:
+            return distances[:, 1:] - distances[:, :1]
+        return -distances
+
+
+DISTANCES = ("l1", "rmse")
+
+MODELS: dict[str, type[nn.Module]] = {
+    "linear": LinearModel,
+    "two-layer": TwoLayerModel,
+    "pixel-similarity": PixelSimilarity,
+}
+
+
+def build_model(
+    name: str,
+    image_size: tuple[int, int],
+    classes: Sequence[str],
+    seed: int = 0,
+    **settings: Any,
+) -> nn.Module:
+    """A model with freshly drawn weights: a function of `seed` and the arguments alone.
+
+    Torch's own random state is left as it was. Raises ConfigError for an unknown name or setting.
+    """
+    if name not in MODELS:
+        raise ConfigError(f"model {name}{nearest(name, MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return MODELS[name](image_size, len(classes), **settings)
+        except TypeError as error:
+            raise ConfigError(f"model {name}: {error}") from error

@@ -1,0 +1,37 @@
+"""Names as people write and read them: order, nearest match, safe display."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_UNSAFE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates (bytes not UTF-8), line breaks
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts `2` before `10` and `img9` before `img10`."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return tuple((0, int(digits), digits) if digits else (1, 0, text) for digits, text in parts)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean linear?` for a near miss, the list of known names otherwise."""
+    options = list(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known: {', '.join(options)}"
+
+
+def is_clean(name: str) -> bool:
+    """Whether a file or class name is UTF-8 and free of control characters and line breaks."""
+    # isprintable is one C call and settles nearly every name; it also refuses odd spaces,
+    # which are harmless, so those are looked at one by one.
+    return name.isprintable() or not any(unicodedata.category(c) in _UNSAFE for c in name)
+
+
+def printable(text: object) -> str:
+    """`text` with everything that could move a cursor or break an encoding escaped."""
+    return "".join(
+        c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(text)
+    )

@@ -1,0 +1,1 @@
+"""What people look at: tables and plots. rich and matplotlib live here and in the CLI only."""

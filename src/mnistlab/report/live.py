@@ -1,0 +1,29 @@
+"""A bar that reads the place of a run from outside the loop."""
+
+from rich.console import Console, ConsoleRenderable
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mnistlab.training import Place
+
+
+def training_bar(console: Console, place: Place, epochs: int, batches: int) -> Live:
+    """A live bar for a run of `epochs` x `batches`, gone when it ends.
+
+    It looks at `place` eight times a second from its own thread; the loop does not know of it.
+    """
+    total = epochs * batches
+
+    def draw() -> ConsoleRenderable:
+        done = min(place.epoch * batches + place.batch, total)
+        row = Table.grid(padding=(0, 1))
+        row.add_row(
+            ProgressBar(total=total, completed=done, width=30),
+            Text(f"{100 * done // total:>3}%"),
+            Text(f"epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"),
+        )
+        return row
+
+    return Live(get_renderable=draw, console=console, transient=True, refresh_per_second=8)

@@ -1,0 +1,178 @@
+"""A run folder: create, find, list, lock, read.
+
+runs/20261122-091500-linear-s0/
+    config.toml          every setting, with its origin
+    metrics.csv          epoch,train_loss,valid_loss,accuracy,seconds
+    model.safetensors    last weights       best.safetensors   best weights
+    resume.safetensors   the run's whole state
+    run.json             versions, device, data fingerprint, command line, result
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
+from mnistlab.files import remove_leftovers, write_whole
+from mnistlab.names import nearest, printable
+
+DEFAULT_FOLDER = Path("runs")
+METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder and the files in it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def model_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "resume.safetensors"
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def info_file(self) -> Path:
+        return self.path / "run.json"
+
+    def info(self) -> dict[str, Any]:
+        """The content of `run.json`. Raises DamagedFileError, FileNotFoundError."""
+        try:
+            loaded = json.loads(self.info_file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise DamagedFileError(f"{printable(self.info_file)}: not valid JSON") from error
+        if not isinstance(loaded, dict):
+            raise DamagedFileError(f"{printable(self.info_file)}: not a JSON object")
+        return loaded
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        """Replace `run.json`. Raises OSError."""
+        text = json.dumps({"schema_version": 1, **info}, indent=2)
+        write_whole(self.info_file, (text + "\n").encode())
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Replace `metrics.csv` by one row an epoch. Raises OSError."""
+        lines = [",".join(METRICS)]
+        lines += [",".join(repr(row[key]) for key in METRICS) for row in history]
+        write_whole(self.path / "metrics.csv", ("\n".join(lines) + "\n").encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; the system frees it even after a kill.
+
+        Raises LockedError at once if another process holds it, RunError if it cannot be written.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            holder = ""
+            with contextlib.suppress(OSError, DamagedFileError):
+                holder = f" (process {self.info().get('pid')})"
+            raise LockedError(
+                f"{printable(self.path)}: another process is training it{holder}; wait for it or "
+                "stop it"
+            ) from error
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            remove_leftovers(self.path)
+            yield
+        finally:
+            lock.release()
+
+
+def create_run(folder: Path, model: str, seed: int) -> Run:
+    """Make a new, empty run folder below `folder`; never an existing one.
+
+    Raises RunError where it cannot be made.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = f"{stamp}-{model}-s{seed}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 10_000):
+            path = folder / (base if attempt == 1 else f"{base}-{attempt}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()  # fails if it exists: of two processes only one gets the name
+                return Run(path)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    raise RunError(f"{printable(folder / base)}: too many runs in one second")
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """Every run in `folder`, oldest first: a run is a folder with a `run.json` or a model."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [Run(Path(entry.path)) for entry in entries if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{printable(folder)}: cannot be listed: {error.strerror}") from error
+    return sorted(
+        (run for run in found if run.info_file.exists() or run.model_file.exists()),
+        key=lambda run: (run.name[:15], _created(run), run.name),
+    )
+
+
+def find_run(name: str, folder: Path) -> Run:
+    """`latest`, the name of a run in `folder`, or the path of a run folder.
+
+    Raises ConfigError with the nearest name where there is none.
+    """
+    if name == "latest":
+        runs = list_runs(folder)
+        if not runs:
+            raise ConfigError(f"{printable(folder)}: no runs yet; make one with: mnistlab train")
+        return runs[-1]
+    for path in (folder / name, Path(name)):
+        try:
+            if (path / "run.json").is_file() or (path / "model.safetensors").is_file():
+                return Run(path)
+        except (OSError, ValueError):
+            continue
+    if Path(name).is_dir():
+        raise ConfigError(f"{printable(name)}: not a run folder (no run.json in it)")
+    known = [run.name for run in list_runs(folder)][-20:]
+    raise ConfigError(
+        f"{printable(name)}: no such run in {printable(folder)}"
+        + (nearest(name, [*known, "latest"]) if known else "; there are no runs yet")
+    )
+
+
+def _created(run: Run) -> str:
+    try:
+        return str(run.info().get("created", ""))
+    except (OSError, DamagedFileError):
+        return ""
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error for a run folder that cannot be written."""
+    return RunError(
+        f"{printable(path)}: cannot be written: {error.strerror or error}; "
+        "name another folder with --run-dir"
+    )

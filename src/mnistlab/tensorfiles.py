@@ -1,0 +1,91 @@
+"""Tensors and plain data in one sealed file: safetensors with a checksum over every byte.
+
+safetensors cannot run code when opened, but it does not notice a flipped bit in a weight. So the
+header carries `seal`: the SHA-256 of the whole file with the seal's own 64 digits set to zero.
+The files stay ordinary safetensors for every other reader.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from mnistlab.errors import DamagedFileError, RunError
+from mnistlab.files import write_whole
+from mnistlab.names import printable
+
+_BLANK = b"0" * 64
+_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
+_MAX_FILE = 8 * 2**30
+_MAX_HEADER = 64 * 2**20
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any) -> None:
+    """Write `tensors` and JSON-able `metadata` to `path`, whole or not at all.
+
+    The same content gives the same bytes. Raises OSError; `path` is then as it was.
+    """
+    write_whole(path, sealed_bytes(tensors, metadata))
+
+
+def sealed_bytes(tensors: Mapping[str, torch.Tensor], metadata: Any) -> bytes:
+    """The bytes of a sealed file."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = safetensors.torch.save(on_cpu)
+    header_end = 8 + int.from_bytes(plain[:8], "little")
+    header = json.loads(plain[8:header_end])
+    header["__metadata__"] = {"mnistlab": json.dumps(metadata), "seal": _BLANK.decode()}
+    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)  # safetensors aligns the payload to 8 bytes
+    start = len(text).to_bytes(8, "little") + text
+    seal = hashlib.sha256(start)
+    seal.update(memoryview(plain)[header_end:])
+    start = start.replace(b'"seal":"' + _BLANK, b'"seal":"' + seal.hexdigest().encode(), 1)
+    return b"".join((start, memoryview(plain)[header_end:]))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """The tensors and the metadata of a sealed file, every byte verified.
+
+    Raises DamagedFileError for anything that `write_tensors` did not write, RunError where the
+    file cannot be read, FileNotFoundError where there is none.
+    """
+    where = printable(path)
+    try:
+        size = path.stat().st_size
+        if size > _MAX_FILE:
+            raise DamagedFileError(f"{where}: {size:,} bytes; no file of mnistlab is that large")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    if len(content) < 8 or header_end > min(len(content), _MAX_HEADER):
+        raise _damaged(where, "its header is cut off or no header at all")
+    seal = _SEAL.search(content, 8, header_end)
+    if seal is None:
+        raise _damaged(where, "it carries no seal")
+    view = memoryview(content)
+    digest = hashlib.sha256(view[: seal.start(1)])
+    digest.update(_BLANK)
+    digest.update(view[seal.end(1) :])
+    if digest.hexdigest().encode() != seal[1]:
+        raise _damaged(where, "its checksum does not match")
+    try:
+        metadata = json.loads(json.loads(content[8:header_end])["__metadata__"]["mnistlab"])
+        tensors = safetensors.torch.load(content)
+    # A well-sealed file that somebody else made can still hold anything.
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise _damaged(where, f"its content makes no sense ({type(error).__name__})") from error
+    return tensors, metadata
+
+
+def _damaged(where: str, why: str) -> DamagedFileError:
+    return DamagedFileError(f"{where}: damaged or not written by mnistlab: {why}; nothing loaded")

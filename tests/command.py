@@ -1,0 +1,73 @@
+"""Running the command line from a test: in this process, or as a process of its own."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON document."""
+        return json.loads(self.out)
+
+    def ok(self) -> "Result":
+        """This result, if the command succeeded."""
+        assert self.code == 0, f"exit {self.code}\n{self.out}\n{self.err}"
+        return self
+
+
+def run_in_process(*arguments: str | Path) -> Result:
+    """Run `mnistlab ARGUMENTS` here, as off a terminal. Fast: torch is imported already."""
+    from mnistlab.__main__ import main
+
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    code = 0
+    try:
+        with (
+            mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
+    """Start `python -m mnistlab ARGUMENTS` as a process of its own."""
+    settings: dict[str, Any] = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "env": dict(os.environ),
+        **options,
+    }
+    return subprocess.Popen([sys.executable, "-m", "mnistlab", *map(str, arguments)], **settings)
+
+
+def run(*arguments: str | Path, **options: Any) -> Result:
+    """Run `python -m mnistlab ARGUMENTS` to its end."""
+    with spawn(*arguments, **options) as process:
+        out, err = process.communicate(timeout=120)
+    return Result(process.returncode, out or "", err or "")

@@ -1,0 +1,92 @@
+"""Shared fixtures. No test touches the network, the user's cache or the current folder."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mnistlab.data.folders import ImageFolders
+from tests.command import Result, run_in_process
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session, so that the bundled data is unpacked once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(
+    shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Every test in a folder of its own, with the session's cache and no terminal variables."""
+    import torch
+
+    monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that only this test has."""
+    folder = tmp_path / "own-cache"
+    monkeypatch.setenv("MNISTLAB_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(shared_cache: Path) -> ImageFolders:
+    """The bundled MNIST_SAMPLE, loaded."""
+    from mnistlab.data.named import load_data
+
+    before = os.environ.get("MNISTLAB_CACHE")
+    os.environ["MNISTLAB_CACHE"] = str(shared_cache)
+    try:
+        return load_data("mnist_sample")
+    finally:
+        if before is None:
+            del os.environ["MNISTLAB_CACHE"]
+        else:
+            os.environ["MNISTLAB_CACHE"] = before
+
+
+@pytest.fixture
+def mnistlab() -> Callable[..., Result]:
+    """Run a command in this process: `mnistlab("train", "--epochs", "1")`."""
+    return run_in_process
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder of 4 x 4 images that any model learns at once: `dark` and `light`, 12 + 4 each."""
+    return make_tree(tmp_path / "tiny")
+
+
+def make_tree(
+    root: Path,
+    classes: tuple[str, ...] = ("dark", "light"),
+    size: tuple[int, int] = (4, 4),
+    train: int = 12,
+    valid: int = 4,
+) -> Path:
+    """Write a tree of PNG files, class k of n in grey levels around 255 (k + ½) / n."""
+    for split, count in (("train", train), ("valid", valid)):
+        for k, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                level = int(255 * (k + 0.5) / len(classes)) + i % 7 - 3
+                image = Image.new("L", size, level)
+                image.putpixel((i % size[0], i % size[1]), (i * 37 + k * 11) % 256)
+                image.save(folder / f"{i}.png")
+    return root
