@@ -32,6 +32,7 @@ def surroundings(
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what train does; and tests run well beside other work
     yield
     torch.set_num_threads(threads)
 

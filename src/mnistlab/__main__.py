@@ -33,9 +33,11 @@ def _flush(code: int) -> int:
             stream.flush()
         except BrokenPipeError:
             _to_nowhere(stream.fileno())
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             _to_nowhere(stream.fileno())
             code = code or 1
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"error: cannot write the output: {error}\n")
     return code
 
 

@@ -30,7 +30,7 @@ class TrainConfig(BaseModel):
     model: ModelName = "linear"
     data: str = Field(default="mnist_sample", min_length=1)
     epochs: int = Field(default=20, ge=1, le=1_000_000)
-    lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    lr: float = Field(default=1.0, gt=0, le=1e38, allow_inf_nan=False)  # float32 ends at 3e38
     batch_size: int = Field(default=256, ge=1, le=2**31)
     init: Literal["uniform", "normal"] = "uniform"
     hidden: int = Field(default=30, ge=1, le=2**20)
@@ -39,7 +39,9 @@ class TrainConfig(BaseModel):
     shuffle: bool = True
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int = Field(default=0, ge=0, le=4096)
+    # One thread for models this small: a second one gains little on an idle machine, costs tenfold
+    # on a busy one, and would make the last bits depend on how many cores there are.
+    threads: int = Field(default=1, ge=0, le=4096)
     skip_bad: bool = False
 
 
@@ -82,7 +84,7 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
     faults = []
     model = values.get("model", TrainConfig.model_fields["model"].default)
     for key, models in SETTINGS_OF_MODELS.items():
-        if key in given and model not in models:
+        if key in given and str(model) in MODEL_DEFAULTS and model not in models:
             faults.append(
                 f"{origins[key]}: the {printable(model)} model has no such setting; "
                 f"it belongs to --model {' or '.join(models)}"
@@ -132,9 +134,12 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     where = printable(path)
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MAX_CONFIG_BYTES + 1)  # /dev/zero has no end
+        if len(content) > _MAX_CONFIG_BYTES:
             raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        # some editors put a byte order mark in front
+        values = tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"{where}: no such file") from error
     except OSError as error:

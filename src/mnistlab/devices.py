@@ -8,10 +8,14 @@ import torch
 
 from mnistlab import __version__
 from mnistlab.errors import ConfigError
+from mnistlab.names import nearest, printable
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps, cpu that works. Raises ConfigError for an absent one."""
+    """`auto` is the first of cuda, mps, cpu that works.
+
+    Raises ConfigError for one that is absent or unknown.
+    """
     working: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -19,6 +23,8 @@ def choose_device(name: str) -> torch.device:
     }
     if name == "auto":
         name = next(device for device, works in working.items() if works())
+    if name not in working:
+        raise ConfigError(f"--device {printable(name)}: unknown{nearest(name, ('auto', *working))}")
     if not working[name]():
         raise ConfigError(f"--device {name}: torch {torch.__version__} finds no such device here")
     return torch.device(name)
@@ -38,9 +44,9 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def set_threads(count: int | None) -> None:
-    """Compute with `count` CPU threads; None leaves torch's choice. Raises ConfigError."""
-    if count is None:
+    """Compute with `count` CPU threads; None or 0 leaves torch's choice. Raises ConfigError."""
+    if not count:
         return
     if not 1 <= count <= 4096:
-        raise ConfigError(f"--threads {count}: must be 1 to 4096")
+        raise ConfigError(f"--threads {count}: must be 1 to 4096, or 0 for torch's choice")
     torch.set_num_threads(count)

@@ -1,32 +1,29 @@
-"""Where a config becomes objects: dataset, model, optimizer, run folder. Start, resume, save."""
+"""Where a config becomes objects: dataset, model, optimizer, run folder. Start, train, save."""
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.checkpoint import (
     ModelCard,
     RunState,
-    load_state,
-    restore,
     save_model,
     save_state,
     weights_sha256,
 )
-from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, read_config, to_toml
+from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, to_toml
 from mnistlab.data.folders import ImageFolders, Progress
 from mnistlab.data.named import NAMED, load_data
 from mnistlab.devices import choose_device, environment
-from mnistlab.errors import ConfigError, DamagedFileError, DataError, DivergedError, RunError
+from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
 from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import EpochMetrics
@@ -63,7 +60,7 @@ class Experiment:
         """How many numbers are trained."""
         return sum(param.numel() for param in self.model.parameters())
 
-    def train(self, stop: Callable[[], bool] = lambda: False) -> Iterator[EpochMetrics]:
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Generator[EpochMetrics]:
         """Train to the last epoch, saving on the way; one `EpochMetrics` after each epoch.
 
         When `stop()` turns true, the batch under way is finished, all is saved, and it ends.
@@ -159,13 +156,7 @@ class Experiment:
             "seed": self.config.seed,
             "config": self.config.model_dump(),
             "origins": self.origins,
-            "data": {
-                "path": str(self.data.root),
-                "fingerprint": self.data.fingerprint,
-                "train": self.data.train.counts,
-                "valid": self.data.valid.counts,
-                "skipped": {**self.data.train.skipped, **self.data.valid.skipped},
-            },
+            "data": self.data.describe(),
             "environment": environment(self.device),
             "result": None if state is None else result_of(state),
         }
@@ -230,79 +221,6 @@ def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
     return run
 
 
-def resume(
-    run: Run,
-    command: list[str],
-    *,
-    epochs: int | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Experiment:
-    """Take up `run` where it stopped; `epochs` is the new total.
-
-    The thread count is that of the first part unless `threads` says otherwise, since another
-    count gives other last bits. `notices` of the result names all that differs from then.
-    Raises ConfigError, DataError if the data has changed, DamagedFileError.
-    """
-    try:
-        state = load_state(run.state_file)
-        settings = state.config
-    except FileNotFoundError:
-        state = None  # stopped before its first save: begin again, which gives the same weights
-        settings = read_config(run.config_file)
-    if epochs is not None:
-        settings["epochs"] = epochs
-    if threads is not None:
-        settings["threads"] = threads
-    try:
-        config = TrainConfig(**settings)
-    except ValidationError as error:
-        raise DamagedFileError(
-            f"{printable(run.path)}: its settings do not hold: {error}"
-        ) from error
-    if state is not None and config.epochs < state.epoch:
-        raise ConfigError(
-            f"--epochs {config.epochs}: {run.name} has done {state.epoch} epochs already"
-        )
-    info = _info_or_empty(run)
-    origins = {**dict.fromkeys(TrainConfig.model_fields, "resumed run"), **info.get("origins", {})}
-    if epochs is not None:
-        origins["epochs"] = "--epochs"
-    experiment = prepare(Resolved(config, origins), progress)
-    experiment.run, experiment.command = run, command
-    experiment.created = str(info.get("created", ""))
-    if state is not None:
-        _take_over(experiment, state)
-    return experiment
-
-
-def _take_over(experiment: Experiment, state: RunState) -> None:
-    assert experiment.run is not None
-    if experiment.data.fingerprint != state.data_fingerprint:
-        raise DataError(
-            experiment.config.data,
-            [
-                f"{printable(experiment.data.root)}: not the data that {experiment.run.name} was "
-                "trained on (images, labels or classes have changed); start a new run"
-            ],
-        )
-    if state.card != experiment.card:
-        raise DamagedFileError(f"{experiment.run.state_file}: model and settings do not agree")
-    restored = restore(experiment.run.state_file, state.card, state.weights)
-    experiment.model.load_state_dict(restored.state_dict())
-    experiment.place = Place(state.epoch, state.batch, list(state.losses.unbind()), state.seconds)
-    experiment.history = state.history
-    experiment.best, experiment.best_weights = state.best, state.best_weights
-    now = environment(experiment.device)
-    for key in ("torch", "threads", "device", "platform", "processor"):
-        then = state.environment.get(key)
-        if then != now[key]:
-            experiment.notices.append(
-                f"{key} was {then}, now {now[key]}: the weights can differ in their last bits from "
-                "those of an unbroken run"
-            )
-
-
 def note_start(experiment: Experiment) -> None:
     """Write config and `run.json`, so that the run can be resumed from now on. Raises RunError."""
     run = experiment.run
@@ -331,13 +249,6 @@ def _model_settings(config: TrainConfig) -> dict[str, Any]:
         for key, models in SETTINGS_OF_MODELS.items()
         if config.model in models
     }
-
-
-def _info_or_empty(run: Run) -> dict[str, Any]:
-    try:
-        return run.info()
-    except (FileNotFoundError, DamagedFileError):
-        return {}
 
 
 def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

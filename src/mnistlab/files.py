@@ -5,6 +5,7 @@ the target in one step; then the folder is flushed, so that the new name survive
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -14,17 +15,19 @@ from pathlib import Path
 _SUFFIX = ".mnistlab-tmp"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
     """Write `content` to `path`: afterwards the old file or the new one is there, never a part.
 
-    Raises OSError (disk full, no permission, …); `path` is then as it was.
+    Several pieces are written one after the other. Raises OSError (disk full, no permission, …);
+    `path` is then as it was.
     """
     temporary = temporary_beside(path)
     try:
         # 0o666 so that the umask decides, as for any file the user makes
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with open(fd, "wb") as file:
-            file.write(content)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(fd)
         os.replace(temporary, path)
@@ -37,7 +40,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A new hidden name beside `path`, recognised by `remove_leftovers`."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
+    # not the whole name: it may be as long as the system allows
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}{_SUFFIX}")
 
 
 def flush_folder(folder: Path) -> None:
@@ -47,6 +51,9 @@ def flush_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network folders know no such thing
+            raise
     finally:
         os.close(fd)
 
@@ -60,7 +67,13 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime < older_than:
                     continue
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

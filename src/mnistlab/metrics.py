@@ -106,4 +106,7 @@ def wilson_interval(correct: int, n: int, z: float = 1.959963984540054) -> tuple
     center = p + z * z / (2 * n)
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+    # the ends are exact at none and all right, where rounding would miss them by a bit
+    low = 0.0 if correct == 0 else (center - spread) / scale
+    high = 1.0 if correct == n else (center + spread) / scale
+    return low, high

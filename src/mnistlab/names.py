@@ -8,10 +8,14 @@ from collections.abc import Iterable
 _UNSAFE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates (bytes not UTF-8), line breaks
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
     """Sort key that puts `2` before `10` and `img9` before `img10`."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return tuple((0, int(digits), digits) if digits else (1, 0, text) for digits, text in parts)
+    # A number is its length and its digits, as int() refuses more than a few thousand of them.
+    return tuple(
+        (0, len(value := digits.lstrip("0")), value, digits) if digits else (1, 0, text, "")
+        for digits, text in parts
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,8 +9,10 @@ runs/20261122-091500-linear-s0/
 """
 
 import contextlib
+import difflib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from mnistlab.files import remove_leftovers, write_whole
 from mnistlab.names import nearest, printable
 
 DEFAULT_FOLDER = Path("runs")
+_STAMP = "%Y%m%d-%H%M%S"
 METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
 
 
@@ -36,6 +39,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def reference(self) -> str:
+        """How a command line names this run, quoted for a shell: its name where that is enough."""
+        return shlex.quote(self.name if self.path.parent == DEFAULT_FOLDER else str(self.path))
 
     @property
     def model_file(self) -> Path:
@@ -109,7 +117,7 @@ def create_run(folder: Path, model: str, seed: int) -> Run:
 
     Raises RunError where it cannot be made.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime(_STAMP)
     base = f"{stamp}-{model}-s{seed}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +142,7 @@ def list_runs(folder: Path) -> list[Run]:
         raise RunError(f"{printable(folder)}: cannot be listed: {error.strerror}") from error
     return sorted(
         (run for run in found if run.info_file.exists() or run.model_file.exists()),
-        key=lambda run: (run.name[:15], _created(run), run.name),
+        key=lambda run: (_created(run), run.name),
     )
 
 
@@ -154,20 +162,24 @@ def find_run(name: str, folder: Path) -> Run:
                 return Run(path)
         except (OSError, ValueError):
             continue
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # Path.is_dir raises for a name that is too long
         raise ConfigError(f"{printable(name)}: not a run folder (no run.json in it)")
-    known = [run.name for run in list_runs(folder)][-20:]
-    raise ConfigError(
-        f"{printable(name)}: no such run in {printable(folder)}"
-        + (nearest(name, [*known, "latest"]) if known else "; there are no runs yet")
-    )
+    names = [run.name for run in list_runs(folder)]
+    near = difflib.get_close_matches(name, [*names, "latest"], n=1)
+    told = "; there are no runs yet"
+    if names:
+        told = nearest(name, near or ["latest", *names[:-6:-1]])  # the last five of perhaps many
+    raise ConfigError(f"{printable(name)}: no such run in {printable(folder)}{told}")
 
 
 def _created(run: Run) -> str:
-    try:
-        return str(run.info().get("created", ""))
-    except (OSError, DamagedFileError):
-        return ""
+    # from run.json, as the user may have renamed the folder
+    with contextlib.suppress(OSError, DamagedFileError):
+        if created := run.info().get("created"):
+            return str(created)
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(run.name[:15], _STAMP).replace(tzinfo=UTC).isoformat()
+    return ""
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -31,23 +31,24 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
 
     The same content gives the same bytes. Raises OSError; `path` is then as it was.
     """
-    write_whole(path, sealed_bytes(tensors, metadata))
+    write_whole(path, *_sealed(tensors, metadata))
 
 
-def sealed_bytes(tensors: Mapping[str, torch.Tensor], metadata: Any) -> bytes:
-    """The bytes of a sealed file."""
+def _sealed(tensors: Mapping[str, torch.Tensor], metadata: Any) -> tuple[bytes, memoryview]:
+    # The sealed header and the payload; not joined, which would copy all images once more.
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     plain = safetensors.torch.save(on_cpu)
     header_end = 8 + int.from_bytes(plain[:8], "little")
+    payload = memoryview(plain)[header_end:]
     header = json.loads(plain[8:header_end])
     header["__metadata__"] = {"mnistlab": json.dumps(metadata), "seal": _BLANK.decode()}
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
     text += b" " * (-len(text) % 8)  # safetensors aligns the payload to 8 bytes
     start = len(text).to_bytes(8, "little") + text
     seal = hashlib.sha256(start)
-    seal.update(memoryview(plain)[header_end:])
+    seal.update(payload)
     start = start.replace(b'"seal":"' + _BLANK, b'"seal":"' + seal.hexdigest().encode(), 1)
-    return b"".join((start, memoryview(plain)[header_end:]))
+    return start, payload
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:

@@ -8,7 +8,7 @@ validate_epoch                   evaluate
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -53,7 +53,7 @@ def train_epochs(
     seed: int = 0,
     place: Place | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[EpochMetrics]:
+) -> Generator[EpochMetrics]:
     """Train `model` in place, one `EpochMetrics` after each epoch; the caller does the rest.
 
     train_ds, valid_ds: images uint8 (n, H, W) and labels int64 (n,), on the model's device.

@@ -1,12 +1,13 @@
 """The application: its commands, and what becomes of an error."""
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import baseline, data, evaluate, train
+from mnistlab.cli import baseline, data, eject, evaluate, ladder, lesson, reproduce, train
 from mnistlab.cli.signals import end_on_termination
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
@@ -21,6 +22,10 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("lesson")(lesson.lesson)
+app.command("reproduce")(reproduce.reproduce)
+app.command("ladder")(ladder.ladder)
+app.command("eject")(eject.eject)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(data.app, name="data")
 
@@ -46,21 +51,25 @@ def run() -> int:
     end_on_termination()
     try:
         app(prog_name="mnistlab")
-    except MnistlabError as error:
+    except Exception as error:
         if "--debug" in sys.argv:
-            raise
-        _say(f"error: {error}")
-        return error.exit_code
-    except MemoryError:
-        _say("error: out of memory; try a smaller --batch-size or fewer images")
-        return 1
-    except Exception as error:  # a fault of ours, but still no traceback
-        if "--debug" in sys.argv:
-            raise
-        told = printable(f"{type(error).__name__}: {error}")
-        _say(f"error: unexpected {told}\nthis is a fault of mnistlab; --debug shows where")
-        return 1
+            _say(traceback.format_exc().rstrip("\n"))
+        _say(f"error: {_told(error)}")
+        return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, MnistlabError):
+        return str(error)
+    # torch has no kind of its own for this on a CPU: "… not enough memory: you tried to allocate"
+    if isinstance(error, MemoryError) or "memory" in str(error):
+        return "out of memory; try a smaller --batch-size, a smaller --hidden or fewer images"
+    if isinstance(error, OSError):
+        what = "input or output" if error.filename is None else printable(error.filename)
+        return f"{what}: {error.strerror or printable(error)}"
+    what = printable(f"{type(error).__name__}: {error}")
+    return f"unexpected {what}\nthis is a fault of mnistlab; --debug shows where"
 
 
 def _say(text: str) -> None:

@@ -38,6 +38,7 @@ def pixel_similarity(
         typer.Option("--distance", help="Mean absolute difference, or root of the mean square."),
     ] = Distance.l1,
     skip_bad: options.SkipBad = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     run_dir: options.RunDir = DEFAULT_FOLDER,
     as_json: options.Json = False,
@@ -45,7 +46,10 @@ def pixel_similarity(
     debug: options.Debug = False,
     color: options.ColorOption = options.Color.auto,
 ) -> None:
-    """Give every image the class whose mean training image is nearest."""
+    """Score the nearest mean image: the score to beat.
+
+    Every image gets the class whose mean training image is nearest.
+    """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
@@ -55,9 +59,17 @@ def pixel_similarity(
     name = data if data is not None else "mnist_sample"
     with streams.decoding() as progress:
         folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
-    for file, why in {**folders.train.skipped, **folders.valid.skipped}.items():
+    for file, why in folders.skipped.items():
         streams.notice(f"skipped {printable(file)}: {why}")
-    fitted = fit_baseline(folders, name, distance.value, run_dir, sys.argv)
+    fitted = fit_baseline(
+        folders,
+        name,
+        distance.value,
+        run_dir,
+        sys.argv,
+        skip_bad=bool(skip_bad),
+        device=device or "auto",
+    )
     evaluation = fitted.evaluation
     streams.document(
         {

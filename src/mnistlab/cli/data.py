@@ -33,7 +33,10 @@ def check(
     debug: options.Debug = False,
     color: options.ColorOption = options.Color.auto,
 ) -> None:
-    """Open every image and tell all that is worth knowing; exit 2 if it cannot be trained on."""
+    """Audit a folder of images: open every one.
+
+    Tells all that is worth knowing; exits with 2 if the folder cannot be trained on.
+    """
     from mnistlab.data.audit import audit_folder
 
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
@@ -68,7 +71,10 @@ def import_idx(
     debug: options.Debug = False,
     color: options.ColorOption = options.Color.auto,
 ) -> None:
-    """Turn MNIST-format files into train/<class>/<index>.png and valid/<class>/<index>.png."""
+    """Turn MNIST-format files into folders of PNG.
+
+    Makes train/<class>/<index>.png and valid/<class>/<index>.png.
+    """
     from mnistlab.data.idx import import_idx as convert
 
     streams = Streams(as_json=as_json, quiet=quiet, color=color)

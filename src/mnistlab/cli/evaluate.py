@@ -15,7 +15,7 @@ def evaluate(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="A run folder, its name, or latest.",
             autocompletion=options.complete_runs,
         ),
@@ -38,6 +38,7 @@ def evaluate(
             help="Exit with 3 if the accuracy is below X (0 to 1).",
         ),
     ] = None,
+    skip_bad: options.SkipBad = None,
     device: options.Device = None,
     threads: options.Threads = None,
     run_dir: options.RunDir = DEFAULT_FOLDER,
@@ -46,7 +47,10 @@ def evaluate(
     debug: options.Debug = False,
     color: options.ColorOption = options.Color.auto,
 ) -> None:
-    """Score a run's model on its own data or on --data, every image once."""
+    """Score a run's model, every image once.
+
+    On the data it was trained on, or on --data; classes are matched by name.
+    """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
     from mnistlab.devices import set_threads
@@ -55,8 +59,16 @@ def evaluate(
     set_threads(threads)
     with streams.decoding() as progress:
         score = score_run(
-            found, data=data, split=split, best=best, device=device or "auto", progress=progress
+            found,
+            data=data,
+            split=split,
+            best=best,
+            skip_bad=bool(skip_bad),
+            device=device or "auto",
+            progress=progress,
         )
+    for file, why in score.split.skipped.items():
+        streams.notice(f"skipped {printable(file)}: {why}")
     evaluation = score.evaluation
     streams.document(
         {

@@ -1,11 +1,13 @@
 """The flags that mean the same in every command, and completion that needs no torch."""
 
+import contextlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mnistlab.errors import MnistlabError
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
 
 
@@ -24,9 +26,12 @@ def complete_presets(incomplete: str) -> list[str]:
     return [name for name in presets() if name.startswith(incomplete)]
 
 
-def complete_runs(incomplete: str) -> list[str]:
-    """Runs in `runs/` whose name begins like this."""
-    names = ["latest", *(run.name for run in reversed(list_runs(DEFAULT_FOLDER)))]
+def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Runs in `--run-dir` whose name begins like this, the latest first."""
+    names = ["latest"]
+    with contextlib.suppress(MnistlabError):  # a completion has nowhere to say it
+        folder = Path(ctx.params.get("run_dir") or DEFAULT_FOLDER)
+        names += [run.name for run in reversed(list_runs(folder))]
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -67,7 +72,9 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", metavar="N", help="CPU threads; another count gives other last bits."
+        "--threads",
+        metavar="N",
+        help="CPU threads, 0 for torch's choice; another count gives other last bits.",
     ),
 ]
 SkipBad = Annotated[

@@ -1,11 +1,14 @@
 """Where output goes: results to stdout, progress and notices to stderr; any pipe may break.
 
 rich is imported only when something is drawn with it: off a terminal a training run needs none.
+It lays out; what it made is written here, so that one place knows what a broken pipe means.
 """
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from mnistlab.data.folders import Progress
 
-_UNLIMITED = 10_000  # columns off a terminal, where nothing may be folded or cut
+_UNLIMITED = 10_000  # columns: a table is never folded or cut; a narrow terminal wraps its lines
 
 
 class Streams:
@@ -27,7 +30,7 @@ class Streams:
         self.as_json = as_json
         self.quiet = quiet
         self.color = color
-        self._consoles: dict[str, Console] = {}
+        self._unwritten: RunError | None = None
 
     @property
     def live(self) -> bool:
@@ -35,24 +38,28 @@ class Streams:
         dumb = os.environ.get("TERM") in ("dumb", "unknown")
         return not self.quiet and not dumb and sys.stderr.isatty()
 
-    def console(self, name: str) -> "Console":
-        """The rich console for `stdout` or `stderr`."""
-        if name not in self._consoles:
-            from rich.console import Console
+    def console(self, name: str, *, width: int | None = None) -> "Console":
+        """A rich console on `stdout` or `stderr`, as wide as the terminal unless `width` is given.
 
-            file = getattr(sys, name)
-            self._consoles[name] = Console(
-                file=file,
-                force_terminal=True if self.color == "always" else None,
-                no_color=True if self.color == "never" else None,
-                color_system=None if self.color == "never" else "auto",
-                width=None if file.isatty() else _UNLIMITED,
-                highlight=False,
-                markup=False,
-                emoji=False,
-                soft_wrap=False,
-            )
-        return self._consoles[name]
+        `--color` goes before NO_COLOR, that before FORCE_COLOR, that before what the stream is.
+        """
+        from rich.console import Console
+
+        colorless = self.color == "never" or (
+            self.color == "auto" and os.environ.get("NO_COLOR", "") != ""
+        )
+        always = self.color == "always"
+        dumb = os.environ.get("TERM") in ("dumb", "unknown")  # of which rich expects no colour
+        return Console(
+            file=_Lasting(getattr(sys, name)),  # type: ignore[arg-type]
+            force_terminal=True if always else None,
+            no_color=colorless,
+            color_system=None if colorless else "standard" if always and dumb else "auto",
+            width=width,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
 
     def result(self, *lines: "RenderableType") -> None:
         """Print to stdout, unless JSON was asked for."""
@@ -70,15 +77,35 @@ class Streams:
             text = json.dumps({"schema_version": 1, **content}, indent=2, allow_nan=False)
             self._print("stdout", (text,))
 
+    def progress(self, stream: Any, line: str) -> None:
+        """Print one line of work under way; a failure is kept for `settle`, as it must not end it.
+
+        `stream` is stdout or stderr as it was before anything drew on the terminal.
+        """
+        try:
+            with surviving(stream):
+                stream.write(line + "\n")
+                stream.flush()
+        except RunError as error:
+            self._unwritten = error
+
+    def settle(self) -> None:
+        """Raise the RunError of a line that `progress` could not write."""
+        if self._unwritten is not None:
+            raise self._unwritten
+
     def _print(self, name: str, lines: "tuple[RenderableType, ...]") -> None:
         stream = getattr(sys, name)
+        texts = [line if isinstance(line, str) else self._laid_out(name, line) for line in lines]
         with surviving(stream):
-            for line in lines:
-                if isinstance(line, str):
-                    stream.write(line + "\n")
-                else:
-                    self.console(name).print(line)
+            stream.write("".join(f"{text}\n" for text in texts))
             stream.flush()
+
+    def _laid_out(self, name: str, drawn: "RenderableType") -> str:
+        console = self.console(name, width=_UNLIMITED)
+        with console.capture() as captured:
+            console.print(drawn)
+        return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
 
     @contextlib.contextmanager
     def decoding(self) -> "Iterator[Progress]":
@@ -100,36 +127,68 @@ class Streams:
     def _bar(self) -> "Iterator[Progress]":
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        with Progress(
+        bar = Progress(
             TextColumn("reading {task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             console=self.console("stderr"),
             transient=True,
-        ) as bar:
-            tasks: dict[str, Any] = {}
+        )
+        tasks: dict[str, Any] = {}
 
-            def update(split: str, done: int, total: int) -> None:
-                if split not in tasks:
-                    tasks[split] = bar.add_task(split, total=total)
-                bar.update(tasks[split], completed=done)
+        def update(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                bar.start()  # not before: with a warm cache there is nothing to show
+                tasks[split] = bar.add_task(split, total=total)
+            bar.update(tasks[split], completed=done)
 
+        try:
             yield update
+        finally:
+            if tasks:
+                bar.stop()
+
+
+class _Lasting:
+    """A stream for rich that outlives its reader: a bar must not end the work it shows."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        if text:  # of what is only laid out, rich writes nothing, and even that can fail
+            with contextlib.suppress(RunError), surviving(self.stream):
+                self.stream.write(text)
+                self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Each write flushes already."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextlib.contextmanager
 def surviving(stream: Any) -> Iterator[None]:
-    """Let a broken pipe pass in silence: what reads the output has gone, the work goes on.
+    """Let a broken pipe or a lost terminal pass in silence: the reader has gone, work goes on.
 
     Raises RunError for any other failure to write (a full disk).
     """
     try:
         yield
-    except BrokenPipeError:
-        silence(stream)
     except OSError as error:
+        gone = _reader_gone(stream, error)
         silence(stream)
-        raise RunError(f"cannot write the output: {error.strerror or error}") from error
+        if not gone:
+            raise RunError(f"cannot write the output: {error.strerror or error}") from error
+
+
+def _reader_gone(stream: Any, error: OSError) -> bool:
+    if error.errno != errno.EIO:
+        return isinstance(error, BrokenPipeError)
+    # a terminal that was closed; on a disk it is a real failure
+    return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
 
 
 def silence(stream: Any) -> None:

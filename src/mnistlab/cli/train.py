@@ -9,7 +9,7 @@ import typer
 
 from mnistlab.cli import options
 from mnistlab.cli.signals import StopSignals
-from mnistlab.cli.streams import Streams, surviving
+from mnistlab.cli.streams import Streams
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, Run, find_run
@@ -143,9 +143,13 @@ def train(
         if dry_run:
             raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
         _require_resumable(flags, config)
+        # a training run saves its state before its first model
+        has_more = run.model_file.exists() or not run.config_file.exists()
+        if not run.state_file.exists() and has_more:
+            raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
         with run.locked():
             from mnistlab.experiment import note_start
-            from mnistlab.experiment import resume as take_up
+            from mnistlab.resuming import resume as take_up
 
             with streams.decoding() as progress:
                 experiment = take_up(
@@ -177,6 +181,7 @@ def train(
         with run.locked():
             _train(experiment, run, streams)
             _report(experiment, run, streams)
+    streams.settle()
     accuracy = experiment.history[-1]["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
@@ -205,7 +210,7 @@ def _train(experiment: "Experiment", run: Run, streams: Streams) -> None:
             place = experiment.place
             streams.notice(
                 f"stopped in epoch {place.epoch} after {place.batch} batches; all is saved\n"
-                f"go on with: mnistlab train --resume {printable(_shortest(run))}"
+                f"go on with: mnistlab train --resume {printable(run.reference)}"
             )
             raise typer.Exit(stop.exit_code)
 
@@ -223,17 +228,13 @@ def _rows(experiment: "Experiment", streams: Streams) -> Iterator[Any]:
         return
 
     def plain(row: dict[str, Any]) -> None:
-        with surviving(stream):
-            stream.write(epoch_line(row) + "\n")
-            stream.flush()
+        streams.progress(stream, epoch_line(row))
 
-    with surviving(stream):
-        stream.write(HEADER + "\n")
-        stream.flush()
+    streams.progress(stream, HEADER)
     if not streams.live:
         yield plain
         return
-    from mnistlab.report.live import training_bar
+    from mnistlab.report.live import print_above, training_bar
 
     # A bar and rows on the same terminal must go through one console, or they overwrite each other
     shared = stream.isatty()
@@ -243,7 +244,7 @@ def _rows(experiment: "Experiment", streams: Streams) -> Iterator[Any]:
 
         def above(row: dict[str, Any]) -> None:
             best = experiment.best is not None and experiment.best["epoch"] == row["epoch"]
-            bar.console.print(epoch_line(row), style="bold" if best else None)
+            print_above(bar, epoch_line(row), bold=best)
 
         yield above if shared else plain
 
@@ -268,12 +269,8 @@ def _report(experiment: "Experiment", run: Run, streams: Streams) -> None:
         f"run     {printable(run.path)}\n"
         f"best    {best['accuracy']:.6f} in epoch {best['epoch']}; "
         f"weights sha256 {result['weights_sha256'][:16]}\n"
-        f"next    mnistlab eval {printable(_shortest(run))}"
+        f"next    mnistlab eval {printable(run.reference)}"
     )
-
-
-def _shortest(run: Run) -> str:
-    return run.name if run.path.parent == DEFAULT_FOLDER else str(run.path)
 
 
 def _headline(experiment: "Experiment") -> str:
@@ -281,15 +278,17 @@ def _headline(experiment: "Experiment") -> str:
     height, width = data.image_size
     names = list(map(printable, data.classes))
     shown = " vs ".join(names) if len(names) == 2 else f"{len(names)} classes"
+    threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
     return (
-        f"{config.model}, {experiment.parameters:,} parameters; {printable(config.data)}: {shown}, "
-        f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}; "
-        f"seed {config.seed}, {config.device}, {config.threads} thread(s)"
+        f"data    {printable(config.data)}: {shown}, "
+        f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
+        f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
+        f"{config.device}, {threads}"
     )
 
 
 def _skipped(experiment: "Experiment") -> list[str]:
-    skipped = {**experiment.data.train.skipped, **experiment.data.valid.skipped}
+    skipped = experiment.data.skipped
     return [f"skipped {printable(file)}: {why}" for file, why in skipped.items()]
 
 

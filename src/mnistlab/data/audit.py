@@ -9,10 +9,21 @@ from typing import Any
 
 from PIL import Image
 
-from mnistlab.data.folders import Progress, class_faults
-from mnistlab.data.images import UndecodableError, decode_grey_bytes, quiet_pillow
-from mnistlab.data.tree import SPLITS, SplitTree, name_faults, scan_split
-from mnistlab.errors import DataError
+from mnistlab.data.folders import Progress
+from mnistlab.data.images import (
+    UndecodableError,
+    decode_grey_bytes,
+    quiet_pillow,
+    read_image_file,
+)
+from mnistlab.data.tree import (
+    SPLITS,
+    SplitTree,
+    class_faults,
+    name_faults,
+    require_folder,
+    scan_split,
+)
 from mnistlab.names import printable
 
 IMBALANCE = 3.0  # told when the largest class of a split is this many times the smallest
@@ -55,11 +66,13 @@ def audit_folder(root: Path, progress: Progress | None = None) -> Audit:
 
     Duplicates are images whose pixels are equal after decoding, whatever their files are.
     """
-    if not root.is_dir():
-        raise DataError(str(root), [f"{printable(root)}: no such folder"])
+    require_folder(root)
     audit = Audit(root)
     trees = [scan_split(root, split) for split in SPLITS]
     same: dict[bytes, list[str]] = defaultdict(list)
+    beside = [entry.name for entry in sorted(root.iterdir()) if entry.name not in SPLITS]
+    audit.foreign = [printable(name) for name in beside if not name.startswith(".")]
+    audit.hidden = len(beside) - len(audit.foreign)
     for tree in trees:
         _audit_split(audit, tree, same, progress)
     audit.faults += class_faults(trees)
@@ -90,10 +103,8 @@ def _audit_split(
                 progress(tree.split, position, len(files))
             if file not in bad:
                 try:
-                    content = (tree.folder / file).read_bytes()
+                    content = read_image_file(tree.folder / file)
                     image = decode_grey_bytes(content)
-                except OSError as error:
-                    bad[file] = f"cannot be read: {error.strerror}"
                 except UndecodableError as fault:
                     bad[file] = str(fault)
                 else:

@@ -1,6 +1,8 @@
 """MNIST_SAMPLE, the real data that travels with mnistlab: unpacked once, verified, whole."""
 
 import atexit
+import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -8,10 +10,11 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 from mnistlab.errors import DamagedFileError, MnistlabError, RunError
-from mnistlab.files import flush_folder, remove_leftovers, temporary_beside
+from mnistlab.files import flush_folder, remove, remove_leftovers, temporary_beside
 from mnistlab.names import printable
 from mnistlab.places import cache_folder, packaged
 
@@ -23,6 +26,7 @@ FINGERPRINT = "0e3460063392dc8cd2f86df4adb90477c77cfa8fd0b5815b1369bdb7e865c2e0"
 _MEMBER = re.compile(r"mnist_sample/(labels\.csv|(train|valid)/[37]/(0|[1-9][0-9]{0,4})\.png)")
 _MAX_MEMBER_BYTES = 1_000_000
 _MAX_MEMBERS = 20_000
+_MAX_UNZIPPED_BYTES = 2**28
 
 
 def mnist_sample(*, renew: bool = False) -> Path:
@@ -46,7 +50,7 @@ def mnist_sample(*, renew: bool = False) -> Path:
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         target = home / "mnist_sample"
     try:
-        _unpack_to(target)
+        _unpack_to(target, renew=renew)
     except OSError as error:
         raise RunError(
             f"{printable(target)}: the bundled data cannot be unpacked: {error.strerror or error}; "
@@ -55,7 +59,7 @@ def mnist_sample(*, renew: bool = False) -> Path:
     return target
 
 
-def _unpack_to(target: Path) -> None:
+def _unpack_to(target: Path, *, renew: bool) -> None:
     archive = packaged("data") / ARCHIVE
     content = archive.read_bytes()
     if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
@@ -66,19 +70,20 @@ def _unpack_to(target: Path) -> None:
     try:
         temporary.mkdir()
         extract_checked(content, temporary, _MEMBER)
-        _put_in_place(temporary / "mnist_sample", target)
+        _put_in_place(temporary / "mnist_sample", target, renew=renew)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     flush_folder(target.parent)
 
 
-def _put_in_place(folder: Path, target: Path) -> None:
+def _put_in_place(folder: Path, target: Path, *, renew: bool) -> None:
     # Renaming a folder is one step, but only onto nothing. Where another process was faster, its
-    # copy is as good as ours; a copy to be renewed is moved aside first.
-    if target.exists():
+    # copy is as good as ours and may be in use already; only what is no good is moved aside.
+    if os.path.lexists(target) and (renew or not target.is_dir()):
         aside = temporary_beside(target)
-        os.replace(target, aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process moved it aside first
+            os.replace(target, aside)
+        remove(aside)
     try:
         os.rename(folder, target)
     except OSError:
@@ -94,7 +99,12 @@ def extract_checked(content: bytes, folder: Path, allowed: "re.Pattern[str]") ->
     """
     seen: set[str] = set()
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as tar:
+        # Unzipped by gzip, as tarfile's own stream does not look at the checksum.
+        with (
+            gzip.GzipFile(fileobj=io.BytesIO(content)) as unzipped,
+            _Limited(unzipped) as limited,
+            tarfile.open(fileobj=limited, mode="r|") as tar,
+        ):
             for member in tar:
                 if member.isdir():
                     continue
@@ -109,7 +119,24 @@ def extract_checked(content: bytes, folder: Path, allowed: "re.Pattern[str]") ->
                 source = tar.extractfile(member)
                 assert source is not None  # regular files have content
                 path.write_bytes(source.read())
+            while limited.read(2**16):  # to the end, where the checksum is
+                pass
     except MnistlabError:
         raise
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise DamagedFileError(f"the archive is damaged: {error}") from error
+
+
+class _Limited(io.RawIOBase):
+    """A stream that ends with an error where it unzips to more than any archive of ours."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self.stream = stream
+        self.left = _MAX_UNZIPPED_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self.stream.read(size)
+        self.left -= len(piece)
+        if self.left < 0:
+            raise DamagedFileError("the archive unpacks to more than it should")
+        return piece

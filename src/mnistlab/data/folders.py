@@ -9,16 +9,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab.data import cache
 from mnistlab.data.cache import DecodedSplit
-from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
-from mnistlab.data.tree import SPLITS, SplitTree, name_faults, scan_split
+from mnistlab.data.images import UndecodableError, UnreadableError, decode_grey, quiet_pillow
+from mnistlab.data.tree import (
+    SPLITS,
+    SplitTree,
+    class_faults,
+    name_faults,
+    require_folder,
+    scan_split,
+)
 from mnistlab.errors import DataError
-from mnistlab.names import natural_key, printable
+from mnistlab.names import printable
 
 MAX_DECODED_BYTES = 16 * 2**30
 
@@ -77,6 +85,21 @@ class ImageFolders:
         """Identifies all pixels, labels and class names, whatever the files are called."""
         return f"{self.train.fingerprint[:32]}{self.valid.fingerprint[:32]}"
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files of both splits that were left out: `split/class/name` → why."""
+        return {**self.train.skipped, **self.valid.skipped}
+
+    def describe(self) -> dict[str, Any]:
+        """What a run notes of its data, as plain data."""
+        return {
+            "path": str(self.root),
+            "fingerprint": self.fingerprint,
+            "train": self.train.counts,
+            "valid": self.valid.counts,
+            "skipped": self.skipped,
+        }
+
 
 def load_folders(
     root: str | Path, *, skip_bad: bool = False, progress: Progress | None = None
@@ -102,7 +125,7 @@ def load_splits(
 
     Raises DataError with all faults found.
     """
-    _require_folder(root)
+    require_folder(root)
     entries = [cache.entry_path(root, split) for split in splits]
     # Reading and hashing the cache runs beside listing the folder; one thread, as more of them
     # only take turns with the listing.
@@ -117,9 +140,9 @@ def load_splits(
             decoded.append(entry[1])
             continue
         settled = cache.wait_until_settled(tree)
-        split = _decode(tree, progress)
+        split, final = _decode(tree, progress)
         # Only what stayed the same while it was read may be kept.
-        if settled and scan_split(root, tree.split).signature() == tree.signature():
+        if settled and final and scan_split(root, tree.split).signature() == tree.signature():
             cache.store_entry(path, tree, split)
         decoded.append(split)
     bad = [
@@ -138,45 +161,15 @@ def load_splits(
     return [_dataset(tree, split) for tree, split in zip(trees, decoded, strict=True)]
 
 
-def _require_folder(root: Path) -> None:
-    try:
-        if root.is_dir():
-            return
-        why = "not a folder" if root.exists() else "no such folder"
-    except (OSError, ValueError) as error:
-        why = f"cannot be reached: {error}"
-    raise DataError(
-        printable(root),
-        [f"{printable(root)}: {why}; expected train/<class>/*.png and valid/<class>/*.png"],
-    )
-
-
-def class_faults(trees: list[SplitTree]) -> list[str]:
-    """Too few classes, or a class that only one of the splits has; one line each."""
-    listed = [tree for tree in trees if tree.classes]
-    faults = [
-        f"{printable(tree.folder)}: "
-        + (f"only one class ({printable(tree.classes[0])})" if tree.classes else "no class folders")
-        + "; a classifier needs two or more"
-        for tree in trees
-        if len(tree.classes) < 2 and tree.folder.is_dir() and tree.split == SPLITS[0]
-    ]
-    everywhere = {name for tree in listed for name in tree.classes}
-    for tree in listed:
-        for name in sorted(everywhere - set(tree.classes), key=natural_key):
-            faults.append(
-                f"{printable(tree.folder / name)}: missing; the class {printable(name)} is only "
-                "in the other split"
-            )
-    return faults
-
-
-def _decode(tree: SplitTree, progress: Progress | None) -> DecodedSplit:
+def _decode(tree: SplitTree, progress: Progress | None) -> tuple[DecodedSplit, bool]:
+    """The images of `tree`, and whether a second attempt would find the same."""
     skipped = name_faults(tree)
     files = tree.files()
-    pixels: dict[str, bytes] = {}
-    sizes: dict[str, tuple[int, int]] = {}  # (height, width)
+    # (height, width) → the files of that size, their pixels one after the other. Written straight
+    # into one buffer, as a second copy of everything would double the memory it takes.
+    found: dict[tuple[int, int], tuple[list[str], bytearray]] = {}
     total = 0
+    final = True
     with quiet_pillow():
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
@@ -187,10 +180,12 @@ def _decode(tree: SplitTree, progress: Progress | None) -> DecodedSplit:
                 image = decode_grey(tree.folder / file)
             except UndecodableError as fault:
                 skipped[file] = str(fault)
+                final = final and not isinstance(fault, UnreadableError)
                 continue
-            pixels[file] = image.tobytes()
-            sizes[file] = (image.height, image.width)
-            total += len(pixels[file])
+            names, buffer = found.setdefault((image.height, image.width), ([], bytearray()))
+            names.append(file)
+            buffer += image.tobytes()
+            total += image.height * image.width
             if total > MAX_DECODED_BYTES:
                 raise DataError(
                     printable(tree.root),
@@ -198,24 +193,21 @@ def _decode(tree: SplitTree, progress: Progress | None) -> DecodedSplit:
                 )
     if progress is not None:
         progress(tree.split, len(files), len(files))
-    common = Counter(sizes.values()).most_common(1)[0][0] if sizes else (0, 0)
-    for file, (height, width) in sizes.items():
-        if (height, width) != common:
+    common = max(found, key=lambda size: len(found[size][0]), default=(0, 0))
+    usable, pixels = found.pop(common, ([], bytearray()))
+    for (height, width), (names, _) in found.items():
+        for file in names:
             skipped[file] = (
                 f"{width} x {height} pixels where most images of {tree.split} have "
                 f"{common[1]} x {common[0]}; all must have one size"
             )
-    order = {file: place for place, file in enumerate(files)}
-    skipped = dict(sorted(skipped.items(), key=lambda item: order[item[0]]))
-    usable = [file for file in files if file not in skipped]
-    buffer = bytearray()
-    for file in usable:
-        buffer += pixels.pop(file)  # moved, not copied: the pixels stand in memory about once
-    images = torch.frombuffer(buffer, dtype=torch.uint8) if buffer else torch.empty(0)
-    images = images.to(torch.uint8).reshape(len(usable), *common)
+    skipped = {file: skipped[file] for file in files if file in skipped}
+    # torch refuses an empty buffer
+    flat = torch.frombuffer(pixels, dtype=torch.uint8) if pixels else torch.tensor([]).byte()
+    images = flat.reshape(len(usable), *common)
     by_class = Counter(file.split("/", 1)[0] for file in usable)
     counts = {label: by_class[label] for label in tree.classes}
-    return DecodedSplit(images, counts, skipped, cache.fingerprint(images, counts))
+    return DecodedSplit(images, counts, skipped, cache.fingerprint(images, counts)), final
 
 
 def _emptied(trees: list[SplitTree], decoded: list[DecodedSplit], skip_bad: bool) -> list[str]:

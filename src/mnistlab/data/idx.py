@@ -17,6 +17,7 @@ from typing import IO
 from PIL import Image
 
 from mnistlab.data.folders import Progress
+from mnistlab.data.tree import require_folder
 from mnistlab.errors import DataError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.names import natural_key, nearest, printable
@@ -55,7 +56,7 @@ def import_idx(
     existing `target` is never touched. Returns the counts by split and class.
     Raises DataError for bad input, RunError where `target` cannot be written.
     """
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):
         raise DataError(
             str(target), [f"{printable(target)}: exists already; name a new folder, or remove it"]
         )
@@ -138,11 +139,10 @@ def _parse(
 
 
 def _find(source: Path, stem: str, kind: str) -> Path:
-    if not source.is_dir():
-        raise DataError(str(source), [f"{printable(source)}: no such folder"])
+    require_folder(source, "MNIST's four files, as in train-images-idx3-ubyte.gz")
     names = [f"{stem}{dot}{kind}{zipped}" for dot in "-." for zipped in ("", ".gz")]
     for name in names:
-        if (source / name).is_file():
+        if os.path.isfile(source / name):
             return source / name
     raise DataError(
         str(source), [f"{printable(source)}: no {stem}-{kind} or {stem}-{kind}.gz in it"]

@@ -6,6 +6,7 @@ here, and what has no single right reading is refused by name.
 """
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -16,10 +17,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
 MAX_SIDE = 4096  # pixels; an image this large is a mistake in a folder of small pictures
 MAX_FILE_BYTES = 256 * 1024 * 1024
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_PNG_STEPS = {"L;2": 85, "L;4": 17}  # from one level to the next, by Pillow's name of the bits
 
 
 class UndecodableError(Exception):
     """Why one file could not be decoded, in a few words."""
+
+
+class UnreadableError(UndecodableError):
+    """The file, not its content, is at fault: another attempt may succeed."""
 
 
 def decode_grey(path: Path) -> Image.Image:
@@ -28,20 +35,26 @@ def decode_grey(path: Path) -> Image.Image:
     Colour by ITU-R 601 luma, 16 bits scaled (not clipped), EXIF rotation applied, transparency
     laid on a ground that shows the ink. Raises UndecodableError; never anything else.
     """
+    return decode_grey_bytes(read_image_file(path))
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of an image file. Raises UndecodableError where there are none or too many."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            # Asked first: read(limit) would set aside that much memory for every small file.
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise UndecodableError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+            return file.read()
     except OSError as error:
-        raise UndecodableError(f"cannot be read: {error.strerror or error}") from error
-    return decode_grey_bytes(content)
+        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
 
 
 def decode_grey_bytes(content: bytes) -> Image.Image:
     """As `decode_grey`, for the bytes of an image file."""
     if not content:
         raise UndecodableError("empty file (zero bytes)")
-    if len(content) > MAX_FILE_BYTES:
-        raise UndecodableError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
             return _to_grey(image)
@@ -53,15 +66,17 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
         ) from error
     except UnidentifiedImageError as error:
         raise UndecodableError("not an image in a known format") from error
+    except MemoryError as error:
+        raise UnreadableError("not enough memory to decode it") from error
     # Pillow's decoders raise whatever the damage leads them to: OSError, SyntaxError, ValueError,
-    # struct.error, zlib.error, IndexError, MemoryError and more.
+    # struct.error, zlib.error, IndexError and more.
     except Exception as error:
         raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
 
 
 def quiet_pillow() -> warnings.catch_warnings:
     """Context in which Pillow's own warnings are silent: what matters is raised as a fault."""
-    return warnings.catch_warnings(action="ignore", category=UserWarning)
+    return warnings.catch_warnings(action="ignore")
 
 
 def _available() -> tuple[str, ...]:
@@ -82,9 +97,10 @@ def _to_grey(image: Image.Image) -> Image.Image:
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UndecodableError(f"has {image.n_frames} frames; save the one that is meant")  # type: ignore[attr-defined]
+    _mend_transparent_level(image)
     image.load()
     if _may_be_rotated(image):
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
     if image.mode == "L" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
@@ -97,6 +113,18 @@ def _to_grey(image: Image.Image) -> Image.Image:
         )
     # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
     return image.convert("RGB").convert("L") if image.mode not in ("L", "1") else image.convert("L")
+
+
+def _mend_transparent_level(image: Image.Image) -> None:
+    # PNG counts its transparent level in the bits of the file, which Pillow scales for the pixels
+    # only: levels 0-3 or 0-15 of grey become 0-255, 16 bits of colour become 8.
+    if image.format != "PNG" or "transparency" not in image.info:
+        return
+    stored = "".join(str(part.args) for part in getattr(image, "tile", []))
+    if stored == "RGB;16B":
+        raise UndecodableError("16-bit colour with a transparent colour; save it as 8-bit colour")
+    if stored in _PNG_STEPS:
+        image.info["transparency"] *= _PNG_STEPS[stored]
 
 
 def _may_be_rotated(image: Image.Image) -> bool:
@@ -116,7 +144,13 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     import numpy as np
 
     levels = np.asarray(image.convert("I"), dtype=np.int64)
-    scaled = (levels * 255 + 32767) // 65535  # to the nearest of 256 levels
+    white = 65535
+    tags = getattr(image, "tag_v2", {})  # TIFF only
+    if tags.get(_TIFF_BITS) == (12,):
+        white = 4095
+    if tags.get(_TIFF_PHOTOMETRIC) == 0:  # white is zero, which Pillow heeds for 8 bits only
+        levels = white - levels
+    scaled = (levels * 255 + white // 2) // white  # to the nearest of 256 levels
     return Image.fromarray(scaled.astype(np.uint8))
 
 

@@ -32,11 +32,16 @@ def load_data(
     name: str = "mnist_sample", *, skip_bad: bool = False, progress: Progress | None = None
 ) -> ImageFolders:
     """Load both splits of a named dataset or a folder; the bundled data is checked to be whole."""
-    folders = load_folders(find_data(name), skip_bad=skip_bad, progress=progress)
-    if name == "mnist_sample" and folders.fingerprint != bundled.FINGERPRINT:
-        # Somebody changed the unpacked copy. The archive is the truth.
-        folders = load_folders(bundled.mnist_sample(renew=True), progress=progress)
-    return folders
+    if name != "mnist_sample":
+        return load_folders(find_data(name), skip_bad=skip_bad, progress=progress)
+    try:
+        folders = load_folders(find_data(name), progress=progress)
+        if folders.fingerprint == bundled.FINGERPRINT:
+            return folders
+    except DataError:
+        pass  # files are missing or damaged
+    # Somebody changed the unpacked copy. The archive is the truth.
+    return load_folders(bundled.mnist_sample(renew=True), progress=progress)
 
 
 def load_split(

@@ -7,8 +7,10 @@ from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mnistlab.errors import DataError
 from mnistlab.names import is_clean, natural_key, printable
 
+EXPECTED = "train/<class>/*.png and valid/<class>/*.png"
 SPLITS = ("train", "valid")
 STAMPS = 5  # integers kept of each file: mode, size, mtime, ctime, inode
 
@@ -30,6 +32,7 @@ class SplitTree:
     hidden: int = 0
     loose: list[str] = field(default_factory=list)  # visible files beside the class folders
     faults: list[str] = field(default_factory=list)
+    listed: bool = False  # whether the folder of the split could be looked into
 
     @property
     def folder(self) -> Path:
@@ -46,7 +49,7 @@ class SplitTree:
         """
         digest = hashlib.sha256()
         for label in self.classes:
-            joined = "\0".join((label, *self.names[label], ""))
+            joined = "\0".join((label, str(len(self.names[label])), *self.names[label], ""))
             digest.update(joined.encode("utf-8", "surrogateescape"))
         digest.update(self.stamps.tobytes())
         return digest.hexdigest()
@@ -71,6 +74,7 @@ def scan_split(root: Path, split: str) -> SplitTree:
     except OSError as error:
         tree.faults.append(f"{printable(tree.folder)}: cannot be listed: {error.strerror}")
         return tree
+    tree.listed = True
     for name, is_folder in found:
         if name.startswith("."):
             tree.hidden += 1
@@ -102,6 +106,40 @@ def name_faults(tree: SplitTree) -> dict[str, str]:
             faults[file] = "a folder inside a class folder; only images belong here"
         elif not stat.S_ISREG(mode):
             faults[file] = "not a regular file"
+    return faults
+
+
+def require_folder(root: Path, expected: str = EXPECTED) -> None:
+    """Raise DataError, saying what was `expected` in it, unless `root` is a folder."""
+    try:
+        if root.is_dir():
+            return
+        why = "not a folder" if os.path.lexists(root) else "no such folder"
+    except (OSError, ValueError) as error:
+        why = f"cannot be reached: {error}"
+    raise DataError(printable(root), [f"{printable(root)}: {why}; expected {expected}"])
+
+
+def class_faults(trees: list[SplitTree]) -> list[str]:
+    """Too few classes, or a class that only one of the splits has; one line each."""
+    faults = []
+    for tree in trees:
+        if tree.listed and not tree.classes:
+            why = f"no class folders; expected {tree.split}/<class>/*.png"
+        elif len(tree.classes) == 1 and tree.split == SPLITS[0]:
+            why = f"only one class ({printable(tree.classes[0])}); a classifier needs two or more"
+        else:
+            continue
+        faults.append(f"{printable(tree.folder)}: {why}")
+    everywhere = {name for tree in trees for name in tree.classes}
+    for tree in trees:
+        if not tree.classes:
+            continue
+        for name in sorted(everywhere - set(tree.classes), key=natural_key):
+            faults.append(
+                f"{printable(tree.folder / name)}: missing; the class {printable(name)} is only "
+                "in the other split"
+            )
     return faults
 
 

@@ -1,1 +1,52 @@
-"""The chapter's small experiments; each yields titled values and knows nothing of the CLI."""
+"""The chapter's small experiments, one short file each. `LESSONS` names them in reading order."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistlab.errors import ConfigError
+from mnistlab.names import nearest, printable
+
+if TYPE_CHECKING:
+    from mnistlab.lessons.kit import Lesson
+
+LESSONS = {
+    "pixels": "An image is a tensor: slices, shape, rank, the mean digits",
+    "similarity": "Two distances between images, and what broadcasting saves",
+    "derivative": "What autograd returns, stores, adds up and refuses",
+    "line": "A line through three points: by hand, by autograd, as a module",
+    "rollercoaster": "Gradient descent in seven named steps on a noisy parabola",
+    "backprop": "Two layers by hand, beside autograd and finite differences",
+    "activations": "Sigmoid, tanh, ReLU: curves, values, and gradients that vanish",
+    "loss": "Why accuracy cannot be the loss",
+    "batches": "Mini-batches: how many, how large, in what order",
+    "optimizer": "BasicOptim beside the library's SGD, bit for bit",
+    "momentum": "Leaving a local minimum with momentum",
+    "step": "One real SGD step on real images, number by number",
+    "mistakes": "The classic errors, each trained beside its control",
+}
+
+
+def run_lesson(name: str, **options: Any) -> "Lesson":
+    """The items of lesson `name`; `options` are the lesson's own (seed, model, lr).
+
+    Raises ConfigError with the nearest name, or for an option that the lesson does not have.
+    """
+    _require_lesson(name)
+    module = import_module(f"mnistlab.lessons.{name}")
+    try:
+        lesson: Lesson = module.lesson(**options)
+    except TypeError as error:
+        raise ConfigError(f"lesson {name}: {error}") from error
+    return lesson
+
+
+def source_of(name: str) -> str:
+    """The text of lesson `name`. Raises ConfigError with the nearest name."""
+    _require_lesson(name)
+    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _require_lesson(name: str) -> None:
+    if name not in LESSONS:
+        raise ConfigError(f"lesson {printable(name)}: no such lesson{nearest(name, LESSONS)}")

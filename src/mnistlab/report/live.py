@@ -16,14 +16,23 @@ def training_bar(console: Console, place: Place, epochs: int, batches: int) -> L
     """
     total = epochs * batches
 
+    # what a narrow terminal leaves beside the words: the bar must never take two lines
+    width = max(4, min(30, console.width - 45))
+
     def draw() -> ConsoleRenderable:
         done = min(place.epoch * batches + place.batch, total)
+        told = f"epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"
         row = Table.grid(padding=(0, 1))
         row.add_row(
-            ProgressBar(total=total, completed=done, width=30),
-            Text(f"{100 * done // total:>3}%"),
-            Text(f"epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"),
+            ProgressBar(total=total, completed=done, width=width),
+            Text(f"{100 * done // total:>3}%", no_wrap=True, overflow="crop"),
+            Text(told, no_wrap=True, overflow="crop"),
         )
         return row
 
     return Live(get_renderable=draw, console=console, transient=True, refresh_per_second=8)
+
+
+def print_above(bar: Live, line: str, *, bold: bool = False) -> None:
+    """One line above the bar, whole: the terminal may wrap it, nothing else does."""
+    bar.console.print(Text(line, style="bold" if bold else ""), soft_wrap=True)

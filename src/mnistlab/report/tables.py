@@ -1,6 +1,8 @@
 """Results as tables for people."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.box import Box
@@ -12,15 +14,19 @@ from mnistlab.metrics import Evaluation
 from mnistlab.names import printable
 
 _SHOWN = 20
+_MATRIX_WIDTH = 76  # a confusion matrix wider than this is told in words
 _PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
-    """A plain table: the first `left` columns to the left, figures to the right."""
+    """A plain table: the first `left` columns to the left, figures to the right.
+
+    Cells are never folded, so a figure or a name stays whole; draw it as wide as it wants to be.
+    """
     made = Table(box=_PLAIN, pad_edge=False, header_style="bold", show_edge=False)
     for position, name in enumerate(columns):
         made.add_column(
-            name, justify="left" if position < left else "right", overflow="fold", no_wrap=False
+            printable(name), justify="left" if position < left else "right", no_wrap=True
         )
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
@@ -28,21 +34,40 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Any]:
-    """The summary lines, then one row a class with what it was taken for."""
+    """The summary lines, then one row a class with what it was taken for.
+
+    Few classes get a confusion matrix, many (or long names) the mistakes in words, most first.
+    """
     low, high = evaluation.interval
     summary = Text()
     summary.append(f"accuracy  {evaluation.accuracy:.6f}", style="bold")
     summary.append(f"  {evaluation.correct} of {evaluation.n} right")
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
-    summary.append(f"loss      {evaluation.loss:.6f}\n")
+    summary.append(f"loss      {evaluation.loss:.6f}")
+    names = evaluation.classes
+    columns = ("class", "images", "accuracy")
+    matrix = tuple(f"as {printable(name)}" for name in names)
+    narrow = max(map(len, names)) + sum(len(name) + 3 for name in (*columns, *matrix))
     rows = [
-        (name, sum(row), f"{row[i] / sum(row):.4f}", *row)
-        for i, (name, row) in enumerate(zip(evaluation.classes, evaluation.confusion, strict=True))
+        (name, sum(row), f"{row[i] / sum(row):.4f}", i, row)
+        for i, (name, row) in enumerate(zip(names, evaluation.confusion, strict=True))
         if sum(row)
     ]
-    columns = ("class", "images", "accuracy", *(f"as {name}" for name in evaluation.classes))
-    return [summary, table(columns, rows)]
+    if narrow <= _MATRIX_WIDTH:
+        drawn = table((*columns, *matrix), [(*figures, *row) for *figures, _, row in rows])
+    else:
+        drawn = table(
+            (*columns, "taken for"),
+            [(*figures, _taken_for(i, row, names)) for *figures, i, row in rows],
+        )
+        drawn.columns[-1].justify = "left"
+    return [summary, "", drawn]
+
+
+def _taken_for(own: int, row: Sequence[int], names: Sequence[str]) -> str:
+    wrong = sorted((-count, i) for i, count in enumerate(row) if count and i != own)
+    return ", ".join(f"{-count} as {names[i]}" for count, i in wrong)
 
 
 def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
@@ -79,3 +104,93 @@ def _groups(title: str, groups: Sequence[Sequence[str]]) -> list[str]:
     if len(groups) > _SHOWN:
         lines.append(f"  ... and {len(groups) - _SHOWN} more")
     return lines
+
+
+def ladder_table(steps: Sequence[Any]) -> Table:
+    """`ladder.Step`s, one a row, from the baseline up."""
+    rows = [
+        (
+            step.model,
+            f"{step.evaluation.accuracy:.4f}",
+            "{:.4f}-{:.4f}".format(*step.evaluation.interval),
+            f"{step.evaluation.n - step.evaluation.correct} of {step.evaluation.n:,}",
+            "" if step.lift is None else f"{step.lift:+.4f}",
+            f"{step.parameters:,}",
+            f"{step.seconds:.1f}",
+            "" if step.chapter is None else f"{step.chapter:.4f}",
+        )
+        for step in steps
+    ]
+    columns = ("model", "accuracy", "95%", "errors", "lift", "params", "s", "book")
+    return table(columns, rows)
+
+
+def reproduction_tables(figures: Sequence[Any]) -> list[Any]:
+    """`reproduction.Figure`s by section: exact ones a line each, trained ones a table a curve.
+
+    At most 80 columns wide; `pct` is the share of our seeds at or below the book's value.
+    """
+    shown: list[Any] = []
+    for section, members in groupby(figures, key=lambda figure: figure.section):
+        shown += [Text(f"section {section}", style="bold"), ""]
+        for (title, is_spread), found in groupby(
+            members, key=lambda figure: (_group_of(figure), figure.low is not None)
+        ):
+            group = list(found)
+            if is_spread:
+                shown += ["", title] if title else []
+                shown.append(_spread_table(group))
+            else:
+                shown += [line for figure in group for line in _exact_lines(figure)]
+        shown.append("")
+    return shown
+
+
+def _group_of(figure: Any) -> str:
+    """`two layers, accuracy` of `two layers, accuracy, epoch 3`; empty for a single figure."""
+    title, comma, last = str(figure.item).rpartition(", ")
+    return title if comma and last.startswith("epoch") and figure.low is not None else ""
+
+
+def _exact_lines(figure: Any) -> list[str]:
+    head = f"{figure.verdict:<8}  {figure.item}"
+    if figure.chapter is True and figure.verdict == "equal":
+        return textwrap.wrap(head, 80, subsequent_indent=" " * 10)
+    tail = _figure(figure.chapter)
+    if figure.verdict != "equal":
+        tail = f"book {tail}, ours {_figure(figure.ours)}" if figure.ours is not None else tail
+        tail += f" ({figure.reason})" if figure.reason else ""
+    if len(head) + 2 + len(tail) <= 80:
+        return [f"{head}: {tail}"]
+    return [
+        *textwrap.wrap(f"{head}:", 80, subsequent_indent=" " * 10),
+        *textwrap.wrap(tail, 80, initial_indent=" " * 10, subsequent_indent=" " * 10),
+    ]
+
+
+def _spread_table(figures: Sequence[Any]) -> Table:
+    rows = []
+    for figure in figures:
+        item = figure.item.rpartition(", ")[2] if _group_of(figure) else figure.item
+        numbers = (figure.chapter, figure.low, figure.ours, figure.high)
+        row = [f"{number:.{_digits(figure.chapter)}f}" for number in numbers]
+        reason = f": {figure.reason}" if figure.reason else ""
+        rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict + reason))
+    return table(("", "book", "min", "median", "max", "pct", "verdict"), rows)
+
+
+def _digits(value: float) -> int:
+    """As many digits as the chapter prints, four to six."""
+    return min(max(len(repr(value).partition(".")[2]), 4), 6)
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(_figure(part) for part in value) + ")"
+    return str(value)

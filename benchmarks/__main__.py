@@ -1,0 +1,170 @@
+"""`make bench`: everything in one run, in turns, medians; the result is docs/benchmarks.md."""
+
+import importlib.util
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.processes import Cost, in_turns, median_of, told
+
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PYTHON = sys.executable
+HAS_FASTAI = importlib.util.find_spec("fastai") is not None
+
+
+def whole_process(data: str, runs: str) -> tuple[str, dict[str, list[Cost]]]:
+    """(a), (c), (d): whole processes."""
+    commands = {
+        "import torch": [PYTHON, "-c", "import torch"],
+        "mnistlab train": [PYTHON, "-m", "mnistlab", "train", "--run-dir", runs],
+        "mnistlab --help": [PYTHON, "-m", "mnistlab", "--help"],
+    }
+    if HAS_FASTAI:
+        commands["the same job with fastai"] = [PYTHON, "-m", "benchmarks.fastai_job", data]
+    costs = in_turns(commands, ROUNDS)
+    base = median_of(costs["import torch"], "seconds")
+    rows = [
+        f"| {name} | {median_of(found, 'seconds'):.2f} | {min(c.seconds for c in found):.2f} | "
+        f"{max(c.seconds for c in found):.2f} | {median_of(found, 'seconds') / base:.2f} | "
+        f"{max(c.megabytes for c in found):.0f} |"
+        for name, found in costs.items()
+    ]
+    head = (
+        "| process | seconds (median) | min | max | x import torch | peak MB |\n" + "|---" * 6 + "|"
+    )
+    return "\n".join([head, *rows]), costs
+
+
+def fits() -> str:
+    """(b): the fit alone."""
+    names = ["mnistlab", "dataloader", "products"] + (["fastai"] if HAS_FASTAI else [])
+    commands = {
+        f"{peer}|{model}|{order}": [PYTHON, "-m", "benchmarks.peers", peer, model, order]
+        for model in ("linear", "two-layer")
+        for order in ("fixed", "shuffled")
+        for peer in names
+        if not (peer == "products" and order == "shuffled")
+    }
+    costs = in_turns(commands, ROUNDS)
+    seconds = {key: statistics.median(t["seconds"] for t in told(c)) for key, c in costs.items()}
+    rows = []
+    for key, found in costs.items():
+        peer, model, order = key.split("|")
+        own = seconds[f"mnistlab|{model}|{order}"]
+        accuracy = told(found)[0]["accuracy"]
+        rows.append(
+            f"| {model} | {order} | {peer} | {seconds[key]:.3f} | {seconds[key] / own:.2f} | "
+            f"{accuracy:.4f} |"
+            if accuracy
+            else f"| {model} | {order} | {peer} | {seconds[key]:.3f} | {seconds[key] / own:.2f} | |"
+        )
+    head = (
+        "| model | order | fit by | seconds (median) | x mnistlab | accuracy |\n" + "|---" * 6 + "|"
+    )
+    return "\n".join([head, *rows])
+
+
+def loading() -> str:
+    """(e): decoding and loading."""
+    found = told(in_turns({"loading": [PYTHON, "-m", "benchmarks.loading"]}, ROUNDS)["loading"])
+    middle = {key: 1000 * statistics.median(f[key] for f in found) for key in found[0]}
+    return "\n".join(
+        [
+            "| what, 14,434 PNG files | milliseconds (median) |",
+            "|---|---|",
+            f"| Pillow alone: open and decode every file | {middle['pillow']:.0f} |",
+            f"| first load: list, decode, check, keep | {middle['cold']:.0f} |",
+            f"| warm load: list, compare, read the cache, verify it | {middle['warm']:.0f} |",
+        ]
+    )
+
+
+def scaling() -> str:
+    """(f): cost against the number of images."""
+    command = [PYTHON, "-m", "benchmarks.peers", "scale", "linear", "shuffled"]
+    found = told(in_turns({"scale": command}, ROUNDS)["scale"])
+    middle = {key: statistics.median(f[key] for f in found) for key in found[0]}
+    rows = [
+        f"| {int(key) * 12396:,} | {value:.3f} | {value / middle['1']:.2f} |"
+        for key, value in middle.items()
+    ]
+    head = "| training images | microseconds an image and epoch | x the first |\n|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def machine() -> str:
+    """Hardware and versions."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    packages = ["torch", "pillow", "typer", "safetensors"] + (["fastai"] if HAS_FASTAI else [])
+    named = ", ".join(f"{name} {version(name)}" for name in packages)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}; {model}, {os.cpu_count()} "
+        f"cores, {platform.system()}; Python {platform.python_version()}, {named}"
+    )
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    from mnistlab.data.bundled import mnist_sample
+    from mnistlab.data.folders import load_folders
+
+    data = str(mnist_sample())
+    load_folders(data)
+    with tempfile.TemporaryDirectory() as runs:
+        processes, costs = whole_process(data, runs)
+    ours = median_of(costs["mnistlab train"], "seconds")
+    floor = median_of(costs["import torch"], "seconds")
+    ratios = f"`mnistlab train` takes {ours / floor:.2f} x `import torch`"
+    if HAS_FASTAI:
+        theirs = median_of(costs["the same job with fastai"], "seconds")
+        ratios += f"; the same job with fastai takes {theirs / ours:.1f} x `mnistlab train`"
+    else:
+        ratios += "; fastai is not installed here, so it was left out (`make bench` installs it)"
+    made = f"""# Benchmarks
+
+Made by `make bench`: {machine()}.
+Medians of {ROUNDS} after one warm-up, all in one run, taking turns (A B C A B C ...). Machines are
+noisy: read the ratios, not the seconds.
+
+## The whole process: linear, 20 epochs, shuffled, warm cache
+
+{processes}
+
+{ratios}.
+
+## The fit alone: 12,396 images, batches of 256, accuracy every epoch
+
+linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed order all
+see the same batches. `products` is the floor: nothing but the matrix products that the fit needs.
+
+{fits()}
+
+## Loading
+
+{loading()}
+
+## Cost against the number of images (linear, shuffled)
+
+{scaling()}
+"""
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(made, encoding="utf-8")
+    print(made)
+
+
+if __name__ == "__main__":
+    main()

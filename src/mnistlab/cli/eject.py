@@ -1,0 +1,62 @@
+"""`mnistlab eject RUN`: a run as one plain PyTorch script."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistlab.cli import options
+from mnistlab.cli.streams import Streams
+from mnistlab.errors import ConfigError, RunError
+from mnistlab.names import printable
+from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+
+def eject(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run folder, its name, or latest.",
+            autocompletion=options.complete_runs,
+        ),
+    ] = "latest",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it there; must be a new file."),
+    ] = None,
+    run_dir: options.RunDir = DEFAULT_FOLDER,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    color: options.ColorOption = options.Color.auto,
+) -> None:
+    """Write a run as one plain PyTorch script.
+
+    It trains the same weights, to the bit, and needs no mnistlab.
+    """
+    streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    found = find_run(run, run_dir)
+    if output is not None and output.exists():
+        raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
+    from mnistlab.eject import eject as write_script
+    from mnistlab.files import write_whole
+
+    script = write_script(found)
+    if output is None:
+        streams.result(script.rstrip("\n"))
+    else:
+        try:
+            write_whole(output, script.encode())
+        except OSError as error:
+            raise RunError(
+                f"{printable(output)}: cannot be written: {error.strerror or error}"
+            ) from error
+        streams.notice(f"run it with: python {printable(output)}")
+    streams.document(
+        {
+            "run": str(found.path),
+            "file": None if output is None else str(output),
+            "script": script,
+        }
+    )

@@ -1,0 +1,44 @@
+"""`mnistlab ladder`: baseline to best in one table."""
+
+from typing import Annotated
+
+import typer
+
+from mnistlab.cli import options
+from mnistlab.cli.streams import Streams
+
+
+def ladder(
+    data: options.Data = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Decides weights and order.")
+    ] = 0,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    skip_bad: options.SkipBad = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    color: options.ColorOption = options.Color.auto,
+) -> None:
+    """Compare every model, from the baseline up.
+
+    Each is fitted with its defaults; no run folder is written.
+    """
+    from mnistlab.config import resolve
+
+    streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    settings = {"seed": seed, "device": device, "threads": threads, "skip_bad": skip_bad}
+    resolve(settings)  # faults are told before torch is imported
+    from mnistlab.data.named import load_data
+    from mnistlab.ladder import climb
+
+    name = data if data is not None else "mnist_sample"
+    with streams.decoding() as progress:
+        folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
+    steps = list(climb(folders, name, settings, lambda model: streams.notice(f"fitting {model}")))
+    streams.document({"data": name, "seed": seed, "steps": [step.as_dict() for step in steps]})
+    if not as_json:
+        from mnistlab.report.tables import ladder_table
+
+        streams.result(ladder_table(steps))

@@ -1,0 +1,118 @@
+"""Sigmoid, tanh and ReLU: what they do to a number, and what they do to its gradient.
+
+One learns the three curves with their values, and why a deep stack of sigmoids hardly trains:
+each layer passes on at most a quarter of the gradient. fastbook ch. 4, "Sigmoid" and "Adding a
+Nonlinearity".
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.report.pictures import Curves
+
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+
+def sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """Any number to a number between 0 and 1."""
+    return 1 / (1 + (-x).exp())
+
+
+def tanh(x: torch.Tensor) -> torch.Tensor:
+    """Any number to a number between -1 and 1: a sigmoid, stretched."""
+    return 2 * sigmoid(2 * x) - 1
+
+
+def relu(x: torch.Tensor) -> torch.Tensor:
+    """Negative numbers to 0; others stay."""
+    return x.clamp(min=0)
+
+
+def lesson(seed: int = 0) -> Lesson:
+    """Values, curves, slopes; `seed` draws the deep networks of the last part."""
+    wide, narrow = torch.linspace(-100, 100, 10), torch.linspace(-1, 1, 10)
+    yield Show("ten points from -100 to 100", wide)
+    yield Show("sigmoid of them", sigmoid(wide))
+    # (value, one unit of the last printed digit)
+    printed = [(0.0, 1e-40), (1.6655e-34, 1e-38), (7.4564e-25, 1e-29), (3.3382e-15, 1e-19)]
+    printed += [(1.4945e-05, 1e-9), (0.99999, 1e-5), *[(1.0, 1e-4)] * 4]
+    for x, (value, unit) in zip(wide, printed, strict=True):
+        yield check(f"sigmoid({x:.2f})", sigmoid(x), value, within=unit / 2)
+    yield Say("Between -100 and 100 there is nearly nothing but 0 and 1. From -1 to 1, the others:")
+    by_math = [math.tanh(x) for x in narrow.tolist()]
+    yield Show("ten points from -1 to 1", narrow)
+    yield check("tanh of them", tanh(narrow), by_math, within=1e-6, source="math.tanh")
+    edges = [-1.0] * 5 + [1.0] * 5
+    yield check("tanh from -100 to 100", tanh(wide), edges, within=1e-6, source="math.tanh")
+    expected = [0, 0, 0, 0, 0, 0.1111, 0.3333, 0.5556, 0.7778, 1]
+    yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
+    kept = [0.0] * 5 + wide[5:].tolist()
+    yield check("ReLU from -100 to 100", relu(wide), kept, source="0, or the number itself")
+    builtin = all(
+        torch.allclose(ours(wide), theirs(wide), atol=1e-6)
+        for ours, theirs in ((sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu))
+    )
+    yield check_true("torch's own three agree", builtin)
+    yield from _curves()
+    yield from _chain()
+    yield from _deep(seed)
+
+
+def _curves() -> Lesson:
+    xs = torch.linspace(-4, 4, 81, requires_grad=True)
+    ys = sigmoid(xs)
+    (slopes,) = torch.autograd.grad(ys.sum(), xs)
+    points = xs.tolist()
+    lines = {"sigmoid": (points, ys.tolist()), "its slope": (points, slopes.tolist())}
+    yield Curves("Sigmoid", lines, x_label="x")
+    around = torch.linspace(-2, 2, 41)
+    lines = {"ReLU": (around.tolist(), relu(around).tolist())}
+    lines["tanh"] = (around.tolist(), tanh(around).tolist())
+    yield Curves("ReLU and tanh", lines, x_label="x")
+    yield Say("Turn the sigmoid half a turn about (0, 0.5) and it is the same curve.")
+    yield check("sigmoid(0)", sigmoid(torch.tensor(0.0)), 0.5)
+    yield check("sigmoid(-x)", sigmoid(-xs), 1 - ys, within=1e-6, source="1 - sigmoid(x)")
+    yield check("its slope", slopes, ys * (1 - ys), within=1e-6, source="s (1 - s)")
+    yield check("its greatest slope, at 0", slopes.max(), 0.25, within=1e-6, source="1/2 * 1/2")
+
+
+def _chain() -> Lesson:
+    yield Say("A chain multiplies slopes. Twenty in a row, starting from 1:")
+    for activation in (sigmoid, relu):
+        x = torch.tensor(1.0, requires_grad=True)
+        y = x
+        for _ in range(20):
+            y = activation(y)
+        (slope,) = torch.autograd.grad(y, x)
+        yield Show(f"derivative through 20 times {activation.__name__}", slope)
+        if activation is sigmoid:
+            yield check_true("it is below a quarter to the 20th", bool(slope < 0.25**20))
+        else:
+            yield check("it passes a positive number untouched", slope, 1, source="slope 1")
+
+
+def _deep(seed: int) -> Lesson:
+    yield Say("The same in a network of 20 layers, 64 wide, weights drawn alike for both.")
+    norms = {act.__name__: _gradient_norms(act, seed) for act in (sigmoid, relu)}
+    ratio = {name: sizes[0] / sizes[-1] for name, sizes in norms.items()}
+    yield Show("size of the first layer's gradient over the last layer's", ratio)
+    yield check_true("sigmoid: less than a millionth is left", ratio["sigmoid"] < 1e-6)
+    yield check_true("ReLU: within a factor of 100", 0.01 < ratio["relu"] < 100)
+    layers = list(range(1, 21))
+    lines = {name: (layers, [math.log10(s) for s in sizes]) for name, sizes in norms.items()}
+    yield Curves("Gradients on their way back", lines, x_label="layer", y_label="log10 of its size")
+
+
+def _gradient_norms(activation: Activation, seed: int) -> list[float]:
+    """The size of the gradient in each of 20 layers' weights, first layer first."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = [torch.randn(64, 64, generator=generator) * (2 / 64) ** 0.5 for _ in range(20)]
+    weights = [weight.requires_grad_() for weight in draw]
+    x = torch.randn(32, 64, generator=generator)
+    for weight in weights:
+        x = activation(x @ weight)
+    gradients = torch.autograd.grad(x.square().mean(), weights)
+    return [gradient.norm().item() for gradient in gradients]

@@ -1,0 +1,114 @@
+"""Two layers by hand: the backward pass is the chain rule, a line for each line forwards.
+
+One learns to derive a gradient, to check it in two independent ways, and how a wrong factor in a
+gradient hides: it acts as another learning rate, so training goes on and no error shows.
+The chapter's notes train 64 examples, 1000 -> 100 -> 10, with the factor wrong.
+"""
+
+import math
+
+import torch
+
+from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.report.pictures import Curves
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+N, RATE, STEPS = 64, 1e-2, 400
+
+
+def forward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor) -> Pair:
+    """x (N, 1000) -> hidden activations (N, 100), predictions (N, 10)."""
+    hidden = (x @ w1).clamp(min=0)
+    return hidden, hidden @ w2
+
+
+def squared_error(preds: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The sum of squares over an example's 10 outputs; the mean of it over the N examples."""
+    return (preds - y).square().sum() / N
+
+
+def backward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, y: torch.Tensor) -> Pair:
+    """The gradients of the squared error in w1 and w2."""
+    hidden, preds = forward(x, w1, w2)
+    d_preds = 2 * (preds - y) / N  # the square gives the 2, the mean the 1 / N
+    d_w2 = hidden.T @ d_preds
+    d_hidden = d_preds @ w2.T
+    d_w1 = x.T @ (d_hidden * (hidden > 0))  # ReLU passes on only where it let through
+    return d_w1, d_w2
+
+
+def backward_of_notes(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, y: torch.Tensor) -> Pair:
+    """The notes' gradients: without the 2, and divided by N a second time."""
+    hidden, preds = forward(x, w1, w2)
+    d_preds = (preds - y) / N
+    return x.T @ ((d_preds @ w2.T) * (hidden > 0)) / N, hidden.T @ d_preds / N
+
+
+def train(
+    x: torch.Tensor, y: torch.Tensor, weights: Pair, rate: float, notes: bool = False
+) -> tuple[list[float], Pair]:
+    """The loss before the first of 400 steps and after each 50th, and the weights at the end."""
+    x, y, w1, w2 = (tensor.float() for tensor in (x, y, *weights))
+    losses = []
+    for step in range(STEPS + 1):
+        if step % 50 == 0:
+            losses.append(squared_error(forward(x, w1, w2)[1], y).item())
+        if step == STEPS or not math.isfinite(losses[-1]):
+            break
+        d_w1, d_w2 = (backward_of_notes if notes else backward)(x, w1, w2, y)
+        w1, w2 = w1 - rate * d_w1, w2 - rate * d_w2
+    return losses, (w1, w2)
+
+
+def lesson(seed: int = 0) -> Lesson:
+    """Gradients checked twice, then what the wrong factor does; `seed` draws data and weights."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (N, 1000), (N, 10), (1000, 100), (100, 10)
+    # float64, as finite differences subtract nearly equal numbers
+    draw = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    x, y, w1, w2 = draw
+    small: Pair = (w1 / 1000**0.5, w2 / 100**0.5)  # keeps activations near 1
+    right, notes = backward(x, *small, y), backward_of_notes(x, *small, y)
+    yield Say("The gradients by hand, in backward(), beside those that autograd finds:")
+    leaves = [weight.clone().requires_grad_() for weight in small]
+    autograd = torch.autograd.grad(squared_error(forward(x, leaves[0], leaves[1])[1], y), leaves)
+    for name, ours, theirs in zip(("w1", "w2"), right, autograd, strict=True):
+        yield check(f"gradient of {name}", ours, theirs, within=1e-12, source="autograd")
+    yield Say("And without any calculus: move one weight up and down a little, see the loss move.")
+    for k in (0, 1):
+        for place in right[k].abs().flatten().topk(3).indices.tolist():  # the three largest
+            loss = []
+            for by in (1e-6, -1e-6):
+                moved = [weight.clone() for weight in small]
+                moved[k].view(-1)[place] += by
+                loss.append(squared_error(forward(x, moved[0], moved[1])[1], y).item())
+            slope = (loss[0] - loss[1]) / 2e-6
+            ours = right[k].view(-1)[place]
+            yield check(f"w{k + 1}, weight {place}", ours, slope, within=1e-6, source="differences")
+    yield Say("The notes drop the 2 and divide by N twice: 2 * 64 = 128 times too small.")
+    ratios = [ours.norm() / theirs.norm() for ours, theirs in zip(right, notes, strict=True)]
+    yield check("right over notes', w1 and w2", ratios, [128, 128], within=1e-9, source="2 * 64")
+    yield from _trainings(x, y, (w1, w2), small)
+
+
+def _trainings(x: torch.Tensor, y: torch.Tensor, normal: Pair, small: Pair) -> Lesson:
+    yield Say("Yet the notes' training works. From normal weights, rate 0.01, every 50 steps:")
+    notes, notes_weights = train(x, y, normal, RATE, notes=True)
+    yield Show("loss, the notes' gradients", notes)
+    yield check_true("it falls all the way", notes == sorted(notes, reverse=True))
+    blown_up = train(x, y, normal, RATE)[0]
+    yield Show("loss, the right gradients", blown_up)
+    yield check_true("at that rate they blow up", not math.isfinite(blown_up[-1]))
+    same = zip(train(x, y, normal, RATE / 128)[1], notes_weights, strict=True)
+    same_bits = all(torch.equal(ours, theirs) for ours, theirs in same)
+    yield check_true("at rate 0.01 / 128 they end in the notes' weights, bit for bit", same_bits)
+    yield Say("So the factor was a rate of 0.000078 in disguise; it hid weights far too large.")
+    yield Say("Divided by the root of their inputs, the weights bear the rate of 0.01:")
+    right, notes = train(x, y, small, RATE)[0], train(x, y, small, RATE, notes=True)[0]
+    yield Show("loss, the right gradients", right)
+    ahead = all(ours < theirs for ours, theirs in zip(right[1:], notes[1:], strict=True))
+    yield check_true("ahead of the notes' gradients all the way", ahead)
+    steps = list(range(0, STEPS + 1, 50))
+    lines = {"right gradients": (steps, right), "the notes' gradients": (steps, notes)}
+    yield Curves("400 steps from small weights", lines, x_label="step", y_label="loss")

@@ -1,0 +1,120 @@
+"""Derivatives without algebra: what autograd returns, stores, adds up and refuses.
+
+A tensor that requires gradients remembers how each result was computed from it; walking that
+record backwards gives the derivative. One learns both ways of asking, why gradients must be
+cleared, and to check an answer by a formula. fastbook ch. 4, "Calculating Gradients".
+"""
+
+from collections.abc import Callable
+from itertools import chain
+from math import exp
+
+import torch
+
+from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+
+
+def leaf(value: float | list[float]) -> torch.Tensor:
+    """A tensor to differentiate by."""
+    return torch.tensor(value, requires_grad=True)
+
+
+def f(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x**3 + 3 * x**2 + 4 * x + 1
+
+
+def lesson() -> Lesson:
+    """Asking, adding up, refusals, softmax, and five pairs of partial derivatives."""
+    yield Say("Ask for a derivative in one of two ways. torch.autograd.grad returns it:")
+    x = leaf(1.5)
+    (slope,) = torch.autograd.grad(f(x), x)
+    yield check("derivative of 2x^3 + 3x^2 + 4x + 1 at 1.5", slope, 26.5)
+    yield check_true("x.grad is still empty", x.grad is None)
+    yield Say("backward() returns nothing and leaves it in .grad:")
+    f(x).backward()
+    yield check("the same, left in x.grad", x.grad, 26.5)
+
+    yield Say("Several inputs: add up the results, and each input still gets its own derivative.")
+    x = leaf([3.0, 4.0, 10.0])
+    total = f(x).sum()
+    total.backward()
+    yield check("sum of f over (3, 4, 10)", total.item(), 2628)
+    yield check("its gradient", x.grad, [76, 124, 664])
+    x = leaf(1.0)
+    y = 3 * x**3 + 4 * x**2 + 6
+    y.backward()
+    yield check("3x^3 + 4x^2 + 6 at 1, and its derivative", [y.item(), x.grad], [13, 17])
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    (3 * x**3 + 4 * x**2 + 6).mean().backward()
+    yield check("gradient of its mean over [[1, 2], [3, 4]]", x.grad, [[4.25, 13], [26.25, 44]])
+    x, w = torch.tensor(1.0), leaf(2.0)
+    (y := (w * x - 1) ** 2).backward()
+    yield check("(w x - 1)^2 for x = 1, w = 2, and its derivative", [y.item(), w.grad], [1, 2])
+    yield from chain(_collecting(), _softmax(), _partials())
+
+
+def _collecting() -> Lesson:
+    yield Say("Leaves are tensors that no operation made; only they get a .grad.")
+    a, b = leaf([1.0, 2.0, 3.0]), leaf([4.0, 5.0, 6.0])
+    total = a + b
+    yield Show("is a leaf: a, and a + b", (a.is_leaf, total.is_leaf))
+    total.sum().backward(retain_graph=True)
+    yield check("sum of two leaves: gradient of each", [a.grad, b.grad], [[1, 1, 1], [1, 1, 1]])
+    total.sum().backward()
+    yield check("asked once more, gradients add up", a.grad, [2, 2, 2], source="by hand")
+    a.grad = None
+    (a + b).sum().backward()
+    yield check("cleared first, they start afresh", a.grad, [1, 1, 1], source="by hand")
+    yield Say("Two refusals. A result of several numbers has no one derivative:")
+    yield from _refusal("(a * b).backward()", lambda: (a * b).backward(), "scalar outputs")
+    (gradient,) = torch.autograd.grad(a * b, a, torch.tensor([1.0, 0.0, 10.0]))
+    yield check("a weight for each entry settles it", gradient, [4, 0, 60], source="by hand")
+    yield Say("And the record of a computation is gone once used, unless retain_graph=True:")
+    result = (a * b).sum()
+    result.backward(retain_graph=True)
+    result.backward()
+    yield from _refusal("a third result.backward()", result.backward, "a second time")
+
+
+def _refusal(code: str, attempt: Callable[[], None], expected: str) -> Lesson:
+    try:
+        attempt()
+        message = "no error"
+    except RuntimeError as error:
+        message = str(error).split(" (")[0]
+    yield check_true(f"{code}: {message}", expected in message)
+
+
+def _softmax() -> Lesson:
+    yield Say("Softmax: every output depends on every input, and the outputs always sum to 1.")
+    z = leaf([0.9376, 0.5373, 0.6736])
+    p = z.softmax(0)
+    near = 0.00007  # half a digit, and 0.00002 because the inputs are printed rounded, too
+    yield check("softmax", p.detach(), [0.4102, 0.2748, 0.3150], within=near)
+    for entry, expected in ((1, [-0.1127, 0.1993, -0.0866]), (2, [-0.1292, -0.0866, 0.2158])):
+        (gradient,) = torch.autograd.grad(p[entry], z, retain_graph=True)
+        yield check(f"gradient of p[{entry}]", gradient, expected, within=near)
+    p.backward(p.detach(), retain_graph=True)
+    p.backward(p.detach())
+    yield check("twice, weighted by p", z.grad, [0.0551, -0.0375, -0.0176], within=near)
+
+
+def _partials() -> Lesson:
+    yield Say("Partial derivatives in (w, b): autograd beside the formulas, at w = 0.5, b = 0.25.")
+    w, b, x, y = 0.5, 0.25, 1.5, 2.0
+    tw, tb = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (w, b))
+    error = y - (w * x + b)
+    for name, value, partials in (
+        ("w x + b", tw * x + tb, [x, 1]),
+        ("w^2 x + b^2", tw**2 * x + tb**2, [2 * w * x, 2 * b]),
+        ("e^w x + e^b", tw.exp() * x + tb.exp(), [exp(w) * x, exp(b)]),
+        ("y log(w x + b)", y * (tw * x + tb).log(), [y * x / (w * x + b), y / (w * x + b)]),
+        ("(y - (w x + b))^2", (y - (tw * x + tb)) ** 2, [-2 * x * error, -2 * error]),
+    ):
+        yield check(name, torch.autograd.grad(value, (tw, tb)), partials, within=1e-12)
+    yield Say("The notes drop the last pair's minus signs, so that a step down would go up:")
+    for name, sign in (("with them it falls", -1), ("without it rises", 1)):
+        dw, db = sign * 2 * x * error, sign * 2 * error
+        after = (y - ((w - 0.01 * dw) * x + (b - 0.01 * db))) ** 2
+        yield Show(f"squared error before and after a step; {name}", [error**2, after])
+        yield check_true(name, (after < error**2) == (sign < 0))

@@ -1,0 +1,106 @@
+"""An image is a grid of numbers, and a folder of images is one tensor more.
+
+One learns to open a digit, cut a piece out of it, read a tensor's rank, shape and type, stack
+thousands of digits, lay each of them out as a row, and look at the average 3 and the average 7.
+fastbook ch. 4, "Pixels: The Foundations of Computer Vision".
+"""
+
+import torch
+
+from mnistlab.data.named import load_data
+from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.logits import targets_for
+from mnistlab.report.pictures import Images
+
+CORNER = [
+    [0, 0, 0, 0, 0, 0],
+    [0, 0, 0, 0, 0, 29],
+    [0, 0, 0, 48, 166, 224],
+    [0, 93, 244, 249, 253, 187],
+    [0, 107, 253, 253, 230, 48],
+    [0, 3, 20, 20, 15, 0],
+]
+
+
+def lesson() -> Lesson:
+    """One digit, then all of them."""
+    data = load_data()
+    images, labels = data.train_ds.tensors
+
+    yield Say(
+        "The training images lie in one tensor, the 3s first. The chapter's second 3 is the "
+        "file train/3/10000.png; the list of files says which image that is."
+    )
+    second = images[data.train.files.index("3/10000.png")]
+    yield from _one_digit(second)
+
+    stacked_threes = images[labels == data.classes.index("3")].float() / 255
+    stacked_sevens = images[labels == data.classes.index("7")].float() / 255
+    yield Say(
+        "All 3s together. Models compute with fractions, so the numbers become floats, and the "
+        "division by 255 brings them between 0 and 1."
+    )
+    yield from _stack(stacked_threes, len(stacked_sevens))
+
+    yield Say(
+        "A linear model wants one row per image: the 28 rows of 28 pixels are laid end to end. "
+        "The targets are a column: 1 for a 3, 0 for a 7."
+    )
+    train_x = torch.cat([stacked_threes, stacked_sevens]).view(-1, 28 * 28)
+    train_y = targets_for(labels, len(data.classes))
+    valid_x = data.valid_ds.tensors[0].float().view(-1, 28 * 28) / 255
+    yield check("shape of the training matrix", train_x.shape, (12396, 784))
+    yield check("shape of the targets", train_y.shape, (12396, 1))
+    yield check("shape of the validation matrix", valid_x.shape, (2038, 784))
+    yield check("targets that are 1", int(train_y.sum()), 6131)
+    yield check_true(
+        "pixel (row 7, column 5) of an image is column 7 * 28 + 5 of its row",
+        torch.equal(train_x[:6131, 7 * 28 + 5], stacked_threes[:, 7, 5]),
+    )
+    yield from _means(stacked_threes, stacked_sevens)
+
+
+def _one_digit(second: torch.Tensor) -> Lesson:
+    yield Images("The second 3", {"train/3/10000.png": second})
+    yield Show("its shape: rows, columns", tuple(second.shape))
+    yield Show("its type: whole numbers, 0 is black and 255 is white", second.dtype)
+
+    yield Say("A slice first:last leaves out the last. Rows 4 to 9, columns 4 to 9:")
+    corner = second[4:10, 4:10]
+    yield Show("second[4:10, 4:10]", corner)
+    yield check("the top left of the digit", corner, CORNER)
+    yield Say("A slice is a window, not a copy: both look at the same memory.")
+    same = corner.data_ptr() == second[4, 4].data_ptr()
+    yield check_true("the slice begins where row 4, column 4 of the image is stored", same)
+
+
+def _stack(threes: torch.Tensor, sevens: int) -> Lesson:
+    yield check("shape of the stacked 3s", threes.shape, (6131, 28, 28))
+    yield check("rank: the number of axes, the length of the shape", threes.ndim, 3)
+    yield check("how many 7s there are", sevens, 6265)
+    yield Show("type", threes.dtype)
+    yield check("the darkest and the brightest pixel", [threes.min(), threes.max()], [0.0, 1.0])
+
+
+def _means(threes: torch.Tensor, sevens: torch.Tensor) -> Lesson:
+    yield Say(
+        "The mean over axis 0, the axis that counts images, leaves 28 x 28: the average 3. It is "
+        "bright where 3s agree that there is ink and smeared where they differ."
+    )
+    mean3, mean7 = threes.mean(0), sevens.mean(0)
+    yield check("shape of the mean 3", mean3.shape, (28, 28), source="the axis that is gone")
+    yield Images("The mean digits", {"mean 3": mean3, "mean 7": mean7})
+    one_by_one = sum(float(image[14, 14]) for image in threes) / len(threes)
+    yield Show("the mean 3 in row 14, column 14", mean3[14, 14])
+    yield check(
+        "the same pixel, added up image by image",
+        mean3[14, 14],
+        one_by_one,
+        within=1e-5,
+        source="a loop",
+    )
+    sharp, smeared = (threes == 1).float().mean(), (mean3 == 1).float().mean()
+    yield Show(
+        "share of pixels at full brightness, in single 3s and in the mean 3", [sharp, smeared]
+    )
+    yield check_true("no pixel of the mean 3 is at full brightness", bool(mean3.max() < 1))

@@ -1,0 +1,114 @@
+"""Tables for people: plain, ASCII, and no figure is ever folded or cut."""
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mnistlab.data.audit import Audit
+from mnistlab.metrics import Evaluation
+from mnistlab.report.tables import audit_tables, evaluation_tables, settings_table, table
+
+
+def drawn(*things: Any, width: int = 10_000) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False, markup=False)
+    for thing in things:
+        console.print(thing)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_names_stand_left_and_figures_right() -> None:
+    assert drawn(table(("class", "images"), [("a", 5), ("longer", 12345)])) == [
+        "class    images",
+        "---------------",
+        "a             5",
+        "longer    12345",
+    ]
+
+
+def test_a_name_cannot_draw_on_the_terminal() -> None:
+    lines = drawn(table(("\x1b[2J", "n"), [("[red]\x1b[31m\n", "é")]))
+    assert lines[0].startswith("\\x1b[2J")
+    assert lines[2].startswith("[red]\\x1b[31m\\n")
+    assert len(lines) == 3
+
+
+def test_settings_are_shown_with_their_origin() -> None:
+    lines = drawn(settings_table({"lr": 0.5, "seed": 0}, {"lr": "--lr"}))
+    assert [line.split() for line in lines] == [
+        ["setting", "value", "from"],
+        ["-" * len(lines[1])],
+        ["lr", "0.5", "--lr"],
+        ["seed", "0", "default"],
+    ]
+
+
+def test_two_classes_get_a_matrix() -> None:
+    evaluation = Evaluation(("3", "7"), ((926, 84), (15, 1013)), 0.25)
+    assert drawn(*evaluation_tables(evaluation)) == [
+        "accuracy  0.951423  1939 of 2038 right  95% interval 0.9412 to 0.9599",
+        "balanced  0.951120  mean over the classes",
+        "loss      0.250000",
+        "",
+        "class   images   accuracy   as 3   as 7",
+        "---------------------------------------",
+        "3         1010     0.9168    926     84",
+        "7         1028     0.9854     15   1013",
+    ]
+
+
+def test_many_classes_get_their_mistakes_in_words_most_first() -> None:
+    names = tuple("0123456789")
+    confusion = [[0] * 10 for _ in names]
+    for i in range(9):
+        confusion[i][i] = 90
+    confusion[3] = [0, 1, 0, 90, 0, 12, 0, 0, 3, 0]
+    lines = drawn(*evaluation_tables(Evaluation(names, tuple(map(tuple, confusion)), 1.0)))
+    assert lines[4] == "class   images   accuracy   taken for"
+    assert lines[6] == "0           90     1.0000"
+    assert lines[9] == "3          106     0.8491   12 as 5, 3 as 8, 1 as 1"
+    assert len(lines) == 15  # the class without images is left out
+
+
+@pytest.mark.parametrize("long", [10, 40])
+def test_no_matrix_is_wider_than_a_terminal(long: int) -> None:
+    names = ("a" * long, "b")
+    lines = drawn(*evaluation_tables(Evaluation(names, ((3, 1), (0, 4)), 1.0)))
+    assert (f"as {'a' * long}" in lines[4]) is (long == 10)
+    assert lines[6].startswith("a" * long + " ")
+    assert max(map(len, lines)) <= 80
+
+
+def test_an_audit_shows_counts_sizes_and_groups() -> None:
+    audit = Audit(Path("x"))
+    audit.counts = {"train": {"a": 2, "b": 1}, "valid": {"a": 1}}
+    audit.sizes, audit.modes = Counter({"4 x 4": 1234}), Counter()
+    audit.hidden, audit.foreign = 3, [f"train/{i}" for i in range(6)]
+    audit.duplicates_within = [[f"train/a/{i}\n", "train/a/x"] for i in range(21)]
+    audit.notes = ["train is imbalanced"]
+    lines = drawn(*audit_tables(audit))
+    assert [line.split() for line in lines[:5]] == [
+        ["class", "train", "valid"],
+        ["-" * len(lines[1])],
+        ["a", "2", "1"],
+        ["b", "1", "0"],
+        ["all", "3", "1"],
+    ]
+    assert lines[6:11] == [
+        "sizes       1,234 x 4 x 4",
+        "formats     none",
+        "hidden      3 ignored",
+        "foreign     6 beside the class folders, ignored: "
+        "train/0, train/1, train/2, train/3, train/4",
+        "duplicates within a split: 21 group(s) of equal images",
+    ]
+    assert lines[11] == "  train/a/0\\n, train/a/x"
+    assert lines[31:] == [
+        "  ... and 1 more",
+        "duplicates across splits: 0 group(s) of equal images",
+        "note: train is imbalanced",
+    ]

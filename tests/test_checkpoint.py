@@ -1,0 +1,174 @@
+"""The model file and the state file: what goes in comes out, and nothing else gets in."""
+
+import hashlib
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnistlab.checkpoint import (
+    ModelCard,
+    RunState,
+    load_model,
+    load_state,
+    save_model,
+    save_state,
+    weights_sha256,
+)
+from mnistlab.errors import DamagedFileError, RunError
+from mnistlab.tensorfiles import write_tensors
+
+CARD = ModelCard("two-layer", ("a", "b", "c"), (3, 4), {"hidden": 5}, "cross-entropy")
+
+
+def state(**changes: Any) -> RunState:
+    weights = CARD.build(1).state_dict()
+    fields: dict[str, Any] = {
+        "card": CARD,
+        "config": {"lr": 0.1},
+        "data_fingerprint": "f" * 64,
+        "environment": {"threads": 2},
+        "weights": weights,
+        "best_weights": CARD.build(2).state_dict(),
+        "losses": torch.tensor([0.5, 0.25]),
+        "epoch": 3,
+        "batch": 2,
+        "seconds": 0.125,
+        "history": [{"epoch": 0, "accuracy": 0.1 + 0.2}],
+        "best": {"epoch": 0, "accuracy": 0.1 + 0.2},
+    }
+    return RunState(**(fields | changes))
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        CARD,
+        ModelCard("linear", ("3", "7"), (28, 28), {"init": "normal"}, "mnist"),
+        ModelCard("pixel-similarity", ("3", "7"), (6, 6), {"distance": "rmse"}, "mnist"),
+    ],
+)
+def test_a_model_comes_back_as_it_was(card: ModelCard, tmp_path: Path) -> None:
+    model = card.build(7)
+    save_model(tmp_path / "m.safetensors", model.state_dict(), card)
+    loaded, found = load_model(tmp_path / "m.safetensors")
+    assert found == card
+    assert not loaded.training
+    assert equal(loaded.state_dict(), model.state_dict())
+    xb = torch.rand(3, 1, *card.image_size)
+    assert torch.equal(loaded(xb), model(xb))
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    saved = state(optimizer={"step": torch.tensor(4)})
+    save_state(tmp_path / "r.safetensors", saved)
+    found = load_state(tmp_path / "r.safetensors")
+    for group in ("weights", "best_weights", "optimizer"):
+        assert equal(getattr(found, group), getattr(saved, group))
+    assert torch.equal(found.losses, saved.losses)
+    for key in ("card", "config", "data_fingerprint", "environment", "epoch", "batch", "seconds",
+                "history", "best"):  # fmt: skip
+        assert getattr(found, key) == getattr(saved, key), key
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        save_model(tmp_path / name, CARD.build(1).state_dict(), CARD)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_other_readers_of_safetensors_can_open_a_model(tmp_path: Path) -> None:
+    import safetensors.torch
+
+    save_model(tmp_path / "m", CARD.build(1).state_dict(), CARD)
+    assert equal(safetensors.torch.load_file(tmp_path / "m"), CARD.build(1).state_dict())
+
+
+def test_a_model_file_has_the_mode_of_any_file_the_user_makes(tmp_path: Path) -> None:
+    save_model(tmp_path / "m", CARD.build(1).state_dict(), CARD)
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "plain").stat().st_mode
+    )
+
+
+def test_the_weights_hash_by_its_definition() -> None:
+    weights = {"b": torch.tensor([[1.5, -2.0]]), "a": torch.tensor(3, dtype=torch.int64)}
+    text = b"a int64 \n" + struct.pack("<q", 3) + b"b float32 1x2\n" + struct.pack("<2f", 1.5, -2.0)
+    assert weights_sha256(weights) == hashlib.sha256(text).hexdigest()
+    assert weights_sha256({**weights, "b": torch.tensor([[1.5], [-2.0]])}) != weights_sha256(
+        weights
+    )
+
+
+def test_every_flipped_byte_of_a_model_is_refused(tmp_path: Path) -> None:
+    card = ModelCard("linear", ("a", "b"), (2, 2), {"init": "uniform"}, "mnist")
+    path = tmp_path / "m"
+    save_model(path, card.build(1).state_dict(), card)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match="nothing loaded"):
+            load_model(path)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedFileError):
+            load_model(path)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(DamagedFileError):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "resume"}, "resume file, not a model file"),
+        ({"format": 2}, "format 2"),
+        ({"card": None}, "card makes no sense"),
+        ({"card": {"model": "linear"}}, "card makes no sense"),
+        ({"card": {**CARD.__dict__, "model": "nosuch"}}, "cannot be built"),
+        ({"card": {**CARD.__dict__, "settings": {"hidden": -4}}}, "cannot be built"),
+        ({"card": {**CARD.__dict__, "settings": {"depth": 4}}}, "cannot be built"),
+        ({"card": {**CARD.__dict__, "settings": {"hidden": 6}}}, "two-layer needs"),
+        ({"card": {**CARD.__dict__, "image_size": (3, 5)}}, "two-layer needs"),
+        ({"card": {**CARD.__dict__, "model": "linear", "settings": {}}}, "linear needs"),
+    ],
+)
+def test_a_sealed_file_with_other_content_is_refused(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    meta = {"kind": "model", "format": 1, "card": CARD.__dict__} | change
+    write_tensors(tmp_path / "m", CARD.build(1).state_dict(), meta)
+    with pytest.raises(DamagedFileError, match=words):
+        load_model(tmp_path / "m")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    weights = CARD.build(1).state_dict()
+    weights["hidden.bias"][0] = float("nan")
+    save_model(tmp_path / "m", weights, CARD)
+    with pytest.raises(DamagedFileError, match=r"hidden\.bias holds a value that is not finite"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("meta", [None, [], 3, {"kind": "resume"}, {"kind": "resume", "format": 1}])
+def test_a_state_file_with_other_content_is_refused(meta: Any, tmp_path: Path) -> None:
+    write_tensors(tmp_path / "r", {"losses": torch.zeros(1)}, meta)
+    with pytest.raises(DamagedFileError):
+        load_state(tmp_path / "r")
+
+
+def test_a_missing_file_is_told_apart_from_an_unreadable_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "none")
+    with pytest.raises(RunError, match="cannot be read"):
+        load_model(tmp_path)

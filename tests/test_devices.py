@@ -1,0 +1,80 @@
+"""Devices and threads: what is chosen, and what is refused."""
+
+import platform
+
+import pytest
+import torch
+
+from mnistlab import __version__
+from mnistlab.devices import choose_device, environment, set_threads
+from mnistlab.errors import ConfigError
+
+
+@pytest.fixture
+def present(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    devices = {"cuda": False, "mps": False}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices["cuda"])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: devices["mps"])
+    return devices
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("cuda", "mps"), "cuda")],
+)
+def test_auto_is_the_first_device_that_works(
+    present: dict[str, bool], found: tuple[str, ...], chosen: str
+) -> None:
+    present |= dict.fromkeys(found, True)
+    assert choose_device("auto") == torch.device(chosen)
+
+
+def test_a_named_device_is_taken_although_another_is_faster(present: dict[str, bool]) -> None:
+    present["cuda"] = True
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_an_absent_device_is_refused(present: dict[str, bool], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--device {name}: torch .* finds no such device here"):
+        choose_device(name)
+
+
+def test_an_unknown_device_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="--device cud: unknown; did you mean cuda"):
+        choose_device("cud")
+    with pytest.raises(ConfigError, match="unknown; known: auto, cuda, mps, cpu"):
+        choose_device("\x1b")
+
+
+def test_threads_are_set_and_none_or_zero_leaves_them() -> None:
+    set_threads(1)
+    assert torch.get_num_threads() == 1
+    set_threads(2)
+    assert torch.get_num_threads() == 2
+    for count in (None, 0):
+        set_threads(count)
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("count", [-1, 4097])
+def test_a_thread_count_that_cannot_be_is_refused(count: int) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ConfigError, match=f"--threads {count}: must be 1 to 4096"):
+        set_threads(count)
+    assert torch.get_num_threads() == before
+
+
+def test_the_environment_names_what_can_change_the_last_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.set_num_threads(1)
+    found = environment(torch.device("cpu"))
+    assert found["mnistlab"] == __version__
+    assert found["torch"] == torch.__version__
+    assert found["python"] == platform.python_version()
+    assert found["device"] == "cpu"
+    assert found["threads"] == 1
+    assert set(found) >= {"platform", "processor"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert environment(torch.device("cuda", 1))["device"] == "GPU 1"

@@ -1,0 +1,354 @@
+"""Start, stop, resume, diverge: the same weights to the bit, and nothing lost."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnistlab import experiment as module
+from mnistlab.checkpoint import load_model, load_state, save_state, weights_sha256
+from mnistlab.config import Resolved, TrainConfig, resolve
+from mnistlab.errors import (
+    ConfigError,
+    DamagedFileError,
+    DataError,
+    DivergedError,
+    RunError,
+)
+from mnistlab.experiment import Experiment, note_start, prepare, start
+from mnistlab.losses import LOSSES, mnist_loss
+from mnistlab.resuming import resume
+from tests.conftest import make_tree
+
+
+def begun(folder: Path, **settings: Any) -> Experiment:
+    fixed = {"batch_size": 5, "seed": 3, "epochs": 4, "lr": 0.3}
+    experiment = prepare(resolve(fixed | settings))
+    start(experiment, folder, ["mnistlab", "train"])
+    return experiment
+
+
+def after(batches: int) -> Callable[[], bool]:
+    """True from the call after `batches` batches on."""
+    calls = itertools.count()
+    return lambda: next(calls) >= batches
+
+
+def finished(experiment: Experiment) -> str:
+    for _ in experiment.train():
+        pass
+    return weights_sha256(experiment.model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """A tree of two classes and one of three, by the number of classes."""
+    root = tmp_path_factory.mktemp("trees")
+    return {
+        2: str(make_tree(root / "two")),
+        3: str(make_tree(root / "three", ("a", "b", "c"))),
+    }
+
+
+GRID = [
+    (model, loss, shuffle)
+    for (model, losses), shuffle in itertools.product(
+        [
+            ({"model": "linear", "init": "uniform"}, ("mnist", "bce", "cross-entropy")),
+            ({"model": "linear", "init": "normal"}, ("mnist",)),
+            ({"model": "two-layer", "hidden": 4}, ("mnist", "bce", "cross-entropy")),
+        ],
+        (True, False),
+    )
+    for loss in losses
+]
+
+
+@pytest.mark.parametrize(("model", "loss", "shuffle"), GRID)
+def test_resume_equals_uninterrupted_run(
+    model: dict[str, Any], loss: str, shuffle: bool, trees: dict[int, str], tmp_path: Path
+) -> None:
+    # 24 (or 36) images by 5 are 5 (or 8) batches an epoch: every stopping epoch, mid and ends
+    data = trees[3 if loss == "cross-entropy" else 2]
+    settings = {**model, "loss": loss, "shuffle": shuffle, "data": data}
+    whole = begun(tmp_path / "whole", **settings)
+    expected = finished(whole)
+    for batches in (0, 1, 5, 7, 8, 13, 16, 19):
+        broken = begun(tmp_path / f"broken{batches}", **settings)
+        for _ in broken.train(after(batches)):
+            pass
+        assert broken.run is not None
+        assert broken.run.info()["status"] == "stopped"
+        again = resume(broken.run, ["mnistlab", "train", "--resume"])
+        assert again.place.epoch * 8 + again.place.batch > 0 or batches == 0
+        assert finished(again) == expected
+        assert not again.notices
+        strip = [{k: v for k, v in row.items() if k != "seconds"} for row in again.history]
+        assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history]
+        assert again.best == whole.best
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_finished_run_can_be_extended_exactly(
+    shuffle: bool, trees: dict[int, str], tmp_path: Path
+) -> None:
+    long = finished(begun(tmp_path, epochs=7, shuffle=shuffle, data=trees[2]))
+    short = begun(tmp_path, epochs=3, shuffle=shuffle, data=trees[2])
+    finished(short)
+    assert short.run is not None
+    extended = resume(short.run, [], epochs=7)
+    assert finished(extended) == long
+    assert [row["epoch"] for row in extended.history] == list(range(7))
+
+
+def reduced(change: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Spoil a state file on purpose."""
+
+    def spoil(run: Any) -> None:
+        save_state(run.state_file, change(load_state(run.state_file)))
+
+    return spoil
+
+
+# Leave one field out, and the resumed run must come out differently: the grid above sees it all.
+NEGATIVE_CONTROLS = {
+    "weights": lambda s: replace(s, weights={k: v * 0 for k, v in s.weights.items()}),
+    "epoch": lambda s: replace(s, epoch=0),
+    "batch": lambda s: replace(s, batch=0, losses=torch.empty(0)),
+    "seed": lambda s: replace(s, config={**s.config, "seed": 4}),
+    "lr": lambda s: replace(s, config={**s.config, "lr": 0.2}),
+    "batch_size": lambda s: replace(s, config={**s.config, "batch_size": 4}),
+    "shuffle": lambda s: replace(s, config={**s.config, "shuffle": False}),
+    "loss": lambda s: replace(
+        s, config={**s.config, "loss": "bce"}, card=replace(s.card, loss="bce")
+    ),
+}
+
+
+@pytest.mark.parametrize("field", NEGATIVE_CONTROLS)
+def test_a_field_left_out_of_the_state_changes_the_result(
+    field: str, trees: dict[int, str], tmp_path: Path
+) -> None:
+    expected = finished(begun(tmp_path, data=trees[2]))
+    broken = begun(tmp_path, data=trees[2])
+    for _ in broken.train(after(7)):
+        pass
+    assert broken.run is not None
+    reduced(NEGATIVE_CONTROLS[field])(broken.run)
+    assert finished(resume(broken.run, [])) != expected
+
+
+def test_the_losses_of_the_unfinished_epoch_decide_its_train_loss(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    whole = begun(tmp_path, data=trees[2])
+    finished(whole)
+    broken = begun(tmp_path, data=trees[2])
+    for _ in broken.train(after(7)):
+        pass
+    assert broken.run is not None
+    reduced(lambda s: replace(s, losses=s.losses + 1))(broken.run)
+    again = resume(broken.run, [])
+    finished(again)
+    assert again.history[1]["train_loss"] != whole.history[1]["train_loss"]
+
+
+def test_a_run_killed_before_its_first_save_begins_again(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    expected = finished(begun(tmp_path, data=trees[2]))
+    killed = begun(tmp_path, data=trees[2])
+    assert killed.run is not None
+    assert not killed.run.state_file.exists()
+    assert finished(resume(killed.run, [])) == expected
+
+
+def test_resume_refuses_other_data(trees: dict[int, str], tmp_path: Path) -> None:
+    own = shutil.copytree(trees[2], tmp_path / "own")
+    broken = begun(tmp_path, data=str(own))
+    for _ in broken.train(after(3)):
+        pass
+    next((own / "train" / "dark").iterdir()).unlink()
+    assert broken.run is not None
+    with pytest.raises(DataError, match="not the data that"):
+        resume(broken.run, [])
+
+
+def test_resume_names_what_differs_from_the_first_machine(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2])
+    for _ in broken.train(after(3)):
+        pass
+    assert broken.run is not None
+    reduced(lambda s: replace(s, environment={**s.environment, "torch": "2.12.0"}))(broken.run)
+    notices = resume(broken.run, [], threads=broken.config.threads + 1).notices
+    assert any("torch was 2.12.0" in text for text in notices)
+    assert any("threads was" in text for text in notices)
+
+
+def test_resume_keeps_the_thread_count_of_the_first_part(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2], threads=1)
+    for _ in broken.train(after(3)):
+        pass
+    torch.set_num_threads(2)
+    assert broken.run is not None
+    assert resume(broken.run, []).config.threads == torch.get_num_threads() == 1
+
+
+def test_fewer_epochs_than_are_done_are_refused(trees: dict[int, str], tmp_path: Path) -> None:
+    done = begun(tmp_path, data=trees[2])
+    finished(done)
+    assert done.run is not None
+    with pytest.raises(ConfigError, match="has done 4 epochs already"):
+        resume(done.run, [], epochs=2)
+
+
+def test_a_damaged_state_is_refused_and_left_as_it_is(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    done = begun(tmp_path, data=trees[2])
+    finished(done)
+    assert done.run is not None
+    damaged = bytearray(done.run.state_file.read_bytes())
+    damaged[-3] ^= 4
+    done.run.state_file.write_bytes(damaged)
+    with pytest.raises(DamagedFileError, match="checksum"):
+        resume(done.run, [], epochs=9)
+    assert done.run.state_file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: replace(s, config={**s.config, "hidden": "x"}), "settings do not hold"),
+        (lambda s: replace(s, config={**s.config, "init": "normal"}), "do not agree"),
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(
+    change: Callable[[Any], Any], words: str, trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2])
+    for _ in broken.train(after(3)):
+        pass
+    assert broken.run is not None
+    reduced(change)(broken.run)
+    with pytest.raises(DamagedFileError, match=words):
+        resume(broken.run, [])
+
+
+def test_divergence_keeps_the_last_good_weights(
+    trees: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = itertools.count()
+
+    def turning_bad(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        loss = mnist_loss(logits, targets)
+        return loss * float("nan") if next(batches) == 14 else loss  # in the third epoch
+
+    monkeypatch.setitem(LOSSES, "mnist", turning_bad)
+    wild = begun(tmp_path, data=trees[2])
+    weights = [weights_sha256(wild.model.state_dict())]
+
+    def watched() -> None:
+        for _ in wild.train():
+            weights.append(weights_sha256(wild.model.state_dict()))
+
+    with pytest.raises(
+        DivergedError, match=r"epoch 2, batch 2, .*last good weights \(after epoch 1"
+    ):
+        watched()
+    assert wild.run is not None
+    model, _ = load_model(wild.run.model_file)
+    assert weights_sha256(model.state_dict()) == weights[-1]
+    assert wild.run.info()["status"] == "diverged"
+
+
+def test_a_failed_save_says_so_and_leaves_the_files_of_the_last_one(
+    trees: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = begun(tmp_path, data=trees[2])
+    finished(done)
+    assert done.run is not None
+    before = done.run.state_file.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_state", full)
+    again = resume(done.run, [], epochs=6)
+    with pytest.raises(RunError, match=r"cannot be saved: No space left.*are as they were"):
+        finished(again)
+    assert done.run.state_file.read_bytes() == before
+
+
+def test_slow_runs_are_saved_on_the_way(
+    trees: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
+    running = begun(tmp_path, data=trees[2])
+    assert running.run is not None
+    rows = running.train()
+    next(rows)
+    next(rows)  # the first epoch is saved before the second one begins
+    assert load_state(running.run.state_file).epoch == 1
+    assert running.run.info()["status"] == "running"
+    rows.close()
+
+
+def test_best_weights_are_those_of_the_best_epoch(trees: dict[int, str], tmp_path: Path) -> None:
+    running = begun(tmp_path, data=trees[2], epochs=8, lr=5.0)
+    hashes = [weights_sha256(running.model.state_dict()) for _ in running.train()]
+    assert running.run is not None
+    assert running.best is not None
+    top = max(row["accuracy"] for row in running.history)
+    first = next(row["epoch"] for row in running.history if row["accuracy"] == top)
+    assert running.best == {"epoch": first, "accuracy": top}
+    best, _ = load_model(running.run.best_file)
+    assert weights_sha256(best.state_dict()) == hashes[first]
+
+
+def test_preparing_decides_every_open_setting(trees: dict[int, str]) -> None:
+    prepared = prepare(resolve({"data": trees[3], "device": "cpu"}))
+    assert prepared.config.loss == "cross-entropy"
+    assert prepared.origins["loss"] == "default for 3 classes"
+    assert prepared.config.threads == torch.get_num_threads()
+    assert Path(prepared.config.data).is_absolute()
+    assert prepared.parameters == 16 * 3 + 3
+
+
+def test_a_loss_that_does_not_fit_the_classes_is_refused(trees: dict[int, str]) -> None:
+    with pytest.raises(ConfigError, match="does not fit 3 classes; use cross-entropy"):
+        prepare(resolve({"data": trees[3], "loss": "mnist"}))
+    with pytest.raises(ConfigError, match="does not fit 2 classes; use mnist or bce"):
+        prepare(resolve({"data": trees[2], "loss": "cross-entropy"}))
+
+
+def test_an_experiment_without_a_run_folder_writes_nothing(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    config = TrainConfig(data=trees[2], epochs=1)
+    experiment = prepare(Resolved(config, dict.fromkeys(TrainConfig.model_fields, "default")))
+    finished(experiment)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_run_folder_is_found_before_training(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    experiment = prepare(resolve({"data": trees[2]}))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"):
+        start(experiment, tmp_path / "file" / "runs", [])
+    start(experiment, tmp_path, [])
+    assert experiment.run is not None
+    shutil.rmtree(experiment.run.path)
+    with pytest.raises(RunError, match="cannot be written"):
+        note_start(experiment)

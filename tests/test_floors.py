@@ -1,0 +1,107 @@
+"""The floors of docs/architecture.md: imports go down only, heavy libraries stay in their room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "mnistlab"
+
+FLOORS: dict[str, int] = {
+    # floor 0: no torch
+    "__init__": 0,
+    "errors": 0,
+    "names": 0,
+    "files": 0,
+    "places": 0,
+    "config": 0,
+    "book": 0,
+    # floor 1: data, models, and what they are made of
+    "tensorfiles": 1,
+    "data": 1,
+    "logits": 1,
+    "losses": 1,
+    "metrics": 1,
+    "optim": 1,
+    "models": 1,
+    "devices": 1,
+    # floor 2: the loop and the file that holds a model
+    "training": 2,
+    "checkpoint": 2,
+    "many": 2,
+    # floor 3: where a config becomes objects
+    "runs": 3,
+    "experiment": 3,
+    "ladder": 3,
+    "eject": 3,
+    "scoring": 3,
+    "resuming": 3,
+    # floor 4: what people look at
+    "report": 4,
+    # floor 5: the edges
+    "lessons": 5,
+    "reproduction": 5,
+    "cli": 5,
+    "__main__": 5,
+}
+# Who may import what, beyond the floors.
+ROOMS: dict[str, set[str]] = {
+    "typer": {"cli"},
+    "rich": {"report", "cli"},
+    "matplotlib": {"report", "cli"},
+    "torchvision": {"models", "data"},
+}
+NO_TORCH = {name for name, floor in FLOORS.items() if floor == 0}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module imported anywhere in `path`, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: write imports out in full"
+            module = node.module or ""
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    assert {room_of(path) for path in FILES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down_only(path: Path) -> None:
+    own = room_of(path)
+    # The package's __init__ names what it offers lazily, from every floor.
+    if own == "__init__":
+        return
+    for module in imports_of(path):
+        parts = module.split(".")
+        if parts[0] == "mnistlab":
+            below = parts[1] if len(parts) > 1 and parts[1] in FLOORS else "__init__"
+            assert FLOORS[below] <= FLOORS[own], f"{path.name} imports {module} from above"
+        if parts[0] in ROOMS:
+            assert own in ROOMS[parts[0]], f"{parts[0]} does not belong into {own}"
+        if parts[0] == "torch":
+            assert own not in NO_TORCH, f"{path.name} is on the floor without torch"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_unpickles_evaluates_or_opens_a_shell(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    banned = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "subprocess"}
+    assert not {module.split(".")[0] for module in imports_of(path)} & banned
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+            assert name not in {"torch.load", "torch.save"}, f"{path.name} pickles"

@@ -1,0 +1,45 @@
+"""The ladder: every model in order, on any data."""
+
+from pathlib import Path
+
+import pytest
+
+from mnistlab.models import MODELS
+from tests.command import run_in_process
+from tests.conftest import make_tree
+
+
+def test_the_ladder_on_the_bundled_data() -> None:
+    found = run_in_process("ladder", "--json").ok().json
+    by_name = {step["model"]: step for step in found["steps"]}
+    assert by_name["pixel-similarity"]["errors"] == 2038 - 1939
+    assert by_name["pixel-similarity"]["lift"] is None
+    assert by_name["linear"]["parameters"] == 785
+    assert by_name["two-layer"]["parameters"] == 784 * 30 + 30 + 30 + 1
+    assert by_name["linear"]["chapter"] == 0.9785
+    lift = by_name["linear"]["accuracy"] - by_name["pixel-similarity"]["accuracy"]
+    assert by_name["linear"]["lift"] == pytest.approx(lift)
+    assert 0.02 < lift < 0.04
+
+
+def test_the_ladder_has_a_step_for_every_model_and_starts_at_the_baseline() -> None:
+    from mnistlab.ladder import STEPS
+
+    assert set(STEPS) == set(MODELS)
+    assert STEPS[0] == "pixel-similarity"
+
+
+def test_the_ladder_on_ones_own_classes_has_no_chapter_column(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "three", ("a", "b", "c"))
+    found = run_in_process("ladder", "--data", tree, "--json").ok().json
+    assert {step["chapter"] for step in found["steps"]} == {None}
+    assert found["steps"][1]["n"] == 12
+    assert not (tmp_path / "runs").exists()  # it compares; it makes no runs
+    told = run_in_process("ladder", "--data", tree).ok()
+    assert "pixel-similarity" in told.out
+    assert "fitting linear" in told.err
+
+
+def test_bad_settings_are_refused(tiny: Path) -> None:
+    assert run_in_process("ladder", "--data", tiny, "--seed", "-1").code == 2
+    assert run_in_process("ladder", "--data", "no/such").code == 2

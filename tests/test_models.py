@@ -1,0 +1,101 @@
+"""The models: one contract for all, and each against what it should compute."""
+
+import pytest
+import torch
+from torch import nn
+
+from mnistlab.errors import ConfigError
+from mnistlab.models import MODELS, LinearModel, PixelSimilarity, TwoLayerModel, build_model
+
+SIZES = [(28, 28), (1, 1), (5, 9), (64, 32)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_every_model_keeps_the_contract(name: str, size: tuple[int, int], n_classes: int) -> None:
+    model = build_model(name, size, [str(k) for k in range(n_classes)])
+    logits = model(torch.rand(4, 1, *size))
+    assert logits.shape == (4, 1 if n_classes == 2 else n_classes)
+    assert logits.dtype == torch.float32
+
+
+def test_linear_uniform_draws_what_nn_linear_draws() -> None:
+    model = build_model("linear", (28, 28), "37", seed=5)
+    torch.manual_seed(5)
+    reference = nn.Linear(784, 1)
+    xb = torch.rand(9, 1, 28, 28)
+    assert torch.equal(model.weights, reference.weight.T)  # type: ignore[arg-type]
+    assert torch.equal(model.bias, reference.bias)  # type: ignore[arg-type]
+    torch.testing.assert_close(model(xb), reference(xb.flatten(1)))
+
+
+def test_linear_normal_is_the_chapters_initialisation() -> None:
+    model = build_model("linear", (28, 28), "37", seed=5, init="normal")
+    torch.manual_seed(5)
+    weights, bias = torch.randn(784, 1), torch.randn(1)
+    xb = torch.rand(9, 1, 28, 28)
+    assert torch.equal(model(xb), xb.flatten(1) @ weights + bias)
+
+
+def test_two_layer_is_the_chapters_simple_net() -> None:
+    model = build_model("two-layer", (28, 28), "37", seed=5)
+    torch.manual_seed(5)
+    reference = nn.Sequential(nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 1))
+    xb = torch.rand(9, 1, 28, 28)
+    ours = model.state_dict().values()
+    assert all(
+        torch.equal(*pair) for pair in zip(ours, reference.state_dict().values(), strict=True)
+    )
+    torch.testing.assert_close(model(xb), reference(xb.flatten(1)))
+    assert sum(p.numel() for p in model.parameters()) == 784 * 30 + 30 + 30 + 1
+
+
+def test_pixel_similarity_by_hand_on_two_by_two_images() -> None:
+    # class 0: mean of all-0 and all-102 → 51/255 = 0.2; class 1: all 255 → 1.0
+    images = torch.tensor([[[0, 0], [0, 0]], [[102, 102], [102, 102]], [[255, 255], [255, 255]]])
+    labels = torch.tensor([0, 0, 1])
+    xb = torch.tensor([[[[0.2, 0.6], [0.2, 0.6]]]])
+    for distance, to_first, to_second in (
+        ("l1", 0.2, 0.6),  # |0, .4, 0, .4| → .2; |.8, .4, .8, .4| → .6
+        ("rmse", (0.32 / 4) ** 0.5, (1.6 / 4) ** 0.5),
+    ):
+        model = PixelSimilarity((2, 2), 2, distance).fit(images.to(torch.uint8), labels)
+        assert model.distances(xb)[0].tolist() == pytest.approx([to_first, to_second])
+        assert model(xb).item() == pytest.approx(to_second - to_first)
+
+
+def test_pixel_similarity_with_three_classes_prefers_the_nearest() -> None:
+    images = torch.stack([torch.full((2, 2), level, dtype=torch.uint8) for level in (0, 128, 255)])
+    model = PixelSimilarity((2, 2), 3).fit(images, torch.tensor([0, 1, 2]))
+    assert model(torch.full((1, 1, 2, 2), 0.45)).argmax().item() == 1
+
+
+def test_the_mean_image_is_exact_where_float32_sums_are_not() -> None:
+    images = torch.full((100_001, 1, 1), 254, dtype=torch.uint8)
+    model = PixelSimilarity((1, 1), 2).fit(images, torch.cat([torch.zeros(100_000), torch.ones(1)]))
+    assert model.means[0].item() == torch.tensor(254 / 255).item()
+
+
+def test_building_a_model_leaves_torchs_random_state_alone_and_depends_on_the_seed_only() -> None:
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    first = build_model("linear", (4, 4), "ab", seed=9)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(7)
+    second = build_model("linear", (4, 4), "ab", seed=9)
+    other = build_model("linear", (4, 4), "ab", seed=10)
+    assert torch.equal(first.weights, second.weights)  # type: ignore[arg-type]
+    assert not torch.equal(first.weights, other.weights)  # type: ignore[arg-type]
+
+
+def test_unknown_names_and_settings_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean linear"):
+        build_model("lineer", (4, 4), "ab")
+    with pytest.raises(ConfigError, match="hiden"):
+        build_model("two-layer", (4, 4), "ab", hiden=3)
+    with pytest.raises(ConfigError, match="init"):
+        LinearModel((4, 4), 2, init="norml")
+    with pytest.raises(ConfigError, match="did you mean rmse"):
+        PixelSimilarity((4, 4), 2, "rsme")
+    assert isinstance(build_model("two-layer", (4, 4), "ab", hidden=3), TwoLayerModel)
