@@ -1,6 +1,7 @@
 """Running the command line from a test: in this process, or as a process of its own."""
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -39,6 +40,7 @@ def run_in_process(*arguments: str | Path) -> Result:
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     code = 0
+    thresholds = gc.get_threshold()
     try:
         with (
             mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
@@ -49,6 +51,8 @@ def run_in_process(*arguments: str | Path) -> Result:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0
     finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Result(code, out.getvalue(), err.getvalue())

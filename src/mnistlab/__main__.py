@@ -1,12 +1,16 @@
 """`python -m mnistlab` and the console script: run a command, turn errors into exit codes."""
 
 import contextlib
+import gc
 import os
 import sys
 
 
 def main() -> None:
     """Run the command line; never returns. No traceback reaches the user without --debug."""
+    # Importing torch makes a million objects that all stay: looking for garbage among them while
+    # they are made finds nothing and costs a tenth of a second.
+    gc.set_threshold(200_000)
     try:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
@@ -23,6 +27,8 @@ def main() -> None:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     code = _flush(code)
+    # Nor is there a point in visiting each of them once more on the way out: 0.4 seconds.
+    gc.freeze()
     sys.exit(code)
 
 
