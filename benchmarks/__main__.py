@@ -44,7 +44,9 @@ def whole_process(data: str, runs: str) -> tuple[str, dict[str, list[Cost]]]:
 
 def fits() -> str:
     """(b): the fit alone."""
-    names = ["mnistlab", "dataloader", "products"] + (["fastai"] if HAS_FASTAI else [])
+    names = ["mnistlab", "mnistlab-all-cores", "dataloader", "products"] + (
+        ["fastai"] if HAS_FASTAI else []
+    )
     commands = {
         f"{peer}|{model}|{order}": [PYTHON, "-m", "benchmarks.peers", peer, model, order]
         for model in ("linear", "two-layer")
@@ -148,6 +150,8 @@ noisy: read the ratios, not the seconds.
 
 linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed order all
 see the same batches. `products` is the floor: nothing but the matrix products that the fit needs.
+mnistlab computes on one thread, its default for such models; `mnistlab-all-cores` and all others on
+as many as torch chooses.
 
 {fits()}
 
