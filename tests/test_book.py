@@ -7,7 +7,9 @@ import torch
 
 from mnistlab.data.folders import ImageFolders
 from mnistlab.losses import LOSSES, mnist_loss
-from mnistlab.models import PixelSimilarity, build_model
+from mnistlab.many import StackedLinear, train_many
+from mnistlab.models import LinearModel, PixelSimilarity, build_model
+from mnistlab.optim import BasicOptim
 from mnistlab.training import evaluate
 from tests.command import run_in_process
 
@@ -109,3 +111,15 @@ def test_book_linear_ends_within_the_chapters_range(seed: int) -> None:
 def test_book_two_layer_ends_within_the_chapters_range() -> None:
     found = run_in_process("train", "--config", "book-two-layer", "--json").ok()
     assert 0.981 <= found.json["accuracy"] <= 0.984
+
+
+def test_twenty_seeds_of_book_linear_end_within_the_chapters_range(sample: ImageFolders) -> None:
+    # trained as one stack, whose members equal seeds trained alone (test_many.py)
+    models = [build_model("linear", (28, 28), sample.classes, seed) for seed in range(20)]
+    stack = StackedLinear([model for model in models if isinstance(model, LinearModel)])
+    *_, last = train_many(
+        stack, lambda p: BasicOptim(p, 1.0), sample.train_ds, sample.valid_ds, epochs=20
+    )
+    right = (last.valid_logits > 0) == (sample.valid_ds.tensors[1] == 0).unsqueeze(1)
+    accuracies = right.double().mean(0)
+    assert 0.977 <= accuracies.min() <= accuracies.max() <= 0.980

@@ -23,6 +23,7 @@ from mnistlab.errors import (
 from mnistlab.experiment import Experiment, note_start, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.resuming import resume
+from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
@@ -352,3 +353,65 @@ def test_an_unwritable_run_folder_is_found_before_training(
     shutil.rmtree(experiment.run.path)
     with pytest.raises(RunError, match="cannot be written"):
         note_start(experiment)
+
+
+def test_a_finished_run_whose_save_was_cut_short_is_repaired(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    done = begun(tmp_path, data=trees[2])
+    finished(done)
+    assert done.run is not None
+    whole = {path.name: path.read_bytes() for path in done.run.path.glob("*.safetensors")}
+    done.run.model_file.unlink()
+    done.run.best_file.unlink()
+    (done.run.path / "metrics.csv").unlink()
+    # the state was written, the rest was not
+    again = run_in_process("train", "--resume", done.run.path).ok()
+    assert "all 4 epochs are done already" in again.err
+    assert (done.run.path / "metrics.csv").read_text().count("\n") == 5
+    for path in done.run.path.glob("*.safetensors"):
+        assert path.name == "resume.safetensors" or path.read_bytes() == whole[path.name]
+    assert len(list(done.run.path.glob("*.safetensors"))) == 3
+
+
+def test_a_total_within_the_epoch_under_way_is_refused(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2])
+    for _ in broken.train(after(7)):  # one epoch of five batches, and two more
+        pass
+    assert broken.run is not None
+    with pytest.raises(ConfigError, match="has done 1 epochs already and begun epoch 1"):
+        resume(broken.run, [], epochs=1)
+    assert resume(broken.run, [], epochs=2).place.batch == 2
+
+
+def test_an_extension_killed_before_its_first_save_is_not_forgotten(
+    trees: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = begun(tmp_path, data=trees[2], epochs=2)
+    finished(done)
+    assert done.run is not None
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnistlab.cli.train._train", killed)
+    assert run_in_process("train", "--resume", done.run.path, "--epochs", "5").code == 130
+    assert resume(done.run, []).config.epochs == 5
+
+
+def test_parts_trained_under_different_conditions_are_marked_for_good(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2], threads=1)
+    for _ in broken.train(after(3)):
+        pass
+    assert broken.run is not None
+    mixed = resume(broken.run, [], threads=2)
+    assert mixed.origins["threads"] == "--threads"
+    finished(mixed)
+    assert broken.run.info()["mixed"] is True
+    later = resume(broken.run, [], epochs=6)
+    assert later.mixed
+    assert not later.notices

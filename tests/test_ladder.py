@@ -38,6 +38,7 @@ def test_the_ladder_on_ones_own_classes_has_no_chapter_column(tmp_path: Path) ->
     told = run_in_process("ladder", "--data", tree).ok()
     assert "pixel-similarity" in told.out
     assert "fitting linear" in told.err
+    assert max(map(len, told.out.splitlines())) <= 80
 
 
 def test_bad_settings_are_refused(tiny: Path) -> None:

@@ -45,7 +45,8 @@ class RunState:
 
     `weights` and `best_weights` are state dicts; `optimizer` is the optimizer's own tensors;
     `losses` (float32) are those of the batches done in the unfinished epoch. The random state is
-    no more than the seed in `config` with `epoch` and `batch`.
+    no more than the seed in `config` with `epoch` and `batch`. `mixed` says that parts of it were
+    trained on machines or thread counts that differ, so that its last bits repeat nowhere.
     """
 
     card: ModelCard
@@ -61,6 +62,7 @@ class RunState:
     history: list[dict[str, Any]]
     best: dict[str, Any] | None
     optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
+    mixed: bool = False
 
 
 def save_model(path: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
@@ -117,6 +119,7 @@ def save_state(path: Path, state: RunState) -> None:
             "seconds",
             "history",
             "best",
+            "mixed",
         )
     }
     meta = {"kind": "resume", "format": FORMAT, "card": asdict(state.card), **plain}
@@ -147,6 +150,7 @@ def load_state(path: Path) -> RunState:
             history=list(meta["history"]),
             best=meta["best"],
             optimizer=groups["optimizer"],
+            mixed=bool(meta["mixed"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _not_ours(path, f"{type(error).__name__} {error}") from error

@@ -179,6 +179,8 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         field = TrainConfig.model_fields[key]
         choices = list(getattr(field.annotation, "__args__", ()))
         message = "not a known name" + nearest(str(item["input"]), choices)
+    elif item["type"] == "string_unicode":
+        message = "the path is not UTF-8; rename or move the folder"
     else:
         message = message[0].lower() + message[1:]
     return f"{label}: {message} (got {printable(repr(item['input']))})"

@@ -1,8 +1,13 @@
 """A run as one plain PyTorch script: no mnistlab in it, the same weights to the bit out of it."""
 
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
 from mnistlab.config import TrainConfig
 from mnistlab.data.folders import ImageFolders
@@ -11,11 +16,10 @@ from mnistlab.errors import ConfigError, DataError, RunError
 from mnistlab.names import printable
 from mnistlab.runs import Run
 
-_HEAD = '''"""Trains @WHAT@, as mnistlab did in the run @RUN@.
-
-Needs torch and Pillow. On the same machine, with the same torch and thread count, the last line is
-@SHA@
-"""
+_HEAD = """# Trains @WHAT@, as mnistlab did in the run @RUN@.
+#
+# Needs torch and Pillow. On the same machine, with the same torch and threads, the last line is
+# @SHA@
 
 import hashlib
 import sys
@@ -31,31 +35,6 @@ EPOCHS, BATCH_SIZE, LR, SEED, DEVICE = @EPOCHS@, @BATCH_SIZE@, @LR@, @SEED@, @DE
 @SKIP@torch.set_num_threads(@THREADS@)
 
 
-'''
-
-_READ_PLAIN = """def read(path):
-    image = Image.open(path).convert("L")
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, -1)
-"""
-
-# Images that Pillow's convert("L") gets wrong: rotated by EXIF, 16 bits, transparent.
-_READ_FULL = """def values(image, dtype=torch.uint8):
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=dtype)
-
-
-def read(path):
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode.startswith("I"):  # 16 bits, to the nearest of 256 levels
-        levels = values(image.convert("I"), torch.int32).long()
-        return ((levels * 255 + 32767) // 65535).to(torch.uint8).view(image.height, -1)
-    if image.has_transparency_data:  # on the ground that shows the ink
-        image = image.convert("RGBA")
-        alpha = values(image.getchannel("A")).double()
-        luma = values(image.convert("RGB").convert("L")).double()
-        light = alpha.sum() > 0 and (luma * alpha).sum() / alpha.sum() >= 128
-        ground = Image.new("RGBA", image.size, (0, 0, 0, 255) if light else (255, 255, 255, 255))
-        image = Image.alpha_composite(ground, image)
-    return values(image.convert("RGB").convert("L")).view(image.height, -1)
 """
 
 _LOAD = """
@@ -156,28 +135,36 @@ def eject(run: Run) -> str:
     try:
         config = TrainConfig(**info["config"])
         fingerprint, sha = info["data"]["fingerprint"], (info["result"] or {}).get("weights_sha256")
-        done = info["status"] == "done"
+        repeats = info["status"] == "done" and not info["mixed"]
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{printable(run.info_file)}: not the record of a training run") from error
     data = load_data(config.data, skip_bad=config.skip_bad)
     if data.fingerprint != fingerprint:
         raise DataError(
             config.data,
-            [f"{printable(config.data)}: has changed since {run.name} was trained on it"],
+            [f"{printable(config.data)}: has changed since {printable(run.name)} was trained"],
         )
-    return _script(run, config, data, str(sha) if done else "(the run was not finished)")
+    return _script(
+        run, config, data, str(sha) if repeats else "(unknown: not one finished run on one machine)"
+    )
 
 
 def _script(run: Run, config: TrainConfig, data: ImageFolders, sha: str) -> str:
     out = 1 if len(data.classes) == 2 else len(data.classes)
     skipped = sorted(data.skipped)
-    full = not _plain_enough(data)
+    full = _first_wrong(data, _read_plain) is not None
+    if full and (wrong := _first_wrong(data, _read_full)) is not None:
+        raise ConfigError(
+            f"{printable(wrong)}: a kind of image that the script's short reader gets wrong; save "
+            "it as 8-bit grey first"
+        )
     linear = config.model == "linear"
     model = _LINEAR[config.init] + _LINEAR_REST if linear else _TWO_LAYER
     prepare = 'x, y = load("train")\nvalid_x, valid_y = load("valid")\n'
     prepare += f"targets = {'(y == 0).float().unsqueeze(1)' if out == 1 else 'y'}\n"
     prepare += "torch.manual_seed(SEED)\n"
-    text = _HEAD + (_READ_FULL if full else _READ_PLAIN) + _LOAD + _LOSSES[config.loss]
+    reader = _source(_values) + _source(_read_full) if full else _source(_read_plain)
+    text = _HEAD + reader.rstrip() + "\n" + _LOAD + _LOSSES[config.loss]
     text += "\n\n" + prepare + model + _LOOP
     words: dict[str, Any] = {
         "WHAT": f"the {config.model} model on {printable(config.data)}",
@@ -199,24 +186,54 @@ def _script(run: Run, config: TrainConfig, data: ImageFolders, sha: str) -> str:
         "ORDER": "shuffled(len(x), epoch)" if config.shuffle else "torch.arange(len(x))",
         "PREDICTED": "(logits.squeeze(1) <= 0).long()" if out == 1 else "logits.argmax(1)",
     }
-    for word, value in words.items():
-        text = text.replace(f"@{word}@", str(value))
+    text = re.sub("@([A-Z_]+)@", lambda found: str(words[found[1]]), text)
     if not config.shuffle:
         start, end = text.index("def shuffled"), text.index("def loss_func")
         text = text[:start] + text[end:]
     return text
 
 
-def _plain_enough(data: ImageFolders) -> bool:
-    """Whether Pillow's own conversion to grey gives every pixel that training saw."""
-    for split in (data.train, data.valid):
-        folder = data.root / ("train" if split is data.train else "valid")
+def _first_wrong(data: ImageFolders, read: Callable[[Path], torch.Tensor]) -> Path | None:
+    """The first file that `read` does not turn into the pixels that training saw."""
+    for split, name in ((data.train, "train"), (data.valid, "valid")):
         for file, image in zip(split.files, split.ds.tensors[0], strict=True):
-            path = folder / file
-            with Image.open(path) as opened:
-                if opened.mode == "L" and not opened.info:
-                    continue
-                plain = opened.convert("L").tobytes()
-            if plain != image.numpy().tobytes():
-                return False
-    return True
+            path = data.root / name / file
+            if not torch.equal(read(path), image):
+                return path
+    return None
+
+
+# The next functions are compared with the training images, and then go into the script as they
+# stand here.
+
+
+def _read_plain(path: Path) -> torch.Tensor:
+    image = Image.open(path).convert("L")
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, -1)
+
+
+def _values(image: Image.Image, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=dtype)
+
+
+def _read_full(path: Path) -> torch.Tensor:
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits, to the nearest of 256 levels
+        levels = _values(image.convert("I"), torch.int32).long()
+        return ((levels * 255 + 32767) // 65535).to(torch.uint8).view(image.height, -1)
+    if image.has_transparency_data:  # on the ground that shows the ink
+        image = image.convert("RGBA")
+        alpha = _values(image.getchannel("A")).double()
+        luma = _values(image.convert("RGB").convert("L")).double()
+        light = alpha.sum() > 0 and (luma * alpha).sum() / alpha.sum() >= 128
+        ground = Image.new("RGBA", image.size, (0, 0, 0, 255) if light else (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image)
+    return _values(image.convert("RGB").convert("L")).view(image.height, -1)
+
+
+def _source(function: Callable[..., object]) -> str:
+    """The text of a function above, under the name it has in the script."""
+    text = inspect.getsource(function)
+    for name in ("_read_plain", "_read_full"):
+        text = text.replace(name, "read")
+    return text.replace("_values", "values") + "\n\n"

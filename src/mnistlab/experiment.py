@@ -54,6 +54,7 @@ class Experiment:
     best: dict[str, Any] | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    mixed: bool = False  # trained in parts, on machines or thread counts that differ
 
     @property
     def parameters(self) -> int:
@@ -96,7 +97,7 @@ class Experiment:
         except DivergedError as error:
             self.save(good, "diverged")
             kept = (
-                f"; the last good weights ({_done(good)}) are in {self.run.path}"
+                f"; the last good weights ({_done(good)}) are in {printable(self.run.path)}"
                 if self.run
                 else ""
             )
@@ -120,6 +121,7 @@ class Experiment:
             seconds=self.place.seconds,
             history=list(self.history),
             best=self.best,
+            mixed=self.mixed,
         )
 
     def save(self, state: RunState, status: str) -> None:
@@ -158,6 +160,7 @@ class Experiment:
             "origins": self.origins,
             "data": self.data.describe(),
             "environment": environment(self.device),
+            "mixed": self.mixed,
             "result": None if state is None else result_of(state),
         }
 

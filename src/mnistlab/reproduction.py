@@ -198,7 +198,7 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
     library = _linear_models(data, seeds, "uniform")
     training = _hits(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds.tensors[1])
     rows = [
-        spread("5 loss", "random model, training", book.RANDOM_TRAINING_ACCURACY,
+        spread("5 loss", "random model", book.RANDOM_TRAINING_ACCURACY,
                training.double().mean(0)),
     ]  # fmt: skip
     moved = [copy.deepcopy(model) for model in scratch]
@@ -220,7 +220,7 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
         value = round(book.BIAS_GRADIENT * times, 4)
         rows.append(spread("5 loss", item, value, once * times, digits=4))
     for title, models, value, digits in (
-        ("linear from scratch", scratch, book.SCRATCH_UNTRAINED, 3),
+        ("scratch", scratch, book.SCRATCH_UNTRAINED, 3),
         ("nn.Linear", library, book.BASIC_OPTIM_UNTRAINED, 4),
     ):
         logits = wide_logits(StackedLinear(models), data.valid_ds)

@@ -42,17 +42,22 @@ def resume(
     try:
         config = TrainConfig(**settings)
     except ValidationError as error:
+        keys = ", ".join(str(item["loc"][0]) for item in error.errors())
         raise DamagedFileError(
-            f"{printable(run.path)}: its settings do not hold: {error}"
+            f"{printable(run.path)}: its settings do not hold: {printable(keys)}"
         ) from error
-    if state is not None and config.epochs < state.epoch:
+    if state is not None and (config.epochs, 0) < (state.epoch, state.batch):
+        begun = f" and begun epoch {state.epoch}" if state.batch else ""
         raise ConfigError(
-            f"--epochs {config.epochs}: {run.name} has done {state.epoch} epochs already"
+            f"--epochs {config.epochs}: {printable(run.name)} has done {state.epoch} epochs "
+            f"already{begun}"
         )
     info = _info_or_empty(run)
     origins = {**dict.fromkeys(TrainConfig.model_fields, "resumed run"), **info.get("origins", {})}
     if epochs is not None:
         origins["epochs"] = "--epochs"
+    if threads is not None:
+        origins["threads"] = "--threads"
     experiment = prepare(Resolved(config, origins), progress)
     experiment.run, experiment.command = run, command
     experiment.created = str(info.get("created", ""))
@@ -67,17 +72,21 @@ def _take_over(experiment: Experiment, state: RunState) -> None:
         raise DataError(
             experiment.config.data,
             [
-                f"{printable(experiment.data.root)}: not the data that {experiment.run.name} was "
+                f"{printable(experiment.data.root)}: not the data that "
+                f"{printable(experiment.run.name)} was "
                 "trained on (images, labels or classes have changed); start a new run"
             ],
         )
     if state.card != experiment.card:
-        raise DamagedFileError(f"{experiment.run.state_file}: model and settings do not agree")
+        raise DamagedFileError(
+            f"{printable(experiment.run.state_file)}: model and settings do not agree"
+        )
     restored = restore(experiment.run.state_file, state.card, state.weights)
     experiment.model.load_state_dict(restored.state_dict())
     experiment.place = Place(state.epoch, state.batch, list(state.losses.unbind()), state.seconds)
     experiment.history = state.history
     experiment.best, experiment.best_weights = state.best, state.best_weights
+    experiment.mixed = state.mixed
     now = environment(experiment.device)
     for key in ("torch", "threads", "device", "platform", "processor"):
         then = state.environment.get(key)
@@ -86,6 +95,7 @@ def _take_over(experiment: Experiment, state: RunState) -> None:
                 f"{key} was {then}, now {now[key]}: the weights can differ in their last bits from "
                 "those of an unbroken run"
             )
+            experiment.mixed = True
 
 
 def _info_or_empty(run: Run) -> dict[str, Any]:

@@ -151,3 +151,22 @@ def test_a_check_can_fail_by_value_and_by_length() -> None:
     assert not check("x", [1, 2], [1]).holds
     assert not check("x", float("nan"), 1.0).holds
     assert check("x", torch.tensor([1, 2]), (1, 2)).holds
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_lesson_has_a_document(mnistlab: Mnistlab, name: str) -> None:
+    document = mnistlab("lesson", name, "--json").ok().json
+    assert document["held"] == document["checks"] > 0
+
+
+def test_flags_without_a_lesson_and_odd_values_are_refused(mnistlab: Mnistlab) -> None:
+    assert mnistlab("lesson", "--code").code == 2
+    assert mnistlab("lesson", "--seed", "1").code == 2
+    assert mnistlab("lesson", "line", "--seed", "-1").code == 2
+    assert mnistlab("lesson", "step", "--seed", "9" * 30).code == 2
+    refused = mnistlab("lesson", "pixels", "--seed", "3")
+    assert (refused.code, "has no such setting" in refused.err) == (2, True)
+
+
+def test_the_source_is_a_document_too(mnistlab: Mnistlab) -> None:
+    assert "def lesson" in mnistlab("lesson", "pixels", "--code", "--json").ok().json["source"]

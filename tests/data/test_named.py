@@ -89,3 +89,9 @@ def test_damage_to_a_folder_of_ones_own_is_an_error_and_never_mended(
     with pytest.raises(DataError, match="empty file"):
         load_data(str(tiny))
     assert load_data(str(tiny), skip_bad=True).valid.counts == {"dark": 3, "light": 4}
+
+
+@pytest.mark.parametrize("name", ["", "d\udcff"])
+def test_a_name_that_no_run_could_note_down_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="--data"):
+        find_data(name)

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from mnistlab.data.audit import Audit
 from mnistlab.metrics import Evaluation
-from mnistlab.report.tables import audit_tables, evaluation_tables, settings_table, table
+from mnistlab.report.tables import (
+    audit_tables,
+    evaluation_tables,
+    reproduction_tables,
+    settings_table,
+    table,
+)
+from mnistlab.reproduction import Figure
 
 
 def drawn(*things: Any, width: int = 10_000) -> list[str]:
@@ -112,3 +119,20 @@ def test_an_audit_shows_counts_sizes_and_groups() -> None:
         "duplicates across splits: 0 group(s) of equal images",
         "note: train is imbalanced",
     ]
+
+
+def test_a_figure_that_differs_shows_both_values_and_its_reason() -> None:
+    figures = [
+        Figure("3 derivatives", "a value", 1.0, [1.5, None], "differs", reason="a reason"),
+        Figure("3 derivatives", "a statement " + "that is long " * 8, True, True, "equal"),
+        Figure("3 derivatives", "long " * 12, [0.123456789] * 9, [0.1] * 9, "equal"),
+        Figure("6 training", "resnet18", 0.5, None, "left out", reason="no such model"),
+        Figure("6 training", "net, accuracy, epoch 0", 0.5123, 0.5, "inside", 0.4, 0.6, 50.0, 9),
+        Figure("6 training", "net, accuracy, epoch 1", 0.9, 0.5, "differs", 0.4, 0.6, 99.0, 9),
+    ]
+    told = "\n".join(drawn(*reproduction_tables(figures)))
+    assert "differs   a value: book 1, ours (1.5, ) (a reason)" in told
+    assert "left out  resnet18: 0.5 (no such model)" in told
+    assert "net, accuracy\n" in told
+    assert "epoch 1   0.9000   0.4000   0.5000   0.6000   99%   differs" in told
+    assert max(map(len, told.splitlines())) <= 80

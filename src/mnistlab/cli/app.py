@@ -1,5 +1,6 @@
 """The application: its commands, and what becomes of an error."""
 
+import re
 import sys
 import traceback
 from typing import Annotated
@@ -63,7 +64,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, MnistlabError):
         return str(error)
     # torch has no kind of its own for this on a CPU: "… not enough memory: you tried to allocate"
-    if isinstance(error, MemoryError) or "memory" in str(error):
+    torchs = isinstance(error, RuntimeError) and re.search("not enough|out of memory", str(error))
+    if isinstance(error, MemoryError) or torchs:
         return "out of memory; try a smaller --batch-size, a smaller --hidden or fewer images"
     if isinstance(error, OSError):
         what = "input or output" if error.filename is None else printable(error.filename)

@@ -55,7 +55,7 @@ def pixel_similarity(
     from mnistlab.devices import set_threads
     from mnistlab.scoring import fit_baseline
 
-    set_threads(threads)
+    set_threads(1 if threads is None else threads)
     name = data if data is not None else "mnist_sample"
     with streams.decoding() as progress:
         folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)

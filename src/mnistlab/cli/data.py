@@ -1,5 +1,6 @@
 """`mnistlab data …`: audit a folder of images, make one from MNIST's own files."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -89,4 +90,4 @@ def import_idx(
     for split, by_class in counts.items():
         told = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
         streams.result(f"{split}  {told}")
-    streams.notice(f"next   mnistlab train --data {printable(target)}")
+    streams.notice(f"next   mnistlab train --data {printable(shlex.quote(str(target)))}")

@@ -1,5 +1,6 @@
 """`mnistlab eject RUN`: a run as one plain PyTorch script."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def eject(
             raise RunError(
                 f"{printable(output)}: cannot be written: {error.strerror or error}"
             ) from error
-        streams.notice(f"run it with: python {printable(output)}")
+        streams.notice(f"run it with: python {printable(shlex.quote(str(output)))}")
     streams.document(
         {
             "run": str(found.path),

@@ -1,5 +1,6 @@
 """`mnistlab lesson [NAME]`: list the lessons, or read one."""
 
+import math
 import shutil
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.lessons import LESSONS, run_lesson, source_of
+from mnistlab.names import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +47,15 @@ def lesson(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="The draw, where there is one.")
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=2**63 - 1,
+            show_default=False,
+            help="The draw, where there is one.",
+        ),
     ] = None,
     lr: Annotated[
         float | None, typer.Option("--lr", metavar="X", help="Learning rate (lesson step).")
@@ -68,10 +78,14 @@ def lesson(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if name is None:
+        if code or plot is not None or (model, seed, lr) != (None, None, None):
+            raise ConfigError("name a lesson for these flags; mnistlab lesson lists them")
         _list(streams)
         return
     if code:
-        streams.result(source_of(name).rstrip("\n"))
+        source = source_of(name)
+        streams.document({"lesson": name, "source": source})
+        streams.result(source.rstrip("\n"))
         return
     if plot is not None:
         from mnistlab.report.plots import require_plot
@@ -102,7 +116,7 @@ def lesson(
         from mnistlab.report.plots import draw
 
         draw(pictures, plot)
-        streams.notice(f"drawn  {plot}")
+        streams.notice(f"drawn  {printable(plot)}")
     held = sum(item.holds for item in checks)
     streams.document({"lesson": name, "items": told, "checks": len(checks), "held": held})
     streams.result(f"{held} of {len(checks)} checks hold")
@@ -206,7 +220,9 @@ def _plain(item: "Item") -> dict[str, Any]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return value.tolist()
+            return plain(value.tolist())
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)  # JSON has no word for it
         if isinstance(value, dict):
             return {str(key): plain(part) for key, part in value.items()}
         if isinstance(value, list | tuple):

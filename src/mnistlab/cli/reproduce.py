@@ -8,6 +8,7 @@ import typer
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import CheckError, ConfigError
+from mnistlab.names import printable
 
 
 def reproduce(
@@ -53,7 +54,7 @@ def reproduce(
     from mnistlab.reproduction import TWO_LAYER_SEEDS
     from mnistlab.reproduction import reproduce as compute
 
-    set_threads(threads)
+    set_threads(1 if threads is None else threads)
     with streams.decoding() as progress:
         data = load_data("mnist_sample", progress=progress)
     found = compute(data, seeds, lambda step: streams.notice(f"computing {step}"))
@@ -79,7 +80,7 @@ def reproduce(
         from mnistlab.report.plots import draw
 
         draw(found.curves, plot)
-        streams.notice(f"drawn  {plot}")
+        streams.notice(f"drawn  {printable(plot)}")
     if not found.holds:
         few = seeds is not None and seeds < TWO_LAYER_SEEDS
         hint = "; fewer seeds than the default give a narrower range" if few else ""

@@ -143,6 +143,9 @@ def train(
         if dry_run:
             raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
         _require_resumable(flags, config)
+        from mnistlab.config import resolve
+
+        resolve({"epochs": epochs, "threads": threads})  # out of range is told at once
         # a training run saves its state before its first model
         has_more = run.model_file.exists() or not run.config_file.exists()
         if not run.state_file.exists() and has_more:
@@ -159,11 +162,14 @@ def train(
                 streams.notice(f"note: {text}")
             if experiment.place.epoch >= experiment.config.epochs:
                 streams.notice(
-                    f"{run.name}: all {experiment.config.epochs} epochs are done already; "
-                    "--epochs TOTAL extends it"
+                    f"{printable(run.name)}: all {experiment.config.epochs} epochs are done "
+                    "already; --epochs TOTAL extends it"
                 )
+                # a save that was cut short leaves the state ahead of the other files
+                experiment.save(experiment.capture(), "done")
             else:
                 note_start(experiment)
+                experiment.save(experiment.capture(), "running")
                 _train(experiment, run, streams)
             _report(experiment, run, streams)
     else:

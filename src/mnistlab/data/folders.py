@@ -4,6 +4,7 @@ fastbook ch. 4 stacks each folder by hand and joins them (`train_x`, `train_y`, 
 `load_folders`.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -154,7 +155,7 @@ def load_splits(
         faults += bad
     faults += _emptied(trees, decoded, skip_bad) + _size_faults(trees, decoded)
     if faults:
-        advice = f"see everything with: mnistlab data check {printable(root)}"
+        advice = f"see everything with: mnistlab data check {printable(shlex.quote(str(root)))}"
         if bad and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)

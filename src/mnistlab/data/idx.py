@@ -156,14 +156,14 @@ def _write_tree(
     rows = ["name,label"]
     for split_name, split in splits.items():
         counts[split_name] = {}
-        done = 0
+        done, total = 0, sum(str(value) in names for value in split.labels)
         for label, name in enumerate(names):
             (folder / split_name / name).mkdir(parents=True)
             indices = [i for i, value in enumerate(split.labels) if str(value) == name]
             counts[split_name][name] = len(indices)
             for index in indices:
                 if progress is not None and done % 64 == 0:
-                    progress(split_name, done, len(split.labels))
+                    progress(split_name, done, total)
                 file = f"{split_name}/{name}/{index}.png"
                 split.image(index).save(folder / file, "PNG", compress_level=9)
                 rows.append(f"{file},{label}")

@@ -19,6 +19,13 @@ def find_data(name: str) -> Path:
     """
     if name in NAMED:
         return NAMED[name]()
+    if not name:
+        raise DataError(name, ["--data: is empty; name a dataset or a folder"])
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:  # a run could not note down where its data is
+        why = "the path is not UTF-8; rename or move the folder"
+        raise DataError(name, [f"--data {printable(name)}: {why}"]) from error
     path = Path(name)
     looks_like_name = path.name == name
     if looks_like_name and not _exists(path):

@@ -1,5 +1,6 @@
 """The chapter's small experiments, one short file each. `LESSONS` names them in reading order."""
 
+import inspect
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,11 @@ def run_lesson(name: str, **options: Any) -> "Lesson":
     """
     _require_lesson(name)
     module = import_module(f"mnistlab.lessons.{name}")
-    try:
-        lesson: Lesson = module.lesson(**options)
-    except TypeError as error:
-        raise ConfigError(f"lesson {name}: {error}") from error
+    known = inspect.signature(module.lesson).parameters
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"--{option}: the lesson {name} has no such setting")
+    lesson: Lesson = module.lesson(**options)
     return lesson
 
 

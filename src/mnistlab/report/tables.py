@@ -112,8 +112,8 @@ def ladder_table(steps: Sequence[Any]) -> Table:
         (
             step.model,
             f"{step.evaluation.accuracy:.4f}",
-            "{:.4f}-{:.4f}".format(*step.evaluation.interval),
-            f"{step.evaluation.n - step.evaluation.correct} of {step.evaluation.n:,}",
+            "{:.3f}-{:.3f}".format(*step.evaluation.interval),
+            f"{step.evaluation.n - step.evaluation.correct}/{step.evaluation.n}",
             "" if step.lift is None else f"{step.lift:+.4f}",
             f"{step.parameters:,}",
             f"{step.seconds:.1f}",
@@ -121,7 +121,7 @@ def ladder_table(steps: Sequence[Any]) -> Table:
         )
         for step in steps
     ]
-    columns = ("model", "accuracy", "95%", "errors", "lift", "params", "s", "book")
+    columns = ("model", "score", "95%", "errors", "lift", "params", "s", "book")
     return table(columns, rows)
 
 

@@ -1,6 +1,7 @@
 """Pictures as text: charts of characters, images of half blocks or of plain ASCII."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -54,9 +55,9 @@ def chart(picture: Curves, width: int = 78, height: int = 14) -> list[str]:
     lines.append(" " * margin + " +" + "-" * columns)
     lines.append(" " * (margin + 2) + ends[0] + " " * space + ends[1])
     names = "   ".join(f"{m} {name}" for m, name in zip(MARKS * 9, series, strict=False))
-    lines.append(
-        " " * (margin + 2) + names + (f"   (x: {picture.x_label})" if picture.x_label else "")
-    )
+    names += f"   (x: {picture.x_label})" if picture.x_label else ""
+    indent = " " * (margin + 2)
+    lines += textwrap.wrap(names, width, initial_indent=indent, subsequent_indent=indent)
     return lines
 
 
