@@ -11,6 +11,8 @@ from tests.conftest import make_tree
 
 def test_the_ladder_on_the_bundled_data() -> None:
     found = run_in_process("ladder", "--json").ok().json
+    shown = run_in_process("ladder").ok().out.splitlines()
+    assert max(map(len, shown)) <= 80
     by_name = {step["model"]: step for step in found["steps"]}
     assert by_name["pixel-similarity"]["errors"] == 2038 - 1939
     assert by_name["pixel-similarity"]["lift"] is None

@@ -112,16 +112,16 @@ def ladder_table(steps: Sequence[Any]) -> Table:
         (
             step.model,
             f"{step.evaluation.accuracy:.4f}",
-            "{:.3f}-{:.3f}".format(*step.evaluation.interval),
+            "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
             f"{step.evaluation.n - step.evaluation.correct}/{step.evaluation.n}",
             "" if step.lift is None else f"{step.lift:+.4f}",
-            f"{step.parameters:,}",
+            str(step.parameters),
             f"{step.seconds:.1f}",
             "" if step.chapter is None else f"{step.chapter:.4f}",
         )
         for step in steps
     ]
-    columns = ("model", "score", "95%", "errors", "lift", "params", "s", "book")
+    columns = ("model", "score", "95%", "errors", "lift", "param", "s", "book")
     return table(columns, rows)
 
 
