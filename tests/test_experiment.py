@@ -415,3 +415,20 @@ def test_parts_trained_under_different_conditions_are_marked_for_good(
     later = resume(broken.run, [], epochs=6)
     assert later.mixed
     assert not later.notices
+
+
+def test_asking_to_resume_a_whole_run_changes_nothing_in_it(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    done = begun(tmp_path, data=trees[2], threads=1)
+    finished(done)
+    assert done.run is not None
+    before = {path.name: path.read_bytes() for path in done.run.path.iterdir()}
+    run_in_process("train", "--resume", done.run.path, "--threads", "2").ok()
+    after_it = {path.name: path.read_bytes() for path in done.run.path.iterdir()}
+    assert {name: after_it[name] for name in before} == before
+    done.run.info_file.write_text("{}")  # a record that does not say "done" is not trusted
+    run_in_process("train", "--resume", done.run.path).ok()
+    assert done.run.is_complete()
+    done.run.info_file.unlink()
+    assert not done.run.is_complete()

@@ -75,6 +75,13 @@ class Run:
             raise DamagedFileError(f"{printable(self.info_file)}: not a JSON object")
         return loaded
 
+    def is_complete(self) -> bool:
+        """Whether the last save was the final one and all its files are there."""
+        files = (self.state_file, self.model_file, self.best_file, self.path / "metrics.csv")
+        with contextlib.suppress(OSError, DamagedFileError):
+            return self.info().get("status") == "done" and all(map(Path.exists, files))
+        return False
+
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Replace `run.json`. Raises OSError."""
         text = json.dumps({"schema_version": 1, **info}, indent=2)

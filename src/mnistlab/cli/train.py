@@ -165,8 +165,10 @@ def train(
                     f"{printable(run.name)}: all {experiment.config.epochs} epochs are done "
                     "already; --epochs TOTAL extends it"
                 )
-                # a save that was cut short leaves the state ahead of the other files
-                experiment.save(experiment.capture(), "done")
+                # A save that was cut short leaves the state ahead of the other files. A whole run
+                # stays as it is: its record is of the machine that trained it.
+                if not run.is_complete():
+                    experiment.save(experiment.capture(), "done")
             else:
                 note_start(experiment)
                 experiment.save(experiment.capture(), "running")
