@@ -21,7 +21,7 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -103,7 +103,7 @@ def test_gzipped_or_not_and_with_a_dot_in_the_name(
         content = path.read_bytes()
         path.unlink()
         new = made.folder / (name.replace("-idx", f"{dot}idx") + (".gz" if zipped else ""))
-        new.write_bytes(gzip.compress(content) if zipped else content)
+        new.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
     import_idx(made.folder, tmp_path / "out")
     check(made, tmp_path / "out", ["0", "2", "10"])
 
@@ -111,7 +111,7 @@ def test_gzipped_or_not_and_with_a_dot_in_the_name(
 def test_what_is_gzipped_is_told_by_its_content_not_its_name(made: Made, tmp_path: Path) -> None:
     for name in FILES:
         path = made.folder / name
-        path.write_bytes(gzip.compress(path.read_bytes()))
+        path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     import_idx(made.folder, tmp_path / "out")
     check(made, tmp_path / "out", ["0", "2", "10"])
 
@@ -170,12 +170,12 @@ BROKEN = [
     (_head(39, 5, 3) + bytes(39 * 15), "40 labels for the 39 images"),
     (_head(40, 0, 3), "holds no pixels"),
     (_head(40, 5, 0), "holds no pixels"),
-    (gzip.compress(_head(40, 5, 3) + bytes(VALUES))[:-9], "damaged gzip data"),
-    (gzip.compress(_head(40, 5, 3) + bytes(VALUES)) + b"more", "damaged gzip data"),
-    (gzip.compress(_head(40, 5, 3) + bytes(VALUES))[:-8] + bytes(8), "damaged gzip data"),
+    (gzip.compress(_head(40, 5, 3) + bytes(VALUES), mtime=0)[:-9], "damaged gzip data"),
+    (gzip.compress(_head(40, 5, 3) + bytes(VALUES), mtime=0) + b"more", "damaged gzip data"),
+    (gzip.compress(_head(40, 5, 3) + bytes(VALUES), mtime=0)[:-8] + bytes(8), "damaged gzip data"),
     (b"\x1f\x8b", "damaged gzip data"),
     (b"\x1f\x8b\x08\0\0\0\0\0\0\0\xff\xff\xff\xff", "damaged gzip data"),
-    (gzip.compress(_head(40, 5, 3) + bytes(2**24)), "but more follow"),
+    (gzip.compress(_head(40, 5, 3) + bytes(2**24), mtime=0), "but more follow"),
 ]
 
 
