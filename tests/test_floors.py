@@ -35,6 +35,7 @@ FLOORS: dict[str, int] = {
     "ladder": 3,
     "eject": 3,
     "scoring": 3,
+    "baseline": 3,
     "resuming": 3,
     # floor 4: what people look at
     "report": 4,

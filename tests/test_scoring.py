@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 
 from mnistlab import scoring as module
+from mnistlab.baseline import Baseline, fit_baseline
 from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
 from mnistlab.models import build_model
 from mnistlab.runs import Run
-from mnistlab.scoring import Baseline, data_of, fit_baseline, open_model, score_run
+from mnistlab.scoring import data_of, open_model, score_run
 from tests.conftest import make_tree
 
 

@@ -25,7 +25,8 @@ FORMAT = 1
 class ModelCard:
     """What a model file says beside the weights: enough to build the model and to use it.
 
-    `settings` are the model's own arguments; `loss` names the loss it is scored with.
+    `settings` are the model's own arguments; `loss` names the loss it is scored with. `ground` is
+    the grey level around the ink of the training images, 0…1, None if they have no even one.
     """
 
     model: str
@@ -33,6 +34,7 @@ class ModelCard:
     image_size: tuple[int, int]
     settings: dict[str, Any]
     loss: str
+    ground: float | None = None
 
     def build(self, seed: int = 0) -> nn.Module:
         """The model with freshly drawn weights."""
@@ -193,6 +195,7 @@ def _card(path: Path, meta: dict[str, Any]) -> ModelCard:
             (int(height), int(width)),
             dict(card["settings"]),
             str(card["loss"]),
+            None if card.get("ground") is None else float(card["ground"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _not_ours(path, f"its card makes no sense ({error})") from error

@@ -21,6 +21,7 @@ from mnistlab.checkpoint import (
 )
 from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, to_toml
 from mnistlab.data.folders import ImageFolders, Progress
+from mnistlab.data.ground import even_ground
 from mnistlab.data.named import NAMED, load_data
 from mnistlab.devices import choose_device, environment
 from mnistlab.errors import ConfigError, DivergedError, RunError
@@ -205,7 +206,12 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
         }
     )
     card = ModelCard(
-        config.model, data.classes, data.image_size, _model_settings(config), config.loss
+        config.model,
+        data.classes,
+        data.image_size,
+        _model_settings(config),
+        config.loss,
+        even_ground(data.train_ds.tensors[0]),
     )
     model = card.build(config.seed).to(device)
     opt = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)

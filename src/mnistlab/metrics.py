@@ -59,6 +59,33 @@ class Evaluation:
             if sum(row)
         }
 
+    def counts_of(self, name: str) -> tuple[int, int, int]:
+        """Of one class: images that are it and were called it, that are it, that were called it."""
+        i = self.classes.index(name)
+        return self.confusion[i][i], sum(self.confusion[i]), sum(row[i] for row in self.confusion)
+
+    @property
+    def precision(self) -> dict[str, float | None]:
+        """Of the images called a class, the share that is one; None if none was called so."""
+        counts = {name: self.counts_of(name) for name in self.per_class}
+        return {name: hit / called if called else None for name, (hit, _, called) in counts.items()}
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Of the images of a class, the share called so: the same as `per_class`."""
+        return self.per_class
+
+    @property
+    def f1(self) -> dict[str, float]:
+        """Harmonic mean of precision and recall, as 2 hits / (images + called): always defined."""
+        counts = {name: self.counts_of(name) for name in self.per_class}
+        return {name: 2 * hit / (are + called) for name, (hit, are, called) in counts.items()}
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes of their F1."""
+        return sum(self.f1.values()) / len(self.f1)
+
     @property
     def balanced_accuracy(self) -> float:
         """Mean over the classes of their accuracies: what the chapter's 0.9511 is."""
@@ -78,6 +105,10 @@ class Evaluation:
             "loss": self.loss,
             "per_class": self.per_class,
             "balanced_accuracy": self.balanced_accuracy,
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            "macro_f1": self.macro_f1,
             "confusion": {
                 actual: dict(zip(self.classes, row, strict=True))
                 for actual, row in zip(self.classes, self.confusion, strict=True)

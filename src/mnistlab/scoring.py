@@ -1,38 +1,85 @@
-"""A finished model on data: score a run, or fit and score the baseline."""
+"""A finished model on data: open a run's model, score it, say what it made of each image."""
 
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import tomli_w
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
-from mnistlab.data.folders import ImageFolders, ImageSplit, Progress
-from mnistlab.data.named import NAMED, load_split
-from mnistlab.devices import choose_device, environment
+from mnistlab.checkpoint import ModelCard, load_model
+from mnistlab.data.folders import ImageSplit, Progress
+from mnistlab.data.named import load_split
+from mnistlab.devices import choose_device
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import write_whole
-from mnistlab.losses import LOSSES, losses_for
+from mnistlab.logits import predictions, probabilities
+from mnistlab.losses import LOSSES
 from mnistlab.metrics import Evaluation
-from mnistlab.models import build_model
 from mnistlab.names import nearest, printable
-from mnistlab.runs import Run, create_run, unwritable
-from mnistlab.training import evaluate
+from mnistlab.runs import Run
+from mnistlab.training import compute_logits, score_logits
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model made of one image of a dataset.
+
+    `file` is `split/class/name` below the data folder; `index` is its place in the split;
+    `probability` is that of the predicted class, 0…1; `probabilities` has every class.
+    """
+
+    file: str
+    index: int
+    actual: str
+    predicted: str
+    probability: float
+    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
 class RunScore:
-    """What `score_run` found, and on what."""
+    """What `score_run` found, and on what.
+
+    `labels` int64 (n,) and `logits` (n, 1) or (n, C), on the CPU, are in the order of the files of
+    `split` and of the classes of `card`.
+    """
 
     card: ModelCard
     data: str
+    split_name: str
     split: ImageSplit
     evaluation: Evaluation
+    labels: torch.Tensor
+    logits: torch.Tensor
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Every image of the split in its order."""
+        return self._verdicts(range(len(self.labels)))
+
+    def mistakes(self, top: int | None = None) -> list[Verdict]:
+        """The images that are wrong, the most confident first; at most `top` of them."""
+        predicted = predictions(self.logits)
+        sure = probabilities(self.logits.double()).amax(1)
+        wrong = (predicted != self.labels).nonzero().flatten()
+        # stable: of equals, the first file comes first
+        order = wrong[sure[wrong].argsort(descending=True, stable=True)]
+        return list(self._verdicts(order[:top].tolist()))
+
+    def _verdicts(self, indices: "range | list[int]") -> Iterator[Verdict]:
+        names = self.card.classes
+        predicted = predictions(self.logits).tolist()
+        labels = self.labels.tolist()
+        # in float64: in float32 a sure model's 0.99999999 would read as 1
+        probs = probabilities(self.logits.double()).tolist()
+        for index in indices:
+            yield Verdict(
+                f"{self.split_name}/{self.split.files[index]}",
+                index,
+                names[labels[index]],
+                names[predicted[index]],
+                probs[index][predicted[index]],
+                dict(zip(names, probs[index], strict=True)),
+            )
 
 
 def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
@@ -68,9 +115,10 @@ def score_run(
     name, skip = (data, skip_bad) if data is not None else data_of(run)
     loaded = load_split(name, split, skip_bad=skip_bad or skip, progress=progress)
     ds = matched(loaded, card, name)
-    ds = TensorDataset(*(tensor.to(target) for tensor in ds.tensors))
-    evaluation = evaluate(model.to(target), ds, card.classes, LOSSES[card.loss])
-    return RunScore(card, name, loaded, evaluation)
+    images, labels = (tensor.to(target) for tensor in ds.tensors)
+    logits = compute_logits(model.to(target), images)
+    evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
+    return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
 
 
 def data_of(run: Run) -> tuple[str, bool]:
@@ -106,101 +154,3 @@ def matched(split: ImageSplit, card: ModelCard, name: str) -> TensorDataset:
     images, labels = split.ds.tensors
     place = torch.tensor([card.classes.index(label) for label in split.classes])
     return TensorDataset(images, place[labels])
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Pixel similarity, fitted and scored."""
-
-    model: nn.Module
-    card: ModelCard
-    evaluation: Evaluation
-    run: Run
-
-
-def fit_baseline(
-    data: ImageFolders,
-    name: str,
-    distance: str,
-    folder: Path,
-    command: list[str],
-    *,
-    skip_bad: bool = False,
-    device: str = "auto",
-) -> Baseline:
-    """Fit the mean images on the training split, score the other, write a run folder.
-
-    fastbook ch. 4, § "Pixel Similarity". Raises RunError where the folder cannot be written,
-    ConfigError for a device that is not there.
-    """
-    target = choose_device(device)
-    started = time.perf_counter()
-    card = ModelCard(
-        "pixel-similarity",
-        data.classes,
-        data.image_size,
-        {"distance": distance},
-        losses_for(len(data.classes))[0],
-    )
-    model = build_model(card.model, card.image_size, card.classes, distance=distance)
-    model.fit(*data.train_ds.tensors)  # type: ignore[operator]
-    model.to(target)
-    train_ds, valid_ds = (
-        TensorDataset(*(tensor.to(target) for tensor in ds.tensors))
-        for ds in (data.train_ds, data.valid_ds)
-    )
-    evaluation = evaluate(model, valid_ds, data.classes, LOSSES[card.loss])
-    train_loss = evaluate(model, train_ds, data.classes, LOSSES[card.loss]).loss
-    seconds = round(time.perf_counter() - started, 6)
-    model.cpu()
-    row = {
-        "epoch": 0,
-        "train_loss": train_loss,
-        "valid_loss": evaluation.loss,
-        "accuracy": evaluation.accuracy,
-        "seconds": seconds,
-    }
-    settings = {
-        "model": card.model,
-        "distance": distance,
-        "data": name if name in NAMED else str(Path(name).absolute()),
-        "device": target.type,
-        "skip_bad": skip_bad,
-    }
-    info = {
-        "status": "done",
-        "created": datetime.now(UTC).isoformat(),
-        "command": command,
-        "model": card.model,
-        "classes": list(card.classes),
-        "config": settings,
-        "data": data.describe(),
-        "environment": environment(target),
-        "result": {
-            "accuracy": evaluation.accuracy,
-            "best": {"epoch": 0, "accuracy": evaluation.accuracy},
-            "epochs": [row],
-            "weights_sha256": weights_sha256(model.state_dict()),
-        },
-    }
-    run = _baseline_run(model, card, folder, settings, info)
-    return Baseline(model, card, evaluation, run)
-
-
-def _baseline_run(
-    model: nn.Module,
-    card: ModelCard,
-    folder: Path,
-    settings: dict[str, Any],
-    info: dict[str, Any],
-) -> Run:
-    run = create_run(folder, card.model, 0)
-    try:
-        write_whole(run.config_file, tomli_w.dumps(settings).encode())
-        save_model(run.model_file, model.state_dict(), card)
-        save_model(run.best_file, model.state_dict(), card)
-        run.write_metrics(info["result"]["epochs"])
-        run.write_info(info)
-    except OSError as error:
-        raise unwritable(run.path, error) from error
-    return run

@@ -103,8 +103,13 @@ def evaluate(
 
     Every image counts once, however the batches fall.
     """
-    logits = compute_logits(model, ds.tensors[0])
-    labels = ds.tensors[1]
+    return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
+
+
+def score_logits(
+    logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], loss_func: Loss
+) -> Evaluation:
+    """Score logits (n, 1) or (n, C) against labels int64 (n,)."""
     loss = loss_func(logits, targets_for(labels, len(classes)))
     return score(logits, labels, classes, loss.item())
 

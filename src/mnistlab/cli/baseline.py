@@ -51,9 +51,9 @@ def pixel_similarity(
     Every image gets the class whose mean training image is nearest.
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    from mnistlab.baseline import fit_baseline
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
-    from mnistlab.scoring import fit_baseline
 
     set_threads(1 if threads is None else threads)
     name = data if data is not None else "mnist_sample"
