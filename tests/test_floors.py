@@ -13,6 +13,7 @@ FLOORS: dict[str, int] = {
     "errors": 0,
     "names": 0,
     "files": 0,
+    "csvfiles": 0,
     "places": 0,
     "config": 0,
     "book": 0,

@@ -46,3 +46,20 @@ def test_the_confusion_table_counts_every_pair_of_ten_classes() -> None:
     for label, row in zip(labels.tolist(), logits.tolist(), strict=True):
         expected[label][row.index(max(row))] += 1
     assert [list(row) for row in found.confusion] == expected
+
+
+def test_precision_recall_and_f1_by_hand() -> None:
+    # 10 a: 8 right, 2 called b; 5 b: 4 right, 1 called a; no c, but one b... none is called c
+    found = Evaluation(("a", "b", "c"), ((8, 2, 0), (1, 4, 0), (0, 0, 0)), 0.0)
+    assert found.precision == {"a": 8 / 9, "b": 4 / 6}
+    assert found.recall == {"a": 8 / 10, "b": 4 / 5}
+    assert found.f1["a"] == pytest.approx(2 * (8 / 9) * 0.8 / (8 / 9 + 0.8))
+    assert found.f1["b"] == pytest.approx(2 * (4 / 6) * 0.8 / (4 / 6 + 0.8))
+    assert found.macro_f1 == pytest.approx((found.f1["a"] + found.f1["b"]) / 2)
+
+
+def test_a_class_that_nothing_was_called_has_no_precision_but_an_f1_of_nothing() -> None:
+    found = Evaluation(("a", "b"), ((3, 0), (2, 0)), 0.0)
+    assert found.precision == {"a": 3 / 5, "b": None}
+    assert found.f1 == {"a": 6 / 8, "b": 0.0}
+    assert found.as_dict()["precision"]["b"] is None

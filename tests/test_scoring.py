@@ -1,19 +1,17 @@
-"""Scoring a run and fitting the baseline, against figures worked out by hand or by numpy."""
+"""Scoring a run, against figures worked out by hand."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from mnistlab import scoring as module
 from mnistlab.baseline import Baseline, fit_baseline
-from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
+from mnistlab.checkpoint import ModelCard, save_model
 from mnistlab.data.folders import load_folders
-from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
+from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.models import build_model
 from mnistlab.runs import Run
 from mnistlab.scoring import data_of, open_model, score_run
@@ -24,65 +22,6 @@ def fitted(tree: Path, distance: str = "l1") -> Baseline:
     return fit_baseline(load_folders(tree), str(tree), distance, Path("runs"), ["mnistlab"])
 
 
-def pixels(
-    tree: Path, split: str, label: str
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    files = sorted((tree / split / label).iterdir())
-    return np.stack([np.asarray(Image.open(file), dtype=np.float64) for file in files]) / 255
-
-
-@pytest.mark.parametrize("distance", ["l1", "rmse"])
-def test_the_baseline_counts_what_numpy_counts(tmp_path: Path, distance: str) -> None:
-    labels = ("a", "b", "c")
-    tree = make_tree(tmp_path / "t", labels, train=9, valid=5)
-    # make it hard enough for mistakes: half of the valid c's are a's
-    for i in range(2):
-        shutil.copy(tree / f"valid/a/{i}.png", tree / f"valid/c/{i}.png")
-    means = np.stack([pixels(tree, "train", label).mean(0) for label in labels])
-    confusion = np.zeros((3, 3), dtype=int)
-    for i, label in enumerate(labels):
-        difference = pixels(tree, "valid", label)[:, None] - means
-        if distance == "l1":
-            far = np.abs(difference).mean((2, 3))
-        else:
-            far = np.sqrt((difference**2).mean((2, 3)))
-        for nearest in far.argmin(1):
-            confusion[i, nearest] += 1
-    found = fitted(tree, distance).evaluation
-    assert found.confusion == tuple(map(tuple, confusion.tolist()))
-    assert found.accuracy == 13 / 15
-    assert found.per_class == {"a": 1.0, "b": 1.0, "c": 0.6}
-
-
-def test_the_baseline_writes_a_run_like_any_other(tiny: Path) -> None:
-    baseline = fitted(tiny)
-    run = baseline.run
-    assert {path.name for path in run.path.iterdir()} == {
-        "best.safetensors",
-        "metrics.csv",
-        "model.safetensors",
-        "config.toml",
-        "run.json",
-    }
-    info = run.info()
-    assert info["model"] == "pixel-similarity"
-    assert info["status"] == "done"
-    assert info["config"] == {
-        "model": "pixel-similarity",
-        "distance": "l1",
-        "data": str(tiny),
-        "device": torch.device(info["config"]["device"]).type,
-        "skip_bad": False,
-    }
-    assert info["data"]["train"] == {"dark": 12, "light": 12}
-    model, card = load_model(run.model_file)
-    assert card == baseline.card
-    assert info["result"]["weights_sha256"] == weights_sha256(model.state_dict())
-    header, row = (run.path / "metrics.csv").read_text().splitlines()
-    assert header == "epoch,train_loss,valid_loss,accuracy,seconds"
-    assert row.split(",")[2] == repr(baseline.evaluation.loss)
-
-
 def test_a_baseline_is_scored_as_it_was_fitted(tiny: Path) -> None:
     baseline = fitted(tiny, "rmse")
     score = score_run(baseline.run)
@@ -91,23 +30,6 @@ def test_a_baseline_is_scored_as_it_was_fitted(tiny: Path) -> None:
     assert score.data == str(tiny)
     assert score_run(baseline.run, best=True).evaluation == baseline.evaluation
     assert score_run(baseline.run, split="train").evaluation.n == 24
-
-
-def test_a_full_disk_while_the_baseline_is_written_is_told(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "save_model", full)
-    with pytest.raises(RunError, match="cannot be written: No space left on device"):
-        fitted(tiny)
-
-
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tiny: Path) -> None:
-    with pytest.raises(ConfigError, match="--device abc"):
-        fit_baseline(load_folders(tiny), str(tiny), "l1", Path("runs"), [], device="abc")
-    assert not Path("runs").exists()
 
 
 def test_classes_are_matched_by_name_not_by_position(tmp_path: Path, tiny: Path) -> None:
@@ -183,3 +105,48 @@ def test_a_damaged_model_is_refused(tiny: Path) -> None:
     run.model_file.write_bytes(content)
     with pytest.raises(DamagedFileError):
         score_run(run)
+
+
+def linear_run(tiny: Path, weight: float) -> Run:
+    """A run whose logit is `weight` times the mean level minus a half: above 0 means dark."""
+    run = fitted(tiny).run
+    card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
+    model = build_model("linear", (4, 4), card.classes)
+    torch.nn.init.constant_(model.get_parameter("weights"), weight / 16)
+    torch.nn.init.constant_(model.get_parameter("bias"), -weight / 2)
+    save_model(run.model_file, model.state_dict(), card)
+    return run
+
+
+def test_every_image_gets_a_verdict_with_its_own_file(tiny: Path) -> None:
+    score = score_run(linear_run(tiny, -8.0))
+    found = list(score.verdicts())
+    assert [verdict.file for verdict in found] == [
+        f"valid/{label}/{i}.png" for label in ("dark", "light") for i in range(4)
+    ]
+    assert [verdict.index for verdict in found] == list(range(8))
+    for verdict in found:
+        pixels = score.split.ds.tensors[0][verdict.index].double() / 255
+        dark = 1 / (1 + math.exp(8 * (float(pixels.mean()) - 0.5)))
+        assert verdict.probabilities["dark"] == pytest.approx(dark, abs=1e-6)
+        assert verdict.probability == max(verdict.probabilities.values())
+        assert verdict.actual == verdict.predicted == verdict.file.split("/")[1]
+    assert score.mistakes() == []
+
+
+def test_the_most_confident_mistake_comes_first(tiny: Path) -> None:
+    score = score_run(linear_run(tiny, 8.0))  # everything is turned round
+    found = score.mistakes()
+    assert len(found) == 8
+    assert [v.probability for v in found] == sorted((v.probability for v in found), reverse=True)
+    assert all(v.actual != v.predicted for v in found)
+    assert score.mistakes(3) == found[:3]
+    assert score.mistakes(0) == []
+    # what lies farthest from the middle is taken for the other with most conviction
+    levels = score.split.ds.tensors[0].double().mean((1, 2)) / 255
+    assert found[0].index == int((levels - 0.5).abs().argmax())
+
+
+def test_of_equally_sure_mistakes_the_first_file_comes_first(tiny: Path) -> None:
+    score = score_run(linear_run(tiny, 0.0))  # every logit is 0: all are called light, at one half
+    assert [v.index for v in score.mistakes()] == [0, 1, 2, 3]

@@ -1,6 +1,8 @@
 """`mnistlab eval`: the score of a run, as text and as JSON."""
 
+import csv
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +60,10 @@ def test_text_goes_to_stdout_and_what_it_is_about_to_stderr(
     lines = result.out.splitlines()
     document = mnistlab("eval", "--split", "train", "--json").ok().json
     assert lines[0].startswith(f"accuracy  {document['accuracy']:.6f}  {document['correct']} of 24")
-    assert lines[4].split() == ["class", "images", "accuracy", "as", "dark", "as", "light"]
-    assert [line.split()[:2] for line in lines[6:]] == [["dark", "12"], ["light", "12"]]
+    assert lines[4].split() == ["class", "images", "precision", "recall", "f1"]
+    assert [line.split()[:2] for line in lines[6:8]] == [["dark", "12"], ["light", "12"]]
+    assert lines[9].split() == ["actual", "as", "dark", "as", "light"]
+    assert [line.split()[0] for line in lines[11:13]] == ["dark", "light"]
     assert result.out.isascii()
     assert not any(line.endswith(" ") for line in lines)
 
@@ -122,3 +126,58 @@ def test_a_damaged_or_absent_model_is_exit_1(mnistlab: Mnistlab, run: Path) -> N
     absent = mnistlab("eval", "--json")
     assert (absent.code, absent.out) == (1, "")
     assert absent.err.endswith(f"go on with: mnistlab train --resume {run.name}\n")
+
+
+def test_the_most_confident_mistakes_are_shown_as_many_as_asked_for(mnistlab: Mnistlab) -> None:
+    mnistlab("baseline", "pixel-similarity").ok()
+    document = mnistlab("eval", "--top", "200", "--json").ok().json
+    assert len(document["mistakes"]) == document["n"] - document["correct"] == 99
+    sure = [mistake["probability"] for mistake in document["mistakes"]]
+    assert sure == sorted(sure, reverse=True)
+    for mistake in document["mistakes"]:
+        assert mistake["file"].split("/")[:2] == ["valid", mistake["actual"]]
+        assert mistake["predicted"] != mistake["actual"]
+    lines = mnistlab("eval", "--top", "3").ok().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("most confident mistakes"))
+    shown = [line.split() for line in lines[at + 2 :]]
+    assert [row[0] for row in shown] == [m["file"] for m in document["mistakes"][:3]]
+    assert [row[3] for row in shown] == [f"{p:.6f}" for p in sure[:3]]
+    assert "mistakes" not in mnistlab("eval", "--top", "0").ok().out
+
+
+def test_csv_has_every_image_and_agrees_with_the_confusion_matrix(mnistlab: Mnistlab) -> None:
+    mnistlab("baseline", "pixel-similarity").ok()
+    document = mnistlab("eval", "--csv", "p.csv", "--json").ok().json
+    with open("p.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert len(rows) == len({row["file"] for row in rows}) == 2038
+    counts = Counter((row["actual"], row["predicted"]) for row in rows)
+    for actual, row in document["confusion"].items():
+        assert {name: counts[actual, name] for name in row} == row
+    for row in rows:
+        assert row["correct"] == str(int(row["actual"] == row["predicted"]))
+        assert float(row["p_3"]) + float(row["p_7"]) == pytest.approx(1, abs=1e-12)
+        assert float(row["probability"]) == float(row[f"p_{row['predicted']}"])
+
+
+@pytest.mark.parametrize("target", ["nowhere/p.csv", ".", "x" * 300 + "/p.csv"])
+def test_a_csv_that_cannot_be_written_is_refused_before_the_work(
+    mnistlab: Mnistlab, run: Path, target: str
+) -> None:
+    result = mnistlab("eval", "--csv", target)
+    assert (result.code, result.out) == (2, "")
+    assert "not a file name in an existing folder" in result.err
+
+
+def test_a_full_disk_leaves_the_old_csv_and_says_so(
+    mnistlab: Mnistlab, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    Path("p.csv").write_text("old")
+    monkeypatch.setattr("mnistlab.csvfiles.write_whole", full)
+    result = mnistlab("eval", "--csv", "p.csv")
+    assert result.code == 1
+    assert "p.csv: cannot be written: No space left on device" in result.err
+    assert Path("p.csv").read_text() == "old"

@@ -61,31 +61,55 @@ def test_two_classes_get_a_matrix() -> None:
         "balanced  0.951120  mean over the classes",
         "loss      0.250000",
         "",
-        "class   images   accuracy   as 3   as 7",
-        "---------------------------------------",
-        "3         1010     0.9168    926     84",
-        "7         1028     0.9854     15   1013",
+        "class   images   precision   recall       f1",
+        "--------------------------------------------",
+        "3         1010      0.9841   0.9168   0.9493",
+        "7         1028      0.9234   0.9854   0.9534",
+        "",
+        "actual   as 3   as 7",
+        "--------------------",
+        "3         926     84",
+        "7          15   1013",
     ]
 
 
-def test_many_classes_get_their_mistakes_in_words_most_first() -> None:
+def test_ten_classes_still_get_a_matrix_within_eighty_columns() -> None:
     names = tuple("0123456789")
-    confusion = [[0] * 10 for _ in names]
+    confusion = tuple(tuple(1000 if i == j else 0 for j in range(10)) for i in range(10))
+    lines = drawn(*evaluation_tables(Evaluation(names, confusion, 1.0)))
+    assert lines[17].split() == ["actual", *(word for name in names for word in ("as", name))]
+    assert max(map(len, lines)) <= 80
+
+
+def test_many_classes_get_their_mistakes_in_words_most_first() -> None:
+    names = tuple("0123456789ab")
+    confusion = [[0] * 12 for _ in names]
     for i in range(9):
         confusion[i][i] = 90
-    confusion[3] = [0, 1, 0, 90, 0, 12, 0, 0, 3, 0]
+    confusion[3] = [0, 1, 0, 90, 0, 12, 0, 0, 3, 0, 0, 0]
     lines = drawn(*evaluation_tables(Evaluation(names, tuple(map(tuple, confusion)), 1.0)))
-    assert lines[4] == "class   images   accuracy   taken for"
-    assert lines[6] == "0           90     1.0000"
-    assert lines[9] == "3          106     0.8491   12 as 5, 3 as 8, 1 as 1"
-    assert len(lines) == 15  # the class without images is left out
+    assert lines[6] == "0           90      1.0000   1.0000   1.0000"
+    assert lines[9] == "3          106      1.0000   0.8491   0.9184"  # 180 / (106 + 90)
+    assert lines[15] == ""  # the classes without images are left out
+    assert lines[16:] == [
+        "actual   taken for",
+        "-" * 32,
+        "3        12 as 5, 3 as 8, 1 as 1",
+    ]
+
+
+def test_many_classes_without_a_mistake_say_so() -> None:
+    names = tuple("0123456789ab")
+    confusion = tuple(tuple(9 if i == j else 0 for j in range(12)) for i in range(12))
+    lines = drawn(*evaluation_tables(Evaluation(names, confusion, 1.0)))
+    assert lines[-1] == "no image was taken for one of another class"
 
 
 @pytest.mark.parametrize("long", [10, 40])
 def test_no_matrix_is_wider_than_a_terminal(long: int) -> None:
     names = ("a" * long, "b")
     lines = drawn(*evaluation_tables(Evaluation(names, ((3, 1), (0, 4)), 1.0)))
-    assert (f"as {'a' * long}" in lines[4]) is (long == 10)
+    assert (f"as {'a' * long}" in lines[9]) is (long == 10)
     assert lines[6].startswith("a" * long + " ")
     assert max(map(len, lines)) <= 80
 

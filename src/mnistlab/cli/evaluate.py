@@ -1,14 +1,19 @@
 """`mnistlab eval [RUN]`: score a run's model."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
+from mnistlab.csvfiles import require_target, write_csv
 from mnistlab.errors import CheckError
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+if TYPE_CHECKING:
+    from mnistlab.scoring import RunScore
 
 
 def evaluate(
@@ -38,6 +43,18 @@ def evaluate(
             help="Exit with 3 if the accuracy is below X (0 to 1).",
         ),
     ] = None,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=0, help="How many mistakes to show.")
+    ] = 5,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write every image's prediction to a CSV file.",
+            show_default=False,
+        ),
+    ] = None,
     skip_bad: options.SkipBad = None,
     device: options.Device = None,
     threads: options.Threads = None,
@@ -52,6 +69,8 @@ def evaluate(
     On the data it was trained on, or on --data; classes are matched by name.
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    if csv is not None:
+        require_target(csv, "--csv")
     found = find_run(run, run_dir)
     from mnistlab.devices import set_threads
     from mnistlab.scoring import score_run
@@ -69,7 +88,10 @@ def evaluate(
         )
     for file, why in score.split.skipped.items():
         streams.notice(f"skipped {printable(file)}: {why}")
-    evaluation = score.evaluation
+    evaluation, mistakes = score.evaluation, score.mistakes(top)
+    if csv is not None:
+        _write_predictions(csv, score)
+        streams.notice(f"{evaluation.n} predictions written to {printable(csv)}")
     streams.document(
         {
             "run": str(found.path),
@@ -78,6 +100,15 @@ def evaluate(
             "data": score.data,
             "split": split,
             **evaluation.as_dict(),
+            "mistakes": [
+                {
+                    "file": verdict.file,
+                    "actual": verdict.actual,
+                    "predicted": verdict.predicted,
+                    "probability": verdict.probability,
+                }
+                for verdict in mistakes
+            ],
         }
     )
     streams.notice(
@@ -87,10 +118,32 @@ def evaluate(
     if quiet:
         streams.result(f"accuracy {evaluation.accuracy:.6f}")
     elif not as_json:
-        from mnistlab.report.tables import evaluation_tables
+        from mnistlab.report.tables import evaluation_tables, mistakes_table
 
         streams.result(*evaluation_tables(evaluation))
+        if mistakes:
+            streams.result("", mistakes_table(mistakes))
     if min_accuracy is not None and evaluation.accuracy < min_accuracy:
         raise CheckError(
             f"accuracy {evaluation.accuracy:.6f} is below --min-accuracy {min_accuracy:g}"
         )
+
+
+def _write_predictions(path: Path, score: "RunScore") -> None:
+    classes = score.card.classes
+    columns = ("file", "actual", "predicted", "correct", "probability")
+    write_csv(
+        path,
+        (*columns, *(f"p_{name}" for name in classes)),
+        (
+            (
+                verdict.file,
+                verdict.actual,
+                verdict.predicted,
+                int(verdict.actual == verdict.predicted),
+                verdict.probability,
+                *(verdict.probabilities[name] for name in classes),
+            )
+            for verdict in score.verdicts()
+        ),
+    )

@@ -1,7 +1,7 @@
 """Results as tables for people."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -34,7 +34,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Any]:
-    """The summary lines, then one row a class with what it was taken for.
+    """The summary lines, the figures of each class, and what each class was taken for.
 
     Few classes get a confusion matrix, many (or long names) the mistakes in words, most first.
     """
@@ -45,24 +45,50 @@ def evaluation_tables(evaluation: Evaluation) -> list[Any]:
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
     summary.append(f"loss      {evaluation.loss:.6f}")
+    figures = table(
+        ("class", "images", "precision", "recall", "f1"), _class_rows(evaluation)
+    )
+    return [summary, "", figures, "", _confusion(evaluation)]
+
+
+def _class_rows(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
+    for name, recall in evaluation.per_class.items():
+        _, images, _ = evaluation.counts_of(name)
+        precision = evaluation.precision[name]
+        yield (
+            name,
+            images,
+            "none" if precision is None else f"{precision:.4f}",
+            f"{recall:.4f}",
+            f"{evaluation.f1[name]:.4f}",
+        )
+
+
+def _confusion(evaluation: Evaluation) -> Table | str:
     names = evaluation.classes
-    columns = ("class", "images", "accuracy")
-    matrix = tuple(f"as {printable(name)}" for name in names)
-    narrow = max(map(len, names)) + sum(len(name) + 3 for name in (*columns, *matrix))
-    rows = [
-        (name, sum(row), f"{row[i] / sum(row):.4f}", i, row)
+    found = [
+        (i, name, row)
         for i, (name, row) in enumerate(zip(names, evaluation.confusion, strict=True))
         if sum(row)
     ]
-    if narrow <= _MATRIX_WIDTH:
-        drawn = table((*columns, *matrix), [(*figures, *row) for *figures, _, row in rows])
-    else:
-        drawn = table(
-            (*columns, "taken for"),
-            [(*figures, _taken_for(i, row, names)) for *figures, i, row in rows],
-        )
-        drawn.columns[-1].justify = "left"
-    return [summary, "", drawn]
+    matrix = [f"as {printable(name)}" for name in names]
+    digits = len(str(max(map(max, evaluation.confusion))))
+    width = max(map(len, ("actual", *names))) + sum(max(len(name), digits) + 3 for name in matrix)
+    if width <= _MATRIX_WIDTH:
+        return table(("actual", *matrix), [(name, *row) for _, name, row in found])
+    wrong = [(name, words) for i, name, row in found if (words := _taken_for(i, row, names))]
+    if not wrong:
+        return "no image was taken for one of another class"
+    return table(("actual", "taken for"), wrong, left=2)
+
+
+def mistakes_table(mistakes: Sequence[Any]) -> Table:
+    """`scoring.Verdict`s that are wrong, in their order."""
+    rows = [
+        (verdict.file, verdict.actual, verdict.predicted, f"{verdict.probability:.6f}")
+        for verdict in mistakes
+    ]
+    return table(("most confident mistakes", "actual", "predicted", "probability"), rows, left=3)
 
 
 def _taken_for(own: int, row: Sequence[int], names: Sequence[str]) -> str:
