@@ -9,15 +9,20 @@ import torch
 from PIL import Image
 
 from mnistlab import baseline as module
-from mnistlab.baseline import Baseline, fit_baseline
+from mnistlab.baseline import Baseline, fit_baseline, save_baseline
 from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import ConfigError, RunError
+from mnistlab.runs import Run
 from tests.conftest import make_tree
 
 
-def fitted(tree: Path, distance: str = "l1") -> Baseline:
-    return fit_baseline(load_folders(tree), str(tree), distance, Path("runs"), ["mnistlab"])
+def fitted(tree: Path, distance: str = "l1") -> tuple[Baseline, Run]:
+    """A baseline of `tree` and the run it was saved as."""
+    data = load_folders(tree)
+    baseline = fit_baseline(data, distance)
+    settings = {"data": str(tree), "device": "auto", "skip_bad": False}
+    return baseline, save_baseline(baseline, data, settings, Path("runs"), ["mnistlab"])
 
 
 def pixels(
@@ -44,15 +49,14 @@ def test_the_baseline_counts_what_numpy_counts(tmp_path: Path, distance: str) ->
             far = np.sqrt((difference**2).mean((2, 3)))
         for nearest in far.argmin(1):
             confusion[i, nearest] += 1
-    found = fitted(tree, distance).evaluation
+    found = fitted(tree, distance)[0].evaluation
     assert found.confusion == tuple(map(tuple, confusion.tolist()))
     assert found.accuracy == 13 / 15
     assert found.per_class == {"a": 1.0, "b": 1.0, "c": 0.6}
 
 
 def test_the_baseline_writes_a_run_like_any_other(tiny: Path) -> None:
-    baseline = fitted(tiny)
-    run = baseline.run
+    baseline, run = fitted(tiny)
     assert {path.name for path in run.path.iterdir()} == {
         "best.safetensors",
         "metrics.csv",
@@ -90,7 +94,6 @@ def test_a_full_disk_while_the_baseline_is_written_is_told(
         fitted(tiny)
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tiny: Path) -> None:
+def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
     with pytest.raises(ConfigError, match="--device abc"):
-        fit_baseline(load_folders(tiny), str(tiny), "l1", Path("runs"), [], device="abc")
-    assert not Path("runs").exists()
+        fit_baseline(load_folders(tiny), "l1", device="abc")

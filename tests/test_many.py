@@ -6,8 +6,14 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.folders import ImageFolders
 from mnistlab.errors import DivergedError
-from mnistlab.losses import mnist_loss
-from mnistlab.many import StackedLinear, StackedTwoLayer, train_many, wide_mnist_loss
+from mnistlab.losses import LOSSES, mnist_loss
+from mnistlab.many import (
+    WIDE_LOSSES,
+    StackedLinear,
+    StackedTwoLayer,
+    train_many,
+    wide_mnist_loss,
+)
 from mnistlab.metrics import EpochMetrics
 from mnistlab.models import LinearModel, TwoLayerModel, build_model
 from mnistlab.optim import BasicOptim
@@ -81,3 +87,22 @@ def test_a_shuffled_order_is_shared_and_divergence_is_told() -> None:
     rows = train_many(stack, lambda p: BasicOptim(p, 0.5), ds, ds, epochs=1)
     with pytest.raises(DivergedError, match="epoch 0"):
         list(rows)
+
+
+def test_every_wide_loss_is_the_loss_of_each_column() -> None:
+    logits, targets = torch.randn(30, 4), (torch.rand(30, 1) > 0.5).float()
+    for name in ("mnist", "bce"):
+        each = WIDE_LOSSES[name](logits, targets)
+        for place in range(4):
+            alone = LOSSES[name](logits[:, [place]], targets)
+            torch.testing.assert_close(each[place], alone)
+    logits, labels = torch.randn(30, 4, 5), torch.randint(0, 5, (30,))
+    each = WIDE_LOSSES["cross-entropy"](logits, labels)
+    for place in range(4):
+        alone = torch.nn.functional.cross_entropy(logits[:, place], labels)
+        torch.testing.assert_close(each[place], alone)
+    assert set(WIDE_LOSSES) == set(LOSSES)
+    with pytest.raises(ValueError, match="targets must be"):
+        WIDE_LOSSES["cross-entropy"](logits, labels.unsqueeze(1))
+    with pytest.raises(ValueError, match="targets must be"):
+        WIDE_LOSSES["bce"](torch.randn(30, 4), targets.squeeze(1))

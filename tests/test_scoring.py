@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnistlab.baseline import Baseline, fit_baseline
+from mnistlab.baseline import Baseline, fit_baseline, save_baseline
 from mnistlab.checkpoint import ModelCard, save_model
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DamagedFileError, DataError, RunError
@@ -18,22 +18,26 @@ from mnistlab.scoring import data_of, open_model, score_run
 from tests.conftest import make_tree
 
 
-def fitted(tree: Path, distance: str = "l1") -> Baseline:
-    return fit_baseline(load_folders(tree), str(tree), distance, Path("runs"), ["mnistlab"])
+def fitted(tree: Path, distance: str = "l1") -> tuple[Baseline, Run]:
+    """A baseline of `tree` and the run it was saved as."""
+    data = load_folders(tree)
+    baseline = fit_baseline(data, distance)
+    settings = {"data": str(tree), "device": "auto", "skip_bad": False}
+    return baseline, save_baseline(baseline, data, settings, Path("runs"), ["mnistlab"])
 
 
 def test_a_baseline_is_scored_as_it_was_fitted(tiny: Path) -> None:
-    baseline = fitted(tiny, "rmse")
-    score = score_run(baseline.run)
+    baseline, run = fitted(tiny, "rmse")
+    score = score_run(run)
     assert score.evaluation == baseline.evaluation
     assert score.card == baseline.card
     assert score.data == str(tiny)
-    assert score_run(baseline.run, best=True).evaluation == baseline.evaluation
-    assert score_run(baseline.run, split="train").evaluation.n == 24
+    assert score_run(run, best=True).evaluation == baseline.evaluation
+    assert score_run(run, split="train").evaluation.n == 24
 
 
 def test_classes_are_matched_by_name_not_by_position(tmp_path: Path, tiny: Path) -> None:
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     only_light = tmp_path / "other"
     shutil.copytree(tiny / "valid/light", only_light / "valid/light")
     score = score_run(run, data=str(only_light))
@@ -43,7 +47,7 @@ def test_classes_are_matched_by_name_not_by_position(tmp_path: Path, tiny: Path)
 
 
 def test_other_classes_and_sizes_are_refused_together(tmp_path: Path, tiny: Path) -> None:
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     other = make_tree(tmp_path / "o", ("dark", "lihgt", "zebra"), size=(6, 5), train=1)
     with pytest.raises(DataError) as caught:
         score_run(run, data=str(other))
@@ -55,7 +59,7 @@ def test_other_classes_and_sizes_are_refused_together(tmp_path: Path, tiny: Path
 
 
 def test_the_best_weights_are_scored_when_asked_for(tiny: Path) -> None:
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
     model = build_model("linear", (4, 4), card.classes)
     for name, bias in (("model", -1.0), ("best", 1.0)):
@@ -83,7 +87,7 @@ def test_a_run_that_does_not_say_its_data_asks_for_it(tmp_path: Path, info: str 
 
 
 def test_bad_files_that_the_run_skipped_are_skipped_again(tiny: Path) -> None:
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     (tiny / "valid/dark/0.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"0\.png"):
         score_run(run)
@@ -99,7 +103,7 @@ def test_bad_files_that_the_run_skipped_are_skipped_again(tiny: Path) -> None:
 
 
 def test_a_damaged_model_is_refused(tiny: Path) -> None:
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     content = bytearray(run.model_file.read_bytes())
     content[-1] ^= 1
     run.model_file.write_bytes(content)
@@ -109,7 +113,7 @@ def test_a_damaged_model_is_refused(tiny: Path) -> None:
 
 def linear_run(tiny: Path, weight: float) -> Run:
     """A run whose logit is `weight` times the mean level minus a half: above 0 means dark."""
-    run = fitted(tiny).run
+    _, run = fitted(tiny)
     card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
     model = build_model("linear", (4, 4), card.classes)
     torch.nn.init.constant_(model.get_parameter("weights"), weight / 16)

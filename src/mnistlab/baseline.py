@@ -25,28 +25,19 @@ from mnistlab.training import evaluate
 
 @dataclass(frozen=True)
 class Baseline:
-    """Pixel similarity, fitted and scored."""
+    """Pixel similarity, fitted and scored. `train_loss` is that on the training images."""
 
     model: nn.Module
     card: ModelCard
     evaluation: Evaluation
-    run: Run
+    train_loss: float
+    seconds: float
 
 
-def fit_baseline(
-    data: ImageFolders,
-    name: str,
-    distance: str,
-    folder: Path,
-    command: list[str],
-    *,
-    skip_bad: bool = False,
-    device: str = "auto",
-) -> Baseline:
-    """Fit the mean images on the training split, score the other, write a run folder.
+def fit_baseline(data: ImageFolders, distance: str, device: str = "auto") -> Baseline:
+    """Fit the mean images on the training split and score the other.
 
-    fastbook ch. 4, § "Pixel Similarity". Raises RunError where the folder cannot be written,
-    ConfigError for a device that is not there.
+    fastbook ch. 4, § "Pixel Similarity". Raises ConfigError for a device that is not there.
     """
     target = choose_device(device)
     started = time.perf_counter()
@@ -68,54 +59,60 @@ def fit_baseline(
     evaluation = evaluate(model, valid_ds, data.classes, LOSSES[card.loss])
     train_loss = evaluate(model, train_ds, data.classes, LOSSES[card.loss]).loss
     seconds = round(time.perf_counter() - started, 6)
-    model.cpu()
+    return Baseline(model.cpu(), card, evaluation, train_loss, seconds)
+
+
+def save_baseline(
+    baseline: Baseline,
+    data: ImageFolders,
+    settings: dict[str, Any],
+    folder: Path,
+    command: list[str],
+) -> Run:
+    """Write a run folder for a baseline below `folder`.
+
+    `settings`: `data` (name or folder), `device`, `skip_bad`. Raises RunError where it cannot be
+    written.
+    """
+    accuracy = baseline.evaluation.accuracy
+    device = choose_device(settings["device"])
     row = {
         "epoch": 0,
-        "train_loss": train_loss,
-        "valid_loss": evaluation.loss,
-        "accuracy": evaluation.accuracy,
-        "seconds": seconds,
+        "train_loss": baseline.train_loss,
+        "valid_loss": baseline.evaluation.loss,
+        "accuracy": accuracy,
+        "seconds": baseline.seconds,
     }
-    settings = {
-        "model": card.model,
-        "distance": distance,
+    name = settings["data"]
+    config = {
+        "model": baseline.card.model,
+        **baseline.card.settings,
         "data": name if name in NAMED else str(Path(name).absolute()),
-        "device": target.type,
-        "skip_bad": skip_bad,
+        "device": device.type,
+        "skip_bad": settings["skip_bad"],
     }
     info = {
         "status": "done",
         "created": datetime.now(UTC).isoformat(),
         "command": command,
-        "model": card.model,
-        "classes": list(card.classes),
-        "config": settings,
+        "model": baseline.card.model,
+        "classes": list(baseline.card.classes),
+        "config": config,
         "data": data.describe(),
-        "environment": environment(target),
+        "environment": environment(device),
         "result": {
-            "accuracy": evaluation.accuracy,
-            "best": {"epoch": 0, "accuracy": evaluation.accuracy},
+            "accuracy": accuracy,
+            "best": {"epoch": 0, "accuracy": accuracy},
             "epochs": [row],
-            "weights_sha256": weights_sha256(model.state_dict()),
+            "weights_sha256": weights_sha256(baseline.model.state_dict()),
         },
     }
-    run = _baseline_run(model, card, folder, settings, info)
-    return Baseline(model, card, evaluation, run)
-
-
-def _baseline_run(
-    model: nn.Module,
-    card: ModelCard,
-    folder: Path,
-    settings: dict[str, Any],
-    info: dict[str, Any],
-) -> Run:
-    run = create_run(folder, card.model, 0)
+    run = create_run(folder, baseline.card.model, 0)
     try:
-        write_whole(run.config_file, tomli_w.dumps(settings).encode())
-        save_model(run.model_file, model.state_dict(), card)
-        save_model(run.best_file, model.state_dict(), card)
-        run.write_metrics(info["result"]["epochs"])
+        write_whole(run.config_file, tomli_w.dumps(config).encode())
+        for file in (run.model_file, run.best_file):
+            save_model(file, baseline.model.state_dict(), baseline.card)
+        run.write_metrics([row])
         run.write_info(info)
     except OSError as error:
         raise unwritable(run.path, error) from error

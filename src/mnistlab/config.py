@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,11 +38,23 @@ class TrainConfig(BaseModel):
     loss: Literal["auto", "mnist", "bce", "cross-entropy"] = "auto"
     shuffle: bool = True
     seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: int = Field(default=1, ge=1, le=10_000)
+    order_seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["own"] = "own"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     # One thread for models this small: a second one gains little on an idle machine, costs tenfold
     # on a busy one, and would make the last bits depend on how many cores there are.
     threads: int = Field(default=1, ge=0, le=4096)
     skip_bad: bool = False
+
+    def order_of(self, seed: int) -> int:
+        """The seed that decides the order of the batches of a model drawn from `seed`."""
+        return seed if self.order_seed == "own" else self.order_seed
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether all seeds train at once: linear models that see the same batches."""
+        shared = not self.shuffle or self.order_seed != "own"
+        return self.seeds > 1 and self.model == "linear" and shared
 
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -93,11 +105,18 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
         if key not in values:
             values[key] = value
             origins[key] = f"default of {model}"
+    if values.get("seeds", 1) != 1 and model == "linear" and "order_seed" not in values:
+        values["order_seed"] = values.get("seed", 0)
+        origins["order_seed"] = "shared, so that all seeds train at once"
     config = None
     try:
         config = TrainConfig(**values)
     except ValidationError as error:
-        faults += [_fault(item, origins) for item in error.errors()]
+        # a setting with two types has an error for each
+        by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
+        faults += [_fault(by_key[key], origins) for key in values if key in by_key]
+    if config is not None and config.seed + config.seeds > 2**63:
+        faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
     if faults or config is None:
         raise ConfigError("\n".join(faults))
     return Resolved(config, {key: origins.get(key, "default") for key in TrainConfig.model_fields})
@@ -179,6 +198,8 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         field = TrainConfig.model_fields[key]
         choices = list(getattr(field.annotation, "__args__", ()))
         message = "not a known name" + nearest(str(item["input"]), choices)
+    elif key == "order_seed":
+        message = "must be a whole number from 0 on, or own"
     elif item["type"] == "string_unicode":
         message = "the path is not UTF-8; rename or move the folder"
     else:

@@ -85,7 +85,7 @@ class Experiment:
                 epochs=self.config.epochs,
                 batch_size=self.config.batch_size,
                 shuffle=self.config.shuffle,
-                seed=self.config.seed,
+                seed=self.config.order_of(self.config.seed),
                 place=self.place,
                 stop=stop,
             ):
@@ -114,7 +114,7 @@ class Experiment:
             config=self.config.model_dump(),
             data_fingerprint=self.data.fingerprint,
             environment=environment(self.device),
-            weights=_copied(self.model.state_dict()),
+            weights=copied(self.model.state_dict()),
             best_weights=self.best_weights,
             losses=losses,
             epoch=self.place.epoch,
@@ -166,12 +166,10 @@ class Experiment:
         }
 
     def _record(self, metrics: EpochMetrics) -> None:
-        row = {key: getattr(metrics, key) for key in ("epoch", "train_loss", "valid_loss")}
-        row |= {"accuracy": metrics.accuracy, "seconds": round(metrics.seconds, 6)}
-        self.history.append(row)
+        self.history.append(metrics.as_row())
         if self.best is None or metrics.accuracy > self.best["accuracy"]:
             self.best = {"epoch": metrics.epoch, "accuracy": metrics.accuracy}
-            self.best_weights = _copied(self.model.state_dict())
+            self.best_weights = copied(self.model.state_dict())
 
 
 def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
@@ -214,8 +212,12 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
         even_ground(data.train_ds.tensors[0]),
     )
     model = card.build(config.seed).to(device)
-    opt = OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
-    return Experiment(config, origins, data, device, model, opt, card)
+    return Experiment(config, origins, data, device, model, new_optimizer(config, model), card)
+
+
+def new_optimizer(config: TrainConfig, model: nn.Module) -> BasicOptim:
+    """The optimizer that `config` asks for, at its first step."""
+    return OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
 
 
 def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
@@ -260,7 +262,8 @@ def _model_settings(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict of its own, on the CPU, which training on does not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 

@@ -44,6 +44,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}{_SUFFIX}")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether `name` is one that `temporary_beside` made."""
+    return name.endswith(_SUFFIX)
+
+
 def flush_folder(folder: Path) -> None:
     """Make the names in `folder` durable, where the system can."""
     if os.name == "nt":  # pragma: no cover - Windows cannot open a folder
@@ -62,7 +67,7 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
     """Delete what an interrupted write left in `folder`, if at least `older_than` seconds old."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if not path.name.endswith(_SUFFIX):
+            if not is_temporary(path.name):
                 continue
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime < older_than:

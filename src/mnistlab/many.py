@@ -15,8 +15,9 @@ from torch.utils.data import TensorDataset
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.errors import DivergedError
 from mnistlab.logits import targets_for
+from mnistlab.losses import Loss
 from mnistlab.models import LinearModel, TwoLayerModel
-from mnistlab.training import EVAL_BATCH
+from mnistlab.training import EVAL_BATCH, Place
 
 
 class Steps(Protocol):
@@ -30,21 +31,27 @@ class Steps(Protocol):
 
 
 class StackedLinear(nn.Module):
-    """S two-class linear models as one: weights (pixels, S), bias (S,); logits (b, S)."""
+    """S linear models as one: weights (pixels, S·K), bias (S·K,) for K logits each.
+
+    Logits (b, S) for two classes, (b, S, C) for more.
+    """
 
     def __init__(self, models: Sequence[LinearModel]) -> None:
         super().__init__()
+        self.each = models[0].weights.shape[1]
         self.weights = nn.Parameter(torch.cat([m.weights.detach() for m in models], dim=1))
         self.bias = nn.Parameter(torch.cat([m.bias.detach() for m in models]))
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
-        """Images (b, 1, H, W) → one logit per model, (b, S)."""
-        return torch.addmm(self.bias, xb.flatten(1), self.weights)
+        """Images (b, 1, H, W) → the logits of each model, (b, S) or (b, S, C)."""
+        logits = torch.addmm(self.bias, xb.flatten(1), self.weights)
+        return logits if self.each == 1 else logits.unflatten(1, (-1, self.each))
 
     def state_of(self, index: int) -> dict[str, torch.Tensor]:
         """The state dict of model `index` alone."""
-        weights = self.weights.detach()[:, index : index + 1].clone()
-        return {"weights": weights, "bias": self.bias.detach()[index : index + 1].clone()}
+        own = slice(index * self.each, (index + 1) * self.each)
+        weights, bias = self.weights.detach()[:, own], self.bias.detach()[own]
+        return {"weights": weights.clone(), "bias": bias.clone()}
 
 
 class StackedTwoLayer(nn.Module):
@@ -68,7 +75,7 @@ class StackedTwoLayer(nn.Module):
 
 @dataclass(frozen=True)
 class ManyMetrics:
-    """One epoch of S models. batch_losses: (batches, S); valid_logits: (n, S)."""
+    """One epoch of S models. batch_losses: (batches, S); valid_logits: (n, S) or (n, S, C)."""
 
     epoch: int
     batch_losses: torch.Tensor
@@ -77,9 +84,30 @@ class ManyMetrics:
 
 def wide_mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """`mnist_loss` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
-    if targets.shape != (len(logits), 1):
-        raise ValueError(f"targets must be ({len(logits)}, 1), not {tuple(targets.shape)}")
+    _require_column(logits, targets)
     return (logits.sigmoid() - targets).abs().mean(0)
+
+
+def wide_binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`binary_cross_entropy` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
+    _require_column(logits, targets)
+    return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean(0)
+
+
+def wide_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`cross_entropy` of each of S models: logits (b, S, C), targets int64 (b,) → (S,)."""
+    if logits.ndim != 3 or targets.shape != logits.shape[:1]:
+        raise ValueError(f"targets must be ({len(logits)},), not {tuple(targets.shape)}")
+    log_probs = logits - logits.logsumexp(dim=2, keepdim=True)
+    own = targets[:, None, None].expand(-1, logits.shape[1], 1)
+    return -log_probs.gather(2, own).squeeze(2).mean(0)
+
+
+WIDE_LOSSES: dict[str, Loss] = {
+    "mnist": wide_mnist_loss,
+    "bce": wide_binary_cross_entropy,
+    "cross-entropy": wide_cross_entropy,
+}
 
 
 def train_many(
@@ -91,31 +119,47 @@ def train_many(
     epochs: int,
     batch_size: int = 256,
     order_seed: int | None = None,
+    loss_func: Loss = wide_mnist_loss,
+    n_classes: int = 2,
+    place: Place | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    keep_going: bool = False,
 ) -> Generator[ManyMetrics]:
-    """The loop of `train_epochs` for a stack of two-class models with `mnist_loss`.
+    """The loop of `train_epochs` for a stack of models and a wide loss.
 
     All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
-    Raises DivergedError.
+    `place` is kept up to date; it ends early, after a whole batch, when `stop()` is true. A model
+    whose loss is no longer finite raises DivergedError unless `keep_going`: it cannot touch the
+    others.
     """
+    place = Place() if place is None else place
     opt = make_opt(list(stack.parameters()))
     images, labels = train_ds.tensors
-    ds = TensorDataset(images, targets_for(labels, 2))
-    for epoch in range(epochs):
+    ds = TensorDataset(images, targets_for(labels, n_classes))
+    for place.epoch in range(epochs):
         losses = []
-        order = None if order_seed is None else epoch_order(len(ds), order_seed, epoch)
-        for xb, targets in batches(ds, batch_size, order):
-            each = wide_mnist_loss(stack(to_float(xb)), targets)
+        order = None if order_seed is None else epoch_order(len(ds), order_seed, place.epoch)
+        order = order if order is None else order.to(images.device)
+        for place.batch, (xb, targets) in enumerate(batches(ds, batch_size, order)):
+            if stop():
+                return
+            each = loss_func(stack(to_float(xb)), targets)
             each.sum().backward()
             opt.step()
             opt.zero_grad()
             losses.append(each.detach())
         found = torch.stack(losses)
-        if not found.isfinite().all():
-            raise DivergedError(f"a loss is no longer a finite number in epoch {epoch}")
-        yield ManyMetrics(epoch, found, wide_logits(stack, valid_ds))
+        if not keep_going and not found.isfinite().all():
+            raise DivergedError(f"a loss is no longer a finite number in epoch {place.epoch}")
+        yield ManyMetrics(place.epoch, found, wide_logits(stack, valid_ds))
 
 
 def wide_logits(stack: nn.Module, ds: TensorDataset) -> torch.Tensor:
-    """Logits (n, S) of every image of `ds`, without gradients."""
+    """Logits (n, S) or (n, S, C) of every image of `ds`, without gradients."""
     with torch.no_grad():
         return torch.cat([stack(to_float(xb)) for xb in ds.tensors[0].split(EVAL_BATCH)])
+
+
+def _require_column(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    if targets.shape != (len(logits), 1):
+        raise ValueError(f"targets must be ({len(logits)}, 1), not {tuple(targets.shape)}")

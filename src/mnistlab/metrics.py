@@ -25,6 +25,11 @@ class EpochMetrics:
     seconds: float
     batch_losses: torch.Tensor = field(compare=False, repr=False)
 
+    def as_row(self) -> dict[str, Any]:
+        """A row of `metrics.csv`."""
+        row = {key: getattr(self, key) for key in ("epoch", "train_loss", "valid_loss", "accuracy")}
+        return row | {"seconds": round(self.seconds, 6)}
+
 
 @dataclass(frozen=True)
 class Evaluation:

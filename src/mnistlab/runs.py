@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
-from mnistlab.files import remove_leftovers, write_whole
+from mnistlab.files import is_temporary, remove, remove_leftovers, temporary_beside, write_whole
 from mnistlab.names import nearest, printable
 
 DEFAULT_FOLDER = Path("runs")
@@ -82,16 +82,55 @@ class Run:
             return self.info().get("status") == "done" and all(map(Path.exists, files))
         return False
 
+    @property
+    def is_study(self) -> bool:
+        """Whether several seeds were trained in it."""
+        with contextlib.suppress(OSError, DamagedFileError, KeyError, TypeError):
+            return int(self.info()["config"].get("seeds", 1)) > 1
+        return False
+
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Replace `run.json`. Raises OSError."""
         text = json.dumps({"schema_version": 1, **info}, indent=2)
         write_whole(self.info_file, (text + "\n").encode())
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Replace `metrics.csv` by one row an epoch. Raises OSError."""
-        lines = [",".join(METRICS)]
-        lines += [",".join(repr(row[key]) for key in METRICS) for row in history]
+        """Replace `metrics.csv` by one row an epoch, of each seed if rows say one.
+
+        Raises OSError.
+        """
+        columns = ("seed", *METRICS) if any("seed" in row for row in history) else METRICS
+        lines = [",".join(columns)]
+        lines += [",".join(repr(row[key]) for key in columns) for row in history]
         write_whole(self.path / "metrics.csv", ("\n".join(lines) + "\n").encode())
+
+    def is_held(self) -> bool:
+        """Whether a process is working on it right now."""
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that cannot be written: nobody can be training in it
+            return False
+
+    def delete(self) -> None:
+        """Delete the whole folder. Raises LockedError if it is being trained, RunError.
+
+        It vanishes from the list in one step, then its files go: a run is never seen in part.
+        """
+        with self.locked():
+            doomed = temporary_beside(self.path)
+            try:
+                os.rename(self.path, doomed)
+            except OSError as error:
+                raise RunError(
+                    f"{printable(self.path)}: cannot be deleted: {error.strerror or error}"
+                ) from error
+        remove(doomed)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -142,7 +181,11 @@ def list_runs(folder: Path) -> list[Run]:
     """Every run in `folder`, oldest first: a run is a folder with a `run.json` or a model."""
     try:
         with os.scandir(folder) as entries:
-            found = [Run(Path(entry.path)) for entry in entries if entry.is_dir()]
+            found = [
+                Run(Path(entry.path))
+                for entry in entries
+                if entry.is_dir() and not is_temporary(entry.name)
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:

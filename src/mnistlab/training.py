@@ -86,7 +86,7 @@ def train_epochs(
         _require_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
         metrics = EpochMetrics(
             epoch=place.epoch,
-            train_loss=_mean_over_images(losses, len(ds), batch_size),
+            train_loss=float(mean_over_images(losses, len(ds), batch_size)),
             valid_loss=evaluation.loss,
             accuracy=evaluation.accuracy,
             seconds=time.perf_counter() - started,
@@ -124,11 +124,13 @@ def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> float:
+def mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> torch.Tensor:
+    """The mean loss over `n` images from those of their batches: (batches, …) → (…), float64."""
     # A batch's loss is the mean over its images, and the last batch may be smaller.
     sizes = torch.full((len(losses),), batch_size, dtype=torch.float64)
     sizes[-1] = n - batch_size * (len(losses) - 1)
-    return float((losses.double() * sizes).sum() / n)
+    total: torch.Tensor = torch.tensordot(sizes, losses.double(), dims=1)
+    return total / n
 
 
 def _require_finite(

@@ -246,7 +246,7 @@ def test_flags_reach_the_run(mnistlab: Mnistlab, tiny: Path) -> None:
     flags = {
         "data": str(tiny), "model": "two-layer", "epochs": 1, "lr": 0.25, "batch_size": 3,
         "hidden": 2, "optimizer": "basic", "loss": "bce", "shuffle": False, "seed": 4,
-        "device": "cpu", "threads": 1, "skip_bad": True,
+        "device": "cpu", "threads": 1, "skip_bad": True, "order_seed": 9,
     }  # fmt: skip
     arguments = [
         part
@@ -256,7 +256,7 @@ def test_flags_reach_the_run(mnistlab: Mnistlab, tiny: Path) -> None:
     ]
     mnistlab("train", *arguments, "--no-shuffle", "--skip-bad").ok()
     info = json.loads((the_run() / "run.json").read_text())
-    assert info["config"] == {**flags, "init": "uniform"}
+    assert info["config"] == {**flags, "init": "uniform", "seeds": 1}
     assert {key for key, value in info["origins"].items() if value.startswith("--")} == set(flags)
 
 

@@ -12,7 +12,7 @@ from mnistlab.training import Place
 def shown(place: Place, width: int, epochs: int = 20, batches: int = 49) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as captured:
-        console.print(training_bar(console, place, epochs, batches).get_renderable())
+        console.print(training_bar(console, lambda: place, epochs, batches).get_renderable())
     return captured.get()
 
 
@@ -39,7 +39,7 @@ def test_the_bar_takes_one_line_at_any_width(width: int) -> None:
 def test_a_line_above_the_bar_is_whole(bold: bool) -> None:
     file = io.StringIO()
     console = Console(file=file, width=20, force_terminal=True, color_system="standard")
-    with training_bar(console, Place(), 1, 1) as bar:
+    with training_bar(console, Place, 1, 1) as bar:
         print_above(bar, "x" * 50 + " y", bold=bold)
     text = "x" * 50 + " y"
     assert (f"\x1b[1m{text}\x1b[0m\n" if bold else f"{text}\n") in file.getvalue()

@@ -10,12 +10,11 @@ from rich.console import Console
 
 from mnistlab.data.audit import Audit
 from mnistlab.metrics import Evaluation
+from mnistlab.report.grid import settings_table, table
 from mnistlab.report.tables import (
     audit_tables,
     evaluation_tables,
     reproduction_tables,
-    settings_table,
-    table,
 )
 from mnistlab.reproduction import Figure
 

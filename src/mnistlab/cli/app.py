@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import baseline, data, eject, evaluate, ladder, lesson, reproduce, train
+from mnistlab.cli import baseline, data, eject, evaluate, ladder, lesson, reproduce, runs, train
 from mnistlab.cli.signals import end_on_termination
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
@@ -29,6 +29,7 @@ app.command("ladder")(ladder.ladder)
 app.command("eject")(eject.eject)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
 
 
 def _version(value: bool) -> None:

@@ -51,7 +51,7 @@ def pixel_similarity(
     Every image gets the class whose mean training image is nearest.
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
-    from mnistlab.baseline import fit_baseline
+    from mnistlab.baseline import fit_baseline, save_baseline
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
 
@@ -61,19 +61,13 @@ def pixel_similarity(
         folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
     for file, why in folders.skipped.items():
         streams.notice(f"skipped {printable(file)}: {why}")
-    fitted = fit_baseline(
-        folders,
-        name,
-        distance.value,
-        run_dir,
-        sys.argv,
-        skip_bad=bool(skip_bad),
-        device=device or "auto",
-    )
+    fitted = fit_baseline(folders, distance.value, device or "auto")
+    settings = {"data": name, "device": device or "auto", "skip_bad": bool(skip_bad)}
+    run = save_baseline(fitted, folders, settings, run_dir, sys.argv)
     evaluation = fitted.evaluation
     streams.document(
         {
-            "run": str(fitted.run.path),
+            "run": str(run.path),
             "model": fitted.card.model,
             "distance": distance.value,
             **evaluation.as_dict(),
@@ -81,9 +75,9 @@ def pixel_similarity(
     )
     streams.notice(f"pixel similarity ({distance.value}) on valid of {printable(name)}")
     if quiet:
-        streams.result(f"accuracy {evaluation.accuracy:.6f}  run {printable(fitted.run.path)}")
+        streams.result(f"accuracy {evaluation.accuracy:.6f}  run {printable(run.path)}")
     elif not as_json:
         from mnistlab.report.tables import evaluation_tables
 
         streams.result(*evaluation_tables(evaluation))
-    streams.notice(f"run   {printable(fitted.run.path)}\nnext  mnistlab train")
+    streams.notice(f"run   {printable(run.path)}\nnext  mnistlab train")

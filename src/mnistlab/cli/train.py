@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnistlab.cli import options
+from mnistlab.cli import options, settings
+from mnistlab.cli.plan import headline, show_plan, skipped_lines
+from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import CheckError, ConfigError
@@ -22,74 +24,20 @@ _RESUMABLE = ("epochs", "threads")
 
 
 def train(
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config", metavar="FILE|PRESET", help="Settings from a TOML file or a preset.",
-            autocompletion=options.complete_presets,
-        ),
-    ] = None,
+    config: settings.Config = None,
     data: options.Data = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="linear|two-layer", help="What to train.  [default: linear]",
-            autocompletion=options.complete_models,
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs", metavar="N",
-            help="Passes over the training images.  [default: linear 20, two-layer 40]",
-        ),
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            "--lr", metavar="X", help="Learning rate.  [default: linear 1.0, two-layer 0.1]"
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", metavar="N", help="Images per step.  [default: 256]"),
-    ] = None,
-    hidden: Annotated[
-        int | None,
-        typer.Option(
-            "--hidden", metavar="N", help="Width of the hidden layer (two-layer).  [default: 30]"
-        ),
-    ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            "--init", metavar="uniform|normal",
-            help="First weights (linear): as nn.Linear draws them, or the chapter's standard "
-            "normal.  [default: uniform]",
-        ),
-    ] = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option("--optimizer", metavar="basic", help="How to step.  [default: basic]"),
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            "--loss", metavar="auto|mnist|bce|cross-entropy",
-            help="auto: the chapter's mnist_loss for two classes, else cross-entropy.",
-        ),
-    ] = None,
-    shuffle: Annotated[
-        bool | None,
-        typer.Option(
-            "--shuffle/--no-shuffle", show_default=False,
-            help="A new order each epoch, or the chapter's fixed one.  [default: shuffle]",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="N", help="Decides weights and order.  [default: 0]"),
-    ] = None,
+    model: settings.Model = None,
+    epochs: settings.Epochs = None,
+    lr: settings.Lr = None,
+    batch_size: settings.BatchSize = None,
+    hidden: settings.Hidden = None,
+    init: settings.Init = None,
+    optimizer: settings.Optimizer = None,
+    loss: settings.Loss = None,
+    shuffle: settings.Shuffle = None,
+    seed: settings.Seed = None,
+    seeds: settings.Seeds = None,
+    order_seed: settings.OrderSeed = None,
     device: options.Device = None,
     threads: options.Threads = None,
     skip_bad: options.SkipBad = None,
@@ -97,17 +45,13 @@ def train(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", metavar="RUN", autocompletion=options.complete_runs,
+            "--resume",
+            metavar="RUN",
+            autocompletion=options.complete_runs,
             help="Go on with a run; with --epochs TOTAL also past its end.",
         ),
     ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            "--min-accuracy", metavar="X", min=0, max=1, show_default=False,
-            help="Exit with 3 if the last accuracy is below X (0 to 1).",
-        ),
-    ] = None,
+    min_accuracy: settings.MinAccuracy = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", "-n", help="Show settings, model and data; train nothing."),
@@ -116,64 +60,22 @@ def train(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     color: options.ColorOption = options.Color.auto,
-) -> None:  # fmt: skip
+) -> None:
     """Train a model, one row an epoch, and write a run folder.
 
     Settings come from flags, then --config, then the defaults.
     """
-    flags = {
-        "data": data,
-        "model": model,
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "hidden": hidden,
-        "init": init,
-        "optimizer": optimizer,
-        "loss": loss,
-        "shuffle": shuffle,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-        "skip_bad": skip_bad,
-    }
+    from mnistlab.config import TrainConfig
+
+    flags = {key: value for key, value in locals().items() if key in TrainConfig.model_fields}
+    if order_seed is not None and order_seed.isdecimal():
+        flags["order_seed"] = int(order_seed)
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if resume is not None:
-        run = find_run(resume, run_dir)
         if dry_run:
             raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
         _require_resumable(flags, config)
-        from mnistlab.config import resolve
-
-        resolve({"epochs": epochs, "threads": threads})  # out of range is told at once
-        # a training run saves its state before its first model
-        has_more = run.model_file.exists() or not run.config_file.exists()
-        if not run.state_file.exists() and has_more:
-            raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
-        with run.locked():
-            from mnistlab.experiment import note_start
-            from mnistlab.resuming import resume as take_up
-
-            with streams.decoding() as progress:
-                experiment = take_up(
-                    run, sys.argv, epochs=epochs, threads=threads, progress=progress
-                )
-            for text in experiment.notices:
-                streams.notice(f"note: {text}")
-            if experiment.place.epoch >= experiment.config.epochs:
-                streams.notice(
-                    f"{printable(run.name)}: all {experiment.config.epochs} epochs are done "
-                    "already; --epochs TOTAL extends it"
-                )
-                # A save that was cut short leaves the state ahead of the other files. A whole run
-                # stays as it is: its record is of the machine that trained it.
-                if not run.is_complete():
-                    experiment.save(experiment.capture(), "done")
-            else:
-                note_start(experiment)
-                experiment.save(experiment.capture(), "running")
-                _train(experiment, run, streams)
-            _report(experiment, run, streams)
+        accuracy = _resume(find_run(resume, run_dir), epochs, threads, streams)
     else:
         from mnistlab.config import resolve
 
@@ -183,16 +85,55 @@ def train(
         with streams.decoding() as progress:
             experiment = prepare(resolved, progress)
         if dry_run:
-            _show_plan(experiment, streams)
+            show_plan(experiment, streams)
             return
         run = start(experiment, run_dir, sys.argv)
         with run.locked():
-            _train(experiment, run, streams)
-            _report(experiment, run, streams)
+            if experiment.config.seeds > 1:
+                accuracy = train_seeds(experiment, run, streams)
+            else:
+                _train(experiment, run, streams)
+                accuracy = _report(experiment, run, streams)
     streams.settle()
-    accuracy = experiment.history[-1]["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
+
+
+def _resume(run: Run, epochs: int | None, threads: int | None, streams: Streams) -> float:
+    from mnistlab.config import resolve
+
+    resolve({"epochs": epochs, "threads": threads})  # out of range is told at once
+    if run.is_study:
+        raise ConfigError(
+            f"{printable(run.path)}: trained several seeds; such a run is not resumed: train the "
+            "missing ones with --seed and --seeds"
+        )
+    # a training run saves its state before its first model
+    has_more = run.model_file.exists() or not run.config_file.exists()
+    if not run.state_file.exists() and has_more:
+        raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
+    with run.locked():
+        from mnistlab.experiment import note_start
+        from mnistlab.resuming import resume as take_up
+
+        with streams.decoding() as progress:
+            experiment = take_up(run, sys.argv, epochs=epochs, threads=threads, progress=progress)
+        for text in experiment.notices:
+            streams.notice(f"note: {text}")
+        if experiment.place.epoch >= experiment.config.epochs:
+            streams.notice(
+                f"{printable(run.name)}: all {experiment.config.epochs} epochs are done "
+                "already; --epochs TOTAL extends it"
+            )
+            # A save that was cut short leaves the state ahead of the other files. A whole run
+            # stays as it is: its record is of the machine that trained it.
+            if not run.is_complete():
+                experiment.save(experiment.capture(), "done")
+        else:
+            note_start(experiment)
+            experiment.save(experiment.capture(), "running")
+            _train(experiment, run, streams)
+        return _report(experiment, run, streams)
 
 
 def _require_resumable(flags: dict[str, Any], config: str | None) -> None:
@@ -207,9 +148,9 @@ def _require_resumable(flags: dict[str, Any], config: str | None) -> None:
 
 
 def _train(experiment: "Experiment", run: Run, streams: Streams) -> None:
-    for text in _skipped(experiment):
+    for text in skipped_lines(experiment):
         streams.notice(text)
-    streams.notice(_headline(experiment))
+    streams.notice(headline(experiment))
     with StopSignals() as stop:
         with _rows(experiment, streams) as show:
             for _ in experiment.train(stop):
@@ -248,7 +189,7 @@ def _rows(experiment: "Experiment", streams: Streams) -> Iterator[Any]:
     shared = stream.isatty()
     console = streams.console(name if shared else "stderr")
     batches = -(-len(experiment.data.train_ds) // experiment.config.batch_size)
-    with training_bar(console, experiment.place, experiment.config.epochs, batches) as bar:
+    with training_bar(console, lambda: experiment.place, experiment.config.epochs, batches) as bar:
 
         def above(row: dict[str, Any]) -> None:
             best = experiment.best is not None and experiment.best["epoch"] == row["epoch"]
@@ -257,7 +198,7 @@ def _rows(experiment: "Experiment", streams: Streams) -> Iterator[Any]:
         yield above if shared else plain
 
 
-def _report(experiment: "Experiment", run: Run, streams: Streams) -> None:
+def _report(experiment: "Experiment", run: Run, streams: Streams) -> float:
     from mnistlab.experiment import result_of
 
     result = result_of(experiment.capture())
@@ -279,65 +220,4 @@ def _report(experiment: "Experiment", run: Run, streams: Streams) -> None:
         f"weights sha256 {result['weights_sha256'][:16]}\n"
         f"next    mnistlab eval {printable(run.reference)}"
     )
-
-
-def _headline(experiment: "Experiment") -> str:
-    data, config = experiment.data, experiment.config
-    height, width = data.image_size
-    names = list(map(printable, data.classes))
-    shown = " vs ".join(names) if len(names) == 2 else f"{len(names)} classes"
-    threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
-    return (
-        f"data    {printable(config.data)}: {shown}, "
-        f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
-        f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
-        f"{config.device}, {threads}"
-    )
-
-
-def _skipped(experiment: "Experiment") -> list[str]:
-    skipped = experiment.data.skipped
-    return [f"skipped {printable(file)}: {why}" for file, why in skipped.items()]
-
-
-def _show_plan(experiment: "Experiment", streams: Streams) -> None:
-    from mnistlab.report.tables import settings_table, table
-
-    settings = experiment.config.model_dump()
-    layers = [
-        (name, "x".join(map(str, param.shape)), f"{param.numel():,}")
-        for name, param in experiment.model.named_parameters()
-    ]
-    splits = {"train": experiment.data.train, "valid": experiment.data.valid}
-    streams.document(
-        {
-            "settings": {
-                key: {"value": value, "from": experiment.origins[key]}
-                for key, value in settings.items()
-            },
-            "model": {"name": experiment.card.model, "parameters": experiment.parameters},
-            "data": {
-                "path": str(experiment.data.root),
-                "fingerprint": experiment.data.fingerprint,
-                "classes": list(experiment.data.classes),
-                "image_size": list(experiment.data.image_size),
-                **{name: split.counts for name, split in splits.items()},
-            },
-        }
-    )
-    streams.result(
-        settings_table(settings, experiment.origins),
-        "",
-        table(
-            ("parameter", "shape", "numbers"), [*layers, ("all", "", f"{experiment.parameters:,}")]
-        ),
-        "",
-        table(
-            ("class", *splits),
-            [
-                (name, *(split.counts[name] for split in splits.values()))
-                for name in experiment.data.classes
-            ],
-        ),
-    )
-    streams.notice(_headline(experiment), "dry run: nothing was trained or written")
+    return float(result["accuracy"])

@@ -1,5 +1,7 @@
 """A bar that reads the place of a run from outside the loop."""
 
+from collections.abc import Callable
+
 from rich.console import Console, ConsoleRenderable
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -9,10 +11,18 @@ from rich.text import Text
 from mnistlab.training import Place
 
 
-def training_bar(console: Console, place: Place, epochs: int, batches: int) -> Live:
+def training_bar(
+    console: Console,
+    where: Callable[[], Place],
+    epochs: int,
+    batches: int,
+    *,
+    label: Callable[[], str] = lambda: "",
+) -> Live:
     """A live bar for a run of `epochs` x `batches`, gone when it ends.
 
-    It looks at `place` eight times a second from its own thread; the loop does not know of it.
+    It asks `where` the run stands eight times a second from its own thread; the loop does not know
+    of it. `label` goes before the epoch.
     """
     total = epochs * batches
 
@@ -20,8 +30,9 @@ def training_bar(console: Console, place: Place, epochs: int, batches: int) -> L
     width = max(4, min(30, console.width - 45))
 
     def draw() -> ConsoleRenderable:
+        place = where()
         done = min(place.epoch * batches + place.batch, total)
-        told = f"epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"
+        told = f"{label()}epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"
         row = Table.grid(padding=(0, 1))
         row.add_row(
             ProgressBar(total=total, completed=done, width=width),

@@ -12,3 +12,28 @@ def epoch_line(row: Mapping[str, Any]) -> str:
         f"{row['epoch']:>5}  {row['train_loss']:>10.6f}  {row['valid_loss']:>10.6f}  "
         f"{row['accuracy']:>8.6f}  {row['seconds']:>6.2f}s"
     )
+
+
+BAND_HEADER = "epoch  train_loss  valid_loss  accuracy        sd       min       max     time"
+SEED_HEADER = " seed  train_loss  valid_loss  accuracy     time"
+
+
+def band_line(row: Mapping[str, Any]) -> str:
+    """One epoch of several seeds under `BAND_HEADER`: means, and how the accuracy spreads."""
+    if not row["n"]:
+        return f"{row['epoch']:>5}  every seed has diverged"
+    return (
+        f"{row['epoch']:>5}  {row['train_loss']:>10.6f}  {row['valid_loss']:>10.6f}  "
+        f"{row['mean']:>8.6f}  {row['sd']:>8.6f}  {row['min']:>8.6f}  {row['max']:>8.6f}  "
+        f"{row['seconds']:>6.2f}s"
+    )
+
+
+def seed_line(row: Mapping[str, Any]) -> str:
+    """One finished seed under `SEED_HEADER`; losses and accuracy are those of its last epoch."""
+    if row["diverged"] is not None:
+        return f"{row['seed']:>5}  {row['diverged']}"
+    return (
+        f"{row['seed']:>5}  {row['train_loss']:>10.6f}  {row['valid_loss']:>10.6f}  "
+        f"{row['accuracy']:>8.6f}  {row['seconds']:>6.2f}s"
+    )

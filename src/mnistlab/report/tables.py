@@ -1,36 +1,20 @@
 """Results as tables for people."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.box import Box
 from rich.table import Table
 from rich.text import Text
 
 from mnistlab.data.audit import Audit
 from mnistlab.metrics import Evaluation
 from mnistlab.names import printable
+from mnistlab.report.grid import table
 
 _SHOWN = 20
 _MATRIX_WIDTH = 76  # a confusion matrix wider than this is told in words
-_PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
-    """A plain table: the first `left` columns to the left, figures to the right.
-
-    Cells are never folded, so a figure or a name stays whole; draw it as wide as it wants to be.
-    """
-    made = Table(box=_PLAIN, pad_edge=False, header_style="bold", show_edge=False)
-    for position, name in enumerate(columns):
-        made.add_column(
-            printable(name), justify="left" if position < left else "right", no_wrap=True
-        )
-    for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Any]:
@@ -45,9 +29,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[Any]:
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
     summary.append(f"loss      {evaluation.loss:.6f}")
-    figures = table(
-        ("class", "images", "precision", "recall", "f1"), _class_rows(evaluation)
-    )
+    figures = table(("class", "images", "precision", "recall", "f1"), _class_rows(evaluation))
     return [summary, "", figures, "", _confusion(evaluation)]
 
 
@@ -94,12 +76,6 @@ def mistakes_table(mistakes: Sequence[Any]) -> Table:
 def _taken_for(own: int, row: Sequence[int], names: Sequence[str]) -> str:
     wrong = sorted((-count, i) for i, count in enumerate(row) if count and i != own)
     return ", ".join(f"{-count} as {names[i]}" for count, i in wrong)
-
-
-def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
-    """Every setting, its value and where the value came from."""
-    rows = [(key, value, origins.get(key, "default")) for key, value in config.items()]
-    return table(("setting", "value", "from"), rows, left=3)
 
 
 def audit_tables(audit: Audit) -> list[Any]:
