@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import baseline, data, eject, evaluate, ladder, lesson, reproduce, runs, train
+from mnistlab.cli import (
+    baseline,
+    data,
+    eject,
+    evaluate,
+    ladder,
+    lesson,
+    plot,
+    report,
+    reproduce,
+    runs,
+    show,
+    train,
+)
 from mnistlab.cli.signals import end_on_termination
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
@@ -23,6 +36,9 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("plot")(plot.plot)
+app.command("show")(show.show)
 app.command("lesson")(lesson.lesson)
 app.command("reproduce")(reproduce.reproduce)
 app.command("ladder")(ladder.ladder)

@@ -7,9 +7,9 @@ import typer
 
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
-from mnistlab.csvfiles import require_target, write_csv
 from mnistlab.errors import CheckError
 from mnistlab.names import printable
+from mnistlab.outputs import require_file, write_csv
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def evaluate(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if csv is not None:
-        require_target(csv, "--csv")
+        require_file(csv, (), "--csv")
     found = find_run(run, run_dir)
     from mnistlab.devices import set_threads
     from mnistlab.scoring import score_run

@@ -5,19 +5,63 @@ import textwrap
 from collections.abc import Sequence
 
 import torch
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from mnistlab.report.pictures import Curves, Images, Picture, largest
+from mnistlab.report.pictures import (
+    Curves,
+    Images,
+    Matrix,
+    Picture,
+    levels,
+    shrunk,
+    worst_pairs,
+)
 
 MARKS = "*o+x#%@"
 RAMP = " .:-=+*#%@"  # dark to light
+NAME = 26  # columns that a name may take where its image is narrower
 
 
-def text_picture(picture: Picture, width: int = 78, *, blocks: bool = False) -> Text:
-    """A picture for a terminal of `width` columns; `blocks` allows colour and half blocks."""
+def text_picture(
+    picture: Picture, width: int = 78, *, blocks: bool = False, height: int | None = None
+) -> Text:
+    """A picture for a terminal of `width` columns; `blocks` allows colour and half blocks.
+
+    No image in it is higher than `height` lines.
+    """
     if isinstance(picture, Curves):
         return Text("\n".join(chart(picture, width)))
-    return images(picture, width, blocks=blocks)
+    if isinstance(picture, Matrix):
+        return Text("\n".join(matrix(picture, width)))
+    return images(picture, width, blocks=blocks, height=height)
+
+
+def matrix(picture: Matrix, width: int = 78) -> list[str]:
+    """Counts under their names; where that is wider than `width`, what was mixed up in words."""
+    head = [f"{picture.row_label} \\ {picture.column_label}", *picture.columns]
+    lines = [head, *([name, *map(str, row)] for name, row in _rows(picture))]
+    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(head))]
+    if sum(widths) + 2 * len(widths) - 2 <= width:
+        drawn = [_aligned(line, widths) for line in lines]
+        return [*_title(picture, width), *drawn]
+    pairs = worst_pairs(picture, 40)
+    told = [f"{count:>6}  {row} {picture.column_label} {column}" for count, row, column in pairs]
+    return [*_title(picture, width), *(told or ["(nothing off the diagonal)"])]
+
+
+def _title(picture: Picture, width: int) -> list[str]:
+    return textwrap.wrap(picture.title, max(width, 1))
+
+
+def _rows(picture: Matrix) -> list[tuple[str, Sequence[int]]]:
+    return list(zip(picture.rows, picture.counts, strict=True))
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    spaces = [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
+    first, *others = zip(line, spaces, strict=True)
+    return "  ".join(["".join(first), *(space + text for text, space in others)])
 
 
 def chart(picture: Curves, width: int = 78, height: int = 14) -> list[str]:
@@ -30,7 +74,7 @@ def chart(picture: Curves, width: int = 78, height: int = 14) -> list[str]:
         if math.isfinite(x) and math.isfinite(y)
     ]
     if not points:
-        return [picture.title, "(nothing finite to draw)"]
+        return [*_title(picture, width), "(nothing finite to draw)"]
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     low, high = min(y for _, y in points), max(y for _, y in points)
     if picture.y_range is not None:
@@ -46,7 +90,7 @@ def chart(picture: Curves, width: int = 78, height: int = 14) -> list[str]:
             column = round((x - left) / ((right - left) or 1) * (columns - 1))
             row = round((high - y) / ((high - low) or 1) * (height - 1))
             grid[row][column] = mark
-    lines = [picture.title]
+    lines = _title(picture, width)
     for number, cells in enumerate(grid):
         label = {0: labels[0], height - 1: labels[1]}.get(number, "")
         lines.append(f"{label:>{margin}} |{''.join(cells)}".rstrip())
@@ -61,39 +105,52 @@ def chart(picture: Curves, width: int = 78, height: int = 14) -> list[str]:
     return lines
 
 
-def images(picture: Images, width: int = 78, *, blocks: bool = False) -> Text:
-    """Images side by side, as many as fit into `width`, each under its name."""
-    text = Text(f"{picture.title}\n")
-    bound = largest(picture) if picture.signed else None
-    left = [(name, shrunk(image, width)) for name, image in picture.images.items()]
+def images(
+    picture: Images, width: int = 78, *, blocks: bool = False, height: int | None = None
+) -> Text:
+    """Images side by side, as many as fit into `width` columns, each under its name.
+
+    One larger than `width`, or than `height` lines, is made smaller by averaging.
+    """
+    text = Text("".join(f"{line}\n" for line in _title(picture, width)))
+    side = 2 * height if height is not None else 10**9  # a line shows two rows of pixels
+    left = [
+        _Cell(name, shrunk(image, side, width), width) for name, image in levels(picture).items()
+    ]
     while left:
-        row: list[tuple[str, torch.Tensor]] = []
-        used = 0
-        while left and (not row or used + left[0][1].shape[1] + 2 <= width):
+        row: list[_Cell] = []
+        used = -2
+        while left and (not row or used + left[0].width + 2 <= width):
             row.append(left.pop(0))
-            used += row[-1][1].shape[1] + 2
-        text.append("  ".join(f"{name:<{im.shape[1]}.{im.shape[1]}}" for name, im in row) + "\n")
-        drawn = [_cells(image, bound, blocks) for _, image in row]
-        for number in range(max(map(len, drawn))):
-            for lines in drawn:
-                text.append_text(lines[number] if number < len(lines) else Text())
-                text.append("  ")
-            text.append("\n")
+            used += row[-1].width + 2
+        _append_row(text, row, blocks=blocks, signed=picture.signed)
     return text
 
 
-def shrunk(image: torch.Tensor, width: int) -> torch.Tensor:
-    """`image` (H, W), made small enough for `width` columns by leaving out rows and columns."""
-    step = max(1, -(-image.shape[1] // width))
-    return image[::step, ::step].detach().float().cpu()
+class _Cell:
+    """An image and its name: as wide as the wider of both, but a long name is cut."""
+
+    def __init__(self, name: str, image: torch.Tensor, most: int) -> None:
+        self.name, self.image = name.split("\n"), image
+        longest = min(max(map(cell_len, self.name)), NAME, most)
+        self.width = max(image.shape[1], longest)
 
 
-def _cells(image: torch.Tensor, bound: float | None, blocks: bool) -> list[Text]:
-    low, high = float(image.min()), float(image.max())
-    signed = bound is not None
-    if bound is not None:
-        low, high = -bound, bound
-    levels = ((image - low) / ((high - low) or 1.0)).clamp(0, 1)
+def _append_row(text: Text, row: Sequence[_Cell], *, blocks: bool, signed: bool) -> None:
+    for number in range(max(len(cell.name) for cell in row)):
+        told = [set_cell_size((*cell.name, *[""] * number)[number], cell.width) for cell in row]
+        text.append("  ".join(told) + "\n")
+    drawn = [_cells(cell.image, signed, blocks) for cell in row]
+    for number in range(max(map(len, drawn))):
+        for place, (lines, cell) in enumerate(zip(drawn, row, strict=True)):
+            line = lines[number] if number < len(lines) else Text()
+            text.append("  " if place else "")
+            text.append_text(line)
+            text.append(" " * (cell.width - line.cell_len))
+        text.append("\n")
+
+
+def _cells(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]:
     rows = levels.tolist()
     if len(rows) % 2:
         rows.append([0.5 if signed else 0.0] * len(rows[0]))

@@ -1,0 +1,38 @@
+"""A real run on the bundled data, trained once for all tests of this folder."""
+
+import os
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from mnistlab.data.folders import ImageFolders
+from mnistlab.report.gallery import Gathered, gather
+from mnistlab.report.page import render
+from mnistlab.runs import Run
+from tests.command import run_in_process
+
+
+@pytest.fixture(scope="session")
+def digits_run(
+    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path, sample: ImageFolders
+) -> Run:
+    """The linear model, four epochs, on MNIST_SAMPLE."""
+    folder = tmp_path_factory.mktemp("digits")
+    with mock.patch.dict(os.environ, {"MNISTLAB_CACHE": str(shared_cache)}):
+        run_in_process("train", "--epochs", "4", "--run-dir", folder, "-q").ok()
+    [path] = folder.iterdir()
+    return Run(path)
+
+
+@pytest.fixture(scope="session")
+def digits(digits_run: Run, shared_cache: Path) -> Gathered:
+    """That run, gathered and scored."""
+    with mock.patch.dict(os.environ, {"MNISTLAB_CACHE": str(shared_cache)}):
+        return gather(digits_run)
+
+
+@pytest.fixture(scope="session")
+def digits_page(digits: Gathered) -> str:
+    """The page of that run."""
+    return render(digits)
