@@ -26,7 +26,7 @@ unit: $(VENV)/.installed-dev
 	$(BIN)/coverage report
 
 bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample

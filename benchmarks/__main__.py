@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -123,13 +124,28 @@ def machine() -> str:
     )
 
 
-def main() -> None:
-    """Measure everything and write the page."""
+def many_seeds() -> str:
+    """(g): 128 seeds at once against one."""
+    found = told(in_turns({"seeds": [PYTHON, "-m", "benchmarks.seeds"]}, ROUNDS)["seeds"])
+    one, many = (statistics.median(f[key] for f in found) for key in ("one", "many"))
+    ratio = statistics.median(f["many"] / f["one"] for f in found)
+    return "\n".join(
+        [
+            "| `mnistlab train --seeds N`, linear, 20 epochs | seconds (median) | x one |",
+            "|---|---|---|",
+            f"| one seed | {one:.3f} | 1 |",
+            f"| 128 seeds as one matrix | {many:.3f} | {ratio:.2f} |",
+        ]
+    )
+
+
+def processes() -> str:
+    """The whole process, with the ratios in words."""
     # Not imported here: a child's peak memory is counted from what its parent had.
     prepare = "from mnistlab import load_data; print(load_data().root)"
     data = run([PYTHON, "-c", prepare]).last_line
     with tempfile.TemporaryDirectory() as runs:
-        processes, costs = whole_process(data, runs)
+        table, costs = whole_process(data, runs)
     ours = median_of(costs["mnistlab train"], "seconds")
     floor = median_of(costs["import torch"], "seconds")
     ratios = f"`mnistlab train` takes {ours / floor:.2f} x `import torch`"
@@ -138,45 +154,57 @@ def main() -> None:
         ratios += f"; the same job with fastai takes {theirs / ours:.1f} x `mnistlab train`"
     else:
         ratios += "; fastai is not installed here, so it was left out (`make bench` installs it)"
-    made = f"""# Benchmarks
+    return f"{table}\n\n{ratios}."
 
-Made by `make bench`: {machine()}.
-Medians of {ROUNDS} after one warm-up, all in one run, taking turns (A B C A B C ...). Machines are
-noisy: read the ratios, not the seconds.
 
-## The whole process: linear, 20 epochs, shuffled, warm cache
+FITS = """linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed
+order all see the same batches. `products` is the floor: nothing but the matrix products that the
+fit needs. mnistlab computes on one thread, its default for such models; `mnistlab-all-cores` and
+all others on as many as torch chooses.
 
-{processes}
-
-{ratios}.
-
-## The fit alone: 12,396 images, batches of 256, accuracy every epoch
-
-linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed order all
-see the same batches. `products` is the floor: nothing but the matrix products that the fit needs.
-mnistlab computes on one thread, its default for such models; `mnistlab-all-cores` and all others on
-as many as torch chooses.
-
-{fits()}
+"""
+WHERE_A_STEP_GOES = """
 
 Where a step of the linear fit goes, measured by hand on the same machine: of about 210
 microseconds, 40 bring the batch to floats in 0...1 (a division, as in the chapter), 35 are the
 two matrix products, 10 gather the images, and the rest is what autograd and Python need for a
 dozen small operations. Two threads save a sixth when nothing else runs, and cost from twice to
-forty times as much when something does; that is why mnistlab uses one.
+forty times as much when something does; that is why mnistlab uses one."""
 
-## Loading
+# name on the command line → title and what makes the section
+SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
+    "process": ("The whole process: linear, 20 epochs, shuffled, warm cache", processes),
+    "fit": (
+        "The fit alone: 12,396 images, batches of 256, accuracy every epoch",
+        lambda: FITS + fits() + WHERE_A_STEP_GOES,
+    ),
+    "loading": ("Loading", loading),
+    "scaling": ("Cost against the number of images (linear, shuffled)", scaling),
+    "seeds": ("Many seeds at once", many_seeds),
+}
+HEAD = f"""# Benchmarks
 
-{loading()}
-
-## Cost against the number of images (linear, shuffled)
-
-{scaling()}
+Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS} after
+one warm-up, each section in one run, taking turns (A B C A B C ...). Machines are noisy: read the
+ratios, not the seconds.
 """
+
+
+def main(names: list[str]) -> None:
+    """Measure the named sections, or all, and write the page; the others stay as they are."""
+    unknown = set(names) - set(SECTIONS)
+    if unknown:
+        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    old = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
+    kept = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in old}
+    for name in names or SECTIONS:
+        title, make = SECTIONS[name]
+        kept[title] = f"{machine()}.\n\n{make()}"
+        print(f"## {title}\n\n{kept[title]}\n")
+    parts = [f"## {title}\n\n{kept[title]}\n" for title, _ in SECTIONS.values() if title in kept]
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(made, encoding="utf-8")
-    print(made)
+    PAGE.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
