@@ -31,6 +31,7 @@ FLOORS: dict[str, int] = {
     "training": 2,
     "checkpoint": 2,
     "many": 2,
+    "predict": 2,
     # floor 3: where a config becomes objects
     "runs": 3,
     "experiment": 3,

@@ -58,6 +58,14 @@ def test_precision_recall_and_f1_by_hand() -> None:
     assert found.macro_f1 == pytest.approx((found.f1["a"] + found.f1["b"]) / 2)
 
 
+def test_a_class_without_images_that_was_called_counts_as_in_scikit_learn() -> None:
+    # f1_score(["dog"] * 20, ["dog"] * 17 + ["cat"] * 2 + ["cow"], average="macro") is 0.3063
+    found = Evaluation(("cat", "cow", "dog"), ((0, 0, 0), (0, 0, 0), (2, 1, 17)), 0.0)
+    assert found.precision == {"cat": 0.0, "cow": 0.0, "dog": 1.0}
+    assert found.recall == {"dog": 17 / 20}
+    assert found.macro_f1 == pytest.approx(2 * 17 / 37 / 3)
+
+
 def test_a_class_that_nothing_was_called_has_no_precision_but_an_f1_of_nothing() -> None:
     found = Evaluation(("a", "b"), ((3, 0), (2, 0)), 0.0)
     assert found.precision == {"a": 3 / 5, "b": None}

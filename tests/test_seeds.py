@@ -9,6 +9,7 @@ import torch
 
 from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.config import resolve
+from mnistlab.errors import DivergedError
 from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.seeds import SeedStudy
 from mnistlab.spread import band
@@ -153,6 +154,11 @@ def test_a_stop_keeps_what_is_whole(tiny: Path) -> None:
     assert not wide.finished
     assert [len(result.epochs) for result in wide.results] == [2, 2, 2]
     assert run.info()["status"] == "stopped"
+    none = study_of(data=str(tiny), epochs=5, seeds=3)
+    empty = start(none.experiment, Path("runs"), [])
+    list(none.train(lambda: True))
+    assert empty.info()["status"] == "stopped"
+    assert not empty.model_file.exists()
     turn = study_of(data=str(tiny), epochs=5, seeds=3, order_seed="own")
     list(turn.train(lambda: turn.under_way == 2 and turn.place.epoch == 3))
     assert [result.seed for result in turn.results] == [0, 1]
@@ -162,6 +168,25 @@ def test_a_stop_keeps_what_is_whole(tiny: Path) -> None:
         assert all(
             torch.equal(stopped.weights[name], whole.weights[name]) for name in whole.weights
         )
+
+
+def test_a_study_in_which_every_seed_diverges_ends_at_once_and_says_so(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(data=str(tiny), epochs=50, seeds=3, lr=1e38)
+    run = start(study.experiment, Path("runs"), [])
+    build = type(study.experiment.card).build
+
+    def with_a_hole(card: Any, seed: int = 0) -> torch.nn.Module:
+        model = build(card, seed)
+        torch.nn.init.constant_(model.get_parameter("weights"), float("nan"))
+        return model
+
+    monkeypatch.setattr(type(study.experiment.card), "build", with_a_hole)
+    assert len(list(study.train())) == 1
+    assert run.info()["status"] == "diverged"
+    with pytest.raises(DivergedError, match=r"every seed diverged.* at lr 1e\+38; try a lower"):
+        study.require_done()
 
 
 def test_a_band_leaves_out_the_seeds_that_went_no_further() -> None:

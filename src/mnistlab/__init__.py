@@ -4,6 +4,8 @@ From a notebook:
 
     from mnistlab import load_data, build_model, train_epochs, evaluate, BasicOptim, mnist_loss
 
+docs/python.md shows how they go together.
+
 Importing `mnistlab` is light; torch is imported when one of these names is first used.
 """
 
@@ -14,53 +16,80 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mnistlab import models
-    from mnistlab.checkpoint import load_model, save_model, weights_sha256
+    from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
+    from mnistlab.comparing import compare_runs
     from mnistlab.data.folders import load_folders
     from mnistlab.data.named import load_data
     from mnistlab.errors import MnistlabError
+    from mnistlab.experiment import train_run
     from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
     from mnistlab.models import LinearModel, PixelSimilarity, TwoLayerModel, build_model
     from mnistlab.optim import BasicOptim
+    from mnistlab.predict import predict_images
+    from mnistlab.report.pictures import Curves, Images
+    from mnistlab.report.plots import draw
+    from mnistlab.runs import find_run
+    from mnistlab.scoring import open_model, score_run
     from mnistlab.training import evaluate, train_epochs
 
 _HOMES = {
     "BasicOptim": "optim",
+    "Curves": "report.pictures",
+    "Images": "report.pictures",
     "LinearModel": "models",
     "MnistlabError": "errors",
+    "ModelCard": "checkpoint",
     "PixelSimilarity": "models",
     "TwoLayerModel": "models",
     "binary_cross_entropy": "losses",
     "build_model": "models",
+    "compare_runs": "comparing",
     "cross_entropy": "losses",
+    "draw": "report.plots",
     "evaluate": "training",
+    "find_run": "runs",
     "load_data": "data.named",
     "load_folders": "data.folders",
     "load_model": "checkpoint",
     "mnist_loss": "losses",
     "models": "",
+    "open_model": "scoring",
+    "predict_images": "predict",
     "save_model": "checkpoint",
+    "score_run": "scoring",
     "train_epochs": "training",
+    "train_run": "experiment",
     "weights_sha256": "checkpoint",
 }
 
 __all__ = [
     "BasicOptim",
+    "Curves",
+    "Images",
     "LinearModel",
     "MnistlabError",
+    "ModelCard",
     "PixelSimilarity",
     "TwoLayerModel",
     "__version__",
     "binary_cross_entropy",
     "build_model",
+    "compare_runs",
     "cross_entropy",
+    "draw",
     "evaluate",
+    "find_run",
     "load_data",
     "load_folders",
     "load_model",
     "mnist_loss",
     "models",
+    "open_model",
+    "predict_images",
     "save_model",
+    "score_run",
     "train_epochs",
+    "train_run",
     "weights_sha256",
 ]
 

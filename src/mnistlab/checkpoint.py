@@ -67,17 +67,18 @@ class RunState:
     mixed: bool = False
 
 
-def save_model(path: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+def save_model(path: str | Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
     """Write a model file, whole or not at all. Raises OSError."""
-    write_tensors(path, weights, {"kind": "model", "format": FORMAT, "card": asdict(card)})
+    write_tensors(Path(path), weights, {"kind": "model", "format": FORMAT, "card": asdict(card)})
 
 
-def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
+def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
     """The model in `path`, on the CPU, in eval mode.
 
     Raises DamagedFileError for a file that is not whole, not ours, or does not fit its own card;
     FileNotFoundError where there is none.
     """
+    path = Path(path)
     tensors, meta = read_tensors(path)
     card = _card(path, _require_kind(path, meta, "model"))
     return restore(path, card, tensors).eval(), card

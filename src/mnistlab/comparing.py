@@ -11,7 +11,7 @@ from mnistlab.logits import predictions
 from mnistlab.names import printable
 from mnistlab.paired import Paired
 from mnistlab.runs import Run
-from mnistlab.scoring import RunScore, data_of, score_run
+from mnistlab.scoring import RunScore, data_of, open_model, score_run
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ def compare_runs(
     Classes are matched by name. Raises DataError if the two know different classes, and all that
     `score_run` raises.
     """
+    cards = [open_model(run, best=best)[1] for run in (a, b)]
+    if set(cards[0].classes) != set(cards[1].classes):
+        raise DataError(
+            printable(b.name),
+            [
+                f"{printable(run.name)}: knows the classes "
+                f"{', '.join(map(printable, card.classes))}; two runs are compared on the same ones"
+                for run, card in zip((a, b), cards, strict=True)
+            ],
+        )
     if data is None:
         data, skip = data_of(a)
         skip_bad = skip_bad or skip
@@ -56,16 +66,6 @@ def compare_runs(
         for run in (a, b)
     ]  # fmt: skip
     one, other = scores
-    if set(one.card.classes) != set(other.card.classes):
-        raise DataError(
-            printable(b.name),
-            [
-                f"{printable(run.name)}: knows the classes "
-                f"{', '.join(map(printable, score.card.classes))}; two runs are compared on the "
-                "same ones"
-                for run, score in ((a, one), (b, other))
-            ],
-        )
     if not torch.equal(one.split.ds.tensors[0], other.split.ds.tensors[0]):
         raise DataError(data, [f"{printable(data)}: changed between the two scores; do it again"])
     right_a, right_b = (predictions(score.logits) == score.labels for score in scores)

@@ -93,7 +93,12 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
     origins = dict.fromkeys(from_file, file_label)
     origins |= {key: f"--{key.replace('_', '-')}" for key in given}
 
-    faults = []
+    faults = [
+        f"unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
+        for key in given
+        if key not in TrainConfig.model_fields
+    ]
+    values = {key: value for key, value in values.items() if key in TrainConfig.model_fields}
     model = values.get("model", TrainConfig.model_fields["model"].default)
     for key, models in SETTINGS_OF_MODELS.items():
         if key in given and str(model) in MODEL_DEFAULTS and model not in models:

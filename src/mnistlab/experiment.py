@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from mnistlab.checkpoint import (
     save_state,
     weights_sha256,
 )
-from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, to_toml
+from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, resolve, to_toml
 from mnistlab.data.folders import ImageFolders, Progress
 from mnistlab.data.ground import even_ground
 from mnistlab.data.named import NAMED, load_data
@@ -30,7 +30,7 @@ from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import EpochMetrics
 from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim
-from mnistlab.runs import Run, create_run, unwritable
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
 from mnistlab.training import Place, train_epochs
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
@@ -229,6 +229,27 @@ def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
     experiment.run, experiment.command = run, command
     experiment.created = datetime.now(UTC).isoformat()
     note_start(experiment)
+    return run
+
+
+def train_run(
+    settings: Mapping[str, Any] | None = None,
+    config: str | None = None,
+    folder: Path = DEFAULT_FOLDER,
+) -> Run:
+    """Train one run from beginning to end, as `mnistlab train` does, without a word.
+
+    `settings` are those of the command line by name; `config` is a file or a preset. Raises
+    ConfigError, DataError, RunError.
+    """
+    resolved = resolve(settings or {}, config)
+    if resolved.config.seeds > 1:
+        raise ConfigError("train_run trains one seed; for several see seeds.SeedStudy")
+    experiment = prepare(resolved)
+    run = start(experiment, folder, ["train_run"])
+    with run.locked():
+        for _ in experiment.train():
+            pass
     return run
 
 

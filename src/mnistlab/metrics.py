@@ -70,9 +70,14 @@ class Evaluation:
         return self.confusion[i][i], sum(self.confusion[i]), sum(row[i] for row in self.confusion)
 
     @property
+    def _met(self) -> list[str]:
+        """The classes that some image is or was called, as scikit-learn counts them."""
+        return [name for name in self.classes if any(self.counts_of(name)[1:])]
+
+    @property
     def precision(self) -> dict[str, float | None]:
         """Of the images called a class, the share that is one; None if none was called so."""
-        counts = {name: self.counts_of(name) for name in self.per_class}
+        counts = {name: self.counts_of(name) for name in self._met}
         return {name: hit / called if called else None for name, (hit, _, called) in counts.items()}
 
     @property
@@ -83,12 +88,12 @@ class Evaluation:
     @property
     def f1(self) -> dict[str, float]:
         """Harmonic mean of precision and recall, as 2 hits / (images + called): always defined."""
-        counts = {name: self.counts_of(name) for name in self.per_class}
+        counts = {name: self.counts_of(name) for name in self._met}
         return {name: 2 * hit / (are + called) for name, (hit, are, called) in counts.items()}
 
     @property
     def macro_f1(self) -> float:
-        """Mean over the classes of their F1."""
+        """Mean of the F1 of all classes that some image is or was called."""
         return sum(self.f1.values()) / len(self.f1)
 
     @property

@@ -33,6 +33,8 @@ def require_file(path: Path, endings: Sequence[str], flag: str) -> None:
         fits = regular = False
     if not fits:
         raise ConfigError(f"{where}: not a file name in an existing folder")
+    if path.name == "metrics.csv" and (folder / "run.json").exists():
+        raise ConfigError(f"{where}: is a file of the run itself; name another one")
     if not regular:
         raise ConfigError(f"{where}: exists and is not a regular file")
     if not os.access(folder, os.W_OK):

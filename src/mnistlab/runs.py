@@ -27,6 +27,10 @@ from mnistlab.names import nearest, printable
 
 DEFAULT_FOLDER = Path("runs")
 _STAMP = "%Y%m%d-%H%M%S"
+OWN_FILES = {
+    *("config.toml", "metrics.csv", "run.json", "report.html", ".lock"),
+    *("model.safetensors", "best.safetensors", "resume.safetensors"),
+}
 METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
 
 
@@ -68,11 +72,14 @@ class Run:
     def info(self) -> dict[str, Any]:
         """The content of `run.json`. Raises DamagedFileError, FileNotFoundError."""
         try:
-            loaded = json.loads(self.info_file.read_text(encoding="utf-8"))
+            text = self.info_file.read_text(encoding="utf-8")
+            loaded = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise DamagedFileError(f"{printable(self.info_file)}: not valid JSON") from error
         if not isinstance(loaded, dict):
             raise DamagedFileError(f"{printable(self.info_file)}: not a JSON object")
+        if wrong := _ill_formed(loaded):
+            raise DamagedFileError(f"{printable(self.info_file)}: {wrong} makes no sense")
         return loaded
 
     def is_complete(self) -> bool:
@@ -117,15 +124,24 @@ class Run:
         except OSError:  # a folder that cannot be written: nobody can be training in it
             return False
 
+    def foreign_files(self) -> list[str]:
+        """What lies in the folder and is none of a run's own files."""
+        return sorted(
+            path.name
+            for path in self.path.iterdir()
+            if path.name not in OWN_FILES and not is_temporary(path.name)
+        )
+
     def delete(self) -> None:
         """Delete the whole folder. Raises LockedError if it is being trained, RunError.
 
         It vanishes from the list in one step, then its files go: a run is never seen in part.
         """
+        whole = self.path.resolve()  # `.` has no name to put another one beside
         with self.locked():
-            doomed = temporary_beside(self.path)
+            doomed = temporary_beside(whole)
             try:
-                os.rename(self.path, doomed)
+                os.rename(whole, doomed)
             except OSError as error:
                 raise RunError(
                     f"{printable(self.path)}: cannot be deleted: {error.strerror or error}"
@@ -220,6 +236,37 @@ def find_run(name: str, folder: Path) -> Run:
     if names:
         told = nearest(name, near or ["latest", *names[:-6:-1]])  # the last five of perhaps many
     raise ConfigError(f"{printable(name)}: no such run in {printable(folder)}{told}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+# What the parts of a `run.json` are, as far as others rely on it.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("config", "origins", "data", "environment"), dict),
+    **dict.fromkeys(("status", "created", "model"), str),
+    **dict.fromkeys(("classes", "command"), list),
+    "result": (dict, type(None)),
+}
+
+
+def _ill_formed(info: dict[str, Any]) -> str:
+    """The first part of a `run.json` that is not what it should be; empty if all are."""
+    for key, kind in _KINDS.items():
+        if key in info and not isinstance(info[key], kind):
+            return key
+    result = info.get("result") or {}
+    for key in ("epochs", "band", "seeds"):
+        rows = result.get(key, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return f"result.{key}"
+    for row in result.get("epochs", []):
+        if not all(isinstance(row.get(column), int | float) for column in METRICS):
+            return "result.epochs"
+    if not isinstance(result.get("best", {}), dict | None):
+        return "result.best"
+    return ""
 
 
 def _created(run: Run) -> str:

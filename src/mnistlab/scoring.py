@@ -88,9 +88,11 @@ def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
     try:
         return load_model(path)
     except FileNotFoundError as error:
+        how = f"go on with: mnistlab train --resume {printable(run.reference)}"
+        if run.is_study:
+            how = "train its seeds again"
         raise RunError(
-            f"{printable(path)}: no such file; the run has saved no model yet; "
-            f"go on with: mnistlab train --resume {printable(run.reference)}"
+            f"{printable(path)}: no such file; the run has saved no model yet; {how}"
         ) from error
 
 

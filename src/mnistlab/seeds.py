@@ -74,9 +74,9 @@ class SeedStudy:
         for row in train(train_ds, valid_ds, stop):
             yield row
             if time.monotonic() - saved_at > SAVE_EVERY:
-                self.save()
+                self.save("running")
                 saved_at = time.monotonic()
-        self.save()
+        self.save("diverged" if self.results and not self.done else self._status())
 
     def _train_in_turn(
         self, train_ds: TensorDataset, valid_ds: TensorDataset, stop: Callable[[], bool]
@@ -123,12 +123,17 @@ class SeedStudy:
             rows = self._rows_of(metrics, train_ds, valid_ds, seconds)
             for index, (result, row) in enumerate(zip(found, rows, strict=True)):
                 if result.diverged is None and not _is_finite(row):
-                    result.diverged = f"a loss is no longer a finite number in epoch {row['epoch']}"
+                    result.diverged = (
+                        f"a loss is no longer a finite number in epoch {row['epoch']} at lr "
+                        f"{config.lr:g}"
+                    )
                 if result.diverged is None:
                     result.epochs.append(row)
                     result.weights = copied(stack.state_of(index))
             self.results, self.finished = found, metrics.epoch + 1 == config.epochs
             yield band([result.epochs for result in found], metrics.epoch)
+            if not self.done:
+                return  # not one is left to train
             started = time.perf_counter()
 
     def _rows_of(
@@ -157,7 +162,9 @@ class SeedStudy:
     def require_done(self) -> None:
         """Raise DivergedError if no seed at all was trained to its end."""
         if not self.done:
-            raise DivergedError(f"every seed diverged: {self.results[0].diverged}")
+            raise DivergedError(
+                f"every seed diverged, the first: {self.results[0].diverged}; try a lower --lr"
+            )
 
     def require_all(self) -> None:
         """Raise DivergedError, which names them, if some seeds diverged."""
@@ -182,18 +189,24 @@ class SeedStudy:
             "diverged": [result.seed for result in self.results if result.diverged],
         }
 
-    def save(self) -> None:
+    def _status(self) -> str:
+        return "done" if self.finished else "stopped"
+
+    def save(self, status: str) -> None:
         """Write the run folder: the median seed as `model`, the best as `best`, all metrics.
 
-        Nothing is written without a folder or before there is a result. Raises RunError.
+        Without a folder nothing is written, before there is a result only `status`. Raises
+        RunError.
         """
-        if self.experiment.run is None or not self.done:
+        if self.experiment.run is None:
             return
         run, card = self.experiment.run, self.experiment.card
-        info = self.experiment.info("done" if self.finished else "stopped") | {
-            "result": self.result()
-        }
+        info = self.experiment.info(status)
         try:
+            if not self.done:
+                run.write_info(info)
+                return
+            info["result"] = self.result()
             save_model(run.model_file, self.median.weights, card)
             save_model(run.best_file, self.best.weights, card)
             rows = [{"seed": r.seed, **row} for r in self.results for row in r.epochs]

@@ -17,7 +17,8 @@ class RunSummary:
 
     `status`: done, stopped, running, killed (it says running, but nobody holds it), diverged,
     damaged (`run.json` cannot be read). `epochs` are those done; `accuracy` is the last one (of
-    several seeds, the median seed's); `seconds` is the time of all epochs.
+    several seeds, the median seed's); `best` is that of the best epoch (of several seeds, of the
+    best seed); `seconds` is the time of all epochs and seeds.
     """
 
     name: str
@@ -50,7 +51,9 @@ def summarize(run: Run) -> RunSummary:
     result, config = _part(info, "result"), _part(info, "config")
     epochs = result.get("epochs")
     rows = [row for row in epochs if isinstance(row, dict)] if isinstance(epochs, list) else []
-    seconds = [row["seconds"] for row in rows if isinstance(row.get("seconds"), int | float)]
+    # of several seeds the epochs are one seed's; the band has the time of all
+    timed = result.get("band") or rows
+    seconds = [row["seconds"] for row in timed if isinstance(row.get("seconds"), int | float)]
     return RunSummary(
         name=run.name,
         path=str(run.path),
@@ -70,8 +73,12 @@ def summarize(run: Run) -> RunSummary:
 SORTABLE = ("created", "name", "model", "status", "epochs", "accuracy", "best", "seconds")
 
 
-def summaries(folder: Path, sort: str = "created", *, reverse: bool = False) -> list[RunSummary]:
+def summaries(
+    folder: Path, sort: str = "created", *, reverse: bool = False, limit: int | None = None
+) -> list[RunSummary]:
     """Every run in `folder`, sorted; those that have no such value come last.
+
+    `limit` keeps so many of those that have one: the first of a reversed order, else the last.
 
     Raises ConfigError for an unknown `sort`, RunError if the folder cannot be listed.
     """
@@ -80,7 +87,10 @@ def summaries(folder: Path, sort: str = "created", *, reverse: bool = False) -> 
     found: Sequence[RunSummary] = [summarize(run) for run in list_runs(folder)]
     known = [one for one in found if getattr(one, sort) is not None]
     known.sort(key=lambda one: _sort_key(getattr(one, sort)), reverse=reverse)
-    return known + [one for one in found if getattr(one, sort) is None]
+    rest = [one for one in found if getattr(one, sort) is None]
+    if limit is None:
+        return known + rest
+    return known[:limit] if reverse else known[-limit:]
 
 
 def _sort_key(value: Any) -> Any:

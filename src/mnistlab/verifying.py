@@ -82,7 +82,7 @@ def _record(run: Run) -> dict[str, Any]:
         info = run.info()
         parts = {key: dict(info[key]) for key in ("config", "environment", "data")}
         return parts | {"result": dict(info["result"] or {})}
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, DamagedFileError) as error:
         raise RunError(
             f"{printable(run.info_file)}: does not say what came out; nothing to compare with"
         ) from error
@@ -132,6 +132,7 @@ def _train_again(
             ) from error
     found.epochs = epoch
     place = experiment.place
+    show(0, epoch)
     for metrics in experiment.train(lambda: (place.epoch, place.batch) >= (epoch, batch)):
         show(metrics.epoch + 1, epoch)
         if found.first_epoch is None and not _same(history, metrics.as_row()):
@@ -150,6 +151,7 @@ def _seeds_again(
     study = SeedStudy(experiment)
     found.epochs, wide = len(result["band"]), experiment.config.is_wide
     total = found.epochs if wide else len(then)
+    show(0, total)
     rows = study.train(lambda: wide and study.place.epoch >= found.epochs)
     for done, _ in enumerate(rows, 1):
         show(done, total)

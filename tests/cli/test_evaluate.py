@@ -160,13 +160,16 @@ def test_csv_has_every_image_and_agrees_with_the_confusion_matrix(mnistlab: Mnis
         assert float(row["probability"]) == float(row[f"p_{row['predicted']}"])
 
 
-@pytest.mark.parametrize("target", ["nowhere/p.csv", ".", "x" * 300 + "/p.csv"])
+@pytest.mark.parametrize("target", ["nowhere/p.csv", "x" * 300 + "/p.csv", "config.toml"])
 def test_a_csv_that_cannot_be_written_is_refused_before_the_work(
     mnistlab: Mnistlab, run: Path, target: str
 ) -> None:
     result = mnistlab("eval", "--csv", target)
     assert (result.code, result.out) == (2, "")
-    assert "not a file name in an existing folder" in result.err
+    assert "--csv" in result.err
+    own = mnistlab("eval", "--csv", run / "metrics.csv")
+    assert own.code == 2
+    assert "is a file of the run itself" in own.err
 
 
 def test_a_full_disk_leaves_the_old_csv_and_says_so(

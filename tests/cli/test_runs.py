@@ -154,8 +154,53 @@ def test_rm_leaves_a_run_that_is_being_trained(mnistlab: Mnistlab, runs: list[Pa
     with Run(runs[0]).locked():
         result = mnistlab("runs", "rm", runs[0], "-f")
     assert result.code == 1
-    assert "another process is training it" in result.err
+    assert "is being trained; nothing was deleted" in result.err
     assert (runs[0] / "model.safetensors").exists()
+
+
+def test_rm_leaves_a_folder_that_holds_anything_else(mnistlab: Mnistlab, runs: list[Path]) -> None:
+    (runs[0] / "thesis.txt").write_text("precious")
+    result = mnistlab("runs", "rm", runs[1], runs[0], "-f", "--json")
+    assert (result.code, result.out) == (2, "")
+    assert "holds what no run wrote: thesis.txt" in result.err
+    assert all(path.is_dir() for path in runs)  # nothing goes before all is looked at
+    (runs[0] / "thesis.txt").unlink()
+    mnistlab("report", runs[0]).ok()  # its page is its own
+    mnistlab("runs", "rm", runs[0], runs[0].absolute(), "-f").ok()
+    assert not runs[0].exists()
+
+
+def test_rm_takes_the_folder_that_one_is_in(
+    mnistlab: Mnistlab, runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = runs[0].absolute()
+    monkeypatch.chdir(whole)
+    mnistlab("runs", "rm", ".", "-f").ok()
+    assert not whole.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"result": {"accuracy": NaN}, "status": "done"}',
+        '{"config": [], "result": {"epochs": [{"epoch": 1}]}}',
+        '{"result": [1], "data": 3}',
+        '{"status": ["x"]}',
+        '{"result": {"epochs": [{"epoch": "a"}]}}',
+    ],
+)
+def test_a_damaged_record_is_named_and_hides_no_other_run(
+    mnistlab: Mnistlab, runs: list[Path], content: str
+) -> None:
+    Run(runs[1]).info_file.write_text(content)
+    listed = mnistlab("runs", "list", "--json").ok().json["runs"]
+    assert {one["name"]: one["status"] for one in listed} == {
+        runs[0].name: "done", runs[1].name: "damaged", runs[2].name: "done",
+    }  # fmt: skip
+    shown = mnistlab("runs", "show", runs[1])
+    assert (shown.code, shown.out) == (1, "")
+    assert "run.json" in shown.err
+    assert "fault of mnistlab" not in mnistlab("report", runs[1]).err
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])

@@ -123,4 +123,4 @@ def test_ctrl_c_before_the_first_epoch_is_told(tiny: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped after nothing that could be kept" in err
+    assert "stopped before anything was finished; nothing of it is kept" in err

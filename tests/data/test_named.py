@@ -75,7 +75,7 @@ def test_one_split_of_a_folder_needs_no_other(tiny: Path) -> None:
 def test_an_unknown_split_is_told(split: str, hint: str) -> None:
     with pytest.raises(DataError) as fault:
         load_split("mnist_sample", split)
-    assert str(fault.value) == f"split {split}: unknown{hint}"
+    assert str(fault.value) == f"--split {split}: unknown{hint}"
 
 
 def test_damage_to_a_folder_of_ones_own_is_an_error_and_never_mended(

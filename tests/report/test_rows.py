@@ -29,10 +29,10 @@ def test_a_line_stands_under_its_header() -> None:
 
 
 def test_large_figures_are_never_cut() -> None:
-    assert row(1_000_000, 1e10, 1.0, 1e6).split() == [
+    assert row(1_000_000, 1.5e28, 1.0, 1e6).split() == [
         "1000000",
-        "10000000000.000000",
-        "10000000000.000000",
+        "1.5000e+28",
+        "1.5000e+28",
         "1.000000",
         "1000000.00s",
     ]

@@ -16,6 +16,7 @@ from mnistlab.cli import (
     ladder,
     lesson,
     plot,
+    predict,
     report,
     reproduce,
     runs,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("plot")(plot.plot)
 app.command("show")(show.show)

@@ -70,7 +70,7 @@ def evaluate(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if csv is not None:
-        require_file(csv, (), "--csv")
+        require_file(csv, ("csv",), "--csv")
     found = find_run(run, run_dir)
     from mnistlab.devices import set_threads
     from mnistlab.scoring import score_run

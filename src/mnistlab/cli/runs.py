@@ -1,14 +1,13 @@
 """`mnistlab runs …`: what was run, side by side, and whether it repeats."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
-from mnistlab.errors import CheckError, ConfigError
+from mnistlab.errors import CheckError, ConfigError, LockedError
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
@@ -45,7 +44,9 @@ def list_(
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The largest first.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Only the last N of that order."),
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Only N: the last of that order, the first with -r."
+        ),
     ] = None,
     run_dir: options.RunDir = DEFAULT_FOLDER,
     as_json: options.Json = False,
@@ -58,7 +59,7 @@ def list_(
 
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = summaries(run_dir, sort, reverse=reverse)
-    shown = found if limit is None else found[:limit] if reverse else found[-limit:]
+    shown = summaries(run_dir, sort, reverse=reverse, limit=limit) if limit else found
     streams.document({"folder": str(run_dir), "runs": [one.as_dict() for one in shown]})
     if quiet:
         streams.result(*(printable(one.name) for one in shown))
@@ -180,8 +181,12 @@ def verify(
     found = find_run(run, run_dir)
     from mnistlab.verifying import verify_run
 
+    def tell(done: int, total: int) -> None:
+        if done == 0:
+            streams.notice(f"training it again: {total} epochs or seeds")
+
     with streams.decoding() as progress:
-        outcome = verify_run(found, progress=progress)
+        outcome = verify_run(found, progress=progress, show=tell)
     streams.document(
         {
             "run": str(found.path),
@@ -228,7 +233,17 @@ def rm(
 ) -> None:
     """Delete runs; asks first, unless --force."""
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
-    found = list({one.path: one for one in (find_run(name, run_dir) for name in run)}.values())
+    named = [find_run(name, run_dir) for name in run]
+    found = list({one.path.resolve(): one for one in named}.values())
+    for one in found:  # all is looked at before anything goes
+        if foreign := one.foreign_files():
+            raise ConfigError(
+                f"{printable(one.path)}: holds what no run wrote: "
+                f"{', '.join(map(printable, foreign[:5]))}; move that away first, or delete the "
+                "folder by hand"
+            )
+        if one.is_held():
+            raise LockedError(f"{printable(one.path)}: is being trained; nothing was deleted")
     if not force:
         if not sys.stdin.isatty() or as_json:
             raise ConfigError("runs rm asks before it deletes; without a terminal give --force")
@@ -239,11 +254,7 @@ def rm(
         if not typer.confirm(f"delete {what} for good?", err=True):
             streams.notice("nothing was deleted")
             raise typer.Exit(1)
-    deleted: list[Path] = []
-    try:
-        for one in found:
-            one.delete()
-            deleted.append(one.path)
-    finally:
-        streams.document({"deleted": [str(path) for path in deleted]})
-        streams.notice(*(f"deleted {printable(path)}" for path in deleted))
+    for one in found:
+        one.delete()
+        streams.notice(f"deleted {printable(one.path)}")
+    streams.document({"deleted": [str(one.path) for one in found]})

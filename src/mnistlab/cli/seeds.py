@@ -33,8 +33,8 @@ def train_seeds(experiment: "Experiment", run: Run, streams: Streams) -> float:
         with _rows(study, streams) as show:
             for row in study.train(stop):
                 show(row)
-        if not study.finished:
-            streams.notice(f"stopped after {_progress(study)}")
+        if stop() and not study.finished:
+            streams.notice(f"stopped {_progress(study)}; {printable(run.path)}")
             if study.done:
                 _report(study, run, streams)
             raise typer.Exit(stop.exit_code)
@@ -58,11 +58,11 @@ def _plan(study: "SeedStudy") -> str:
 
 def _progress(study: "SeedStudy") -> str:
     if not study.done:
-        return "nothing that could be kept"
+        return "before anything was finished; nothing of it is kept"
     if study.experiment.config.is_wide:
         epochs = max(len(result.epochs) for result in study.results)
-        return f"{epochs} of {study.experiment.config.epochs} epochs, which are saved"
-    return f"{len(study.results)} of {len(study.seeds)} seeds, which are saved"
+        return f"after {epochs} of {study.experiment.config.epochs} epochs, which are saved"
+    return f"after {len(study.results)} of {len(study.seeds)} seeds, which are saved"
 
 
 @contextlib.contextmanager

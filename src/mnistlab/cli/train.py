@@ -105,8 +105,8 @@ def _resume(run: Run, epochs: int | None, threads: int | None, streams: Streams)
     resolve({"epochs": epochs, "threads": threads})  # out of range is told at once
     if run.is_study:
         raise ConfigError(
-            f"{printable(run.path)}: trained several seeds; such a run is not resumed: train the "
-            "missing ones with --seed and --seeds"
+            f"{printable(run.path)}: trained several seeds, and such a run is not resumed; train "
+            "it again, or the seeds that are missing, with --seed and --seeds"
         )
     # a training run saves its state before its first model
     has_more = run.model_file.exists() or not run.config_file.exists()

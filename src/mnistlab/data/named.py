@@ -56,7 +56,7 @@ def load_split(
 ) -> ImageSplit:
     """Load one split of a named dataset or a folder; the other need not exist in a folder."""
     if split not in SPLITS:
-        raise DataError(split, [f"split {printable(split)}: unknown{nearest(split, SPLITS)}"])
+        raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, SPLITS)}"])
     if name in NAMED:
         folders = load_data(name, progress=progress)
         return folders.train if split == "train" else folders.valid

@@ -27,6 +27,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
     return made
 
 
+def brief(value: float) -> str:
+    """Six digits behind the point, and never wider than ten characters: 0.021164, 1.6270e+28."""
+    return f"{value:.6f}" if abs(value) < 1000 else f"{value:.4e}"
+
+
 def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
     """Every setting, its value and where the value came from."""
     rows = [(key, value, origins.get(key, "default")) for key, value in config.items()]

@@ -61,7 +61,7 @@ Picture = Curves | Images | Matrix
 
 def largest(picture: Images) -> float:
     """The largest absolute value of all its images, 1 if all are zero: the scale of signed ones."""
-    return max(float(image.abs().max()) for image in picture.images.values()) or 1.0
+    return max(float(image.detach().abs().max()) for image in picture.images.values()) or 1.0
 
 
 def levels(picture: Images) -> dict[str, torch.Tensor]:

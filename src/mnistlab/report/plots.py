@@ -38,8 +38,9 @@ def require_plot(path: Path, flag: str = "--plot") -> None:
         ) from error
 
 
-def draw(pictures: Sequence[Picture], path: Path) -> None:
+def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     """Draw `pictures` into one file, whole or not at all. Raises ConfigError, RunError."""
+    path = Path(path)
     require_plot(path)
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnistlab.names import printable
-from mnistlab.report.grid import settings_table, table
+from mnistlab.report.grid import brief, settings_table, table
 from mnistlab.report.rows import HEADER, epoch_line
 from mnistlab.summaries import RunSummary
 
@@ -88,7 +88,7 @@ def comparison_tables(a: str, b: str, found: "Comparison", *, quiet: bool = Fals
     if quiet:
         return [verdict]
     rows = [
-        (name, run, f"{score.evaluation.accuracy:.6f}", f"{score.evaluation.loss:.6f}")
+        (name, run, f"{score.evaluation.accuracy:.6f}", brief(score.evaluation.loss))
         for name, run, score in (("A", a, found.a), ("B", b, found.b))
     ]
     counts = [("A right", paired.both, paired.only_a), ("A wrong", paired.only_b, paired.neither)]

@@ -11,7 +11,7 @@ from rich.text import Text
 from mnistlab.data.audit import Audit
 from mnistlab.metrics import Evaluation
 from mnistlab.names import printable
-from mnistlab.report.grid import table
+from mnistlab.report.grid import brief, table
 
 _SHOWN = 20
 _MATRIX_WIDTH = 76  # a confusion matrix wider than this is told in words
@@ -28,20 +28,20 @@ def evaluation_tables(evaluation: Evaluation) -> list[Any]:
     summary.append(f"  {evaluation.correct} of {evaluation.n} right")
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
-    summary.append(f"loss      {evaluation.loss:.6f}")
+    summary.append(f"loss      {brief(evaluation.loss)}")
     figures = table(("class", "images", "precision", "recall", "f1"), _class_rows(evaluation))
     return [summary, "", figures, "", _confusion(evaluation)]
 
 
 def _class_rows(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
-    for name, recall in evaluation.per_class.items():
+    recalls = evaluation.recall
+    for name, precision in evaluation.precision.items():
         _, images, _ = evaluation.counts_of(name)
-        precision = evaluation.precision[name]
         yield (
             name,
             images,
             "none" if precision is None else f"{precision:.4f}",
-            f"{recall:.4f}",
+            f"{recalls[name]:.4f}" if name in recalls else "none",
             f"{evaluation.f1[name]:.4f}",
         )
 
