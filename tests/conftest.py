@@ -10,6 +10,10 @@ from PIL import Image
 from mnistlab.data.folders import ImageFolders
 from tests.command import Result, run_in_process
 
+# Before torch is imported, here and in every process that a test starts: the tests run side by
+# side, one a core, and a second thread would only get in the way of the others.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -59,6 +63,16 @@ def sample(shared_cache: Path) -> ImageFolders:
             del os.environ["MNISTLAB_CACHE"]
         else:
             os.environ["MNISTLAB_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder with MNIST's own four files, which do not travel with mnistlab."""
+    given = os.environ.get("MNISTLAB_MNIST")
+    folder = Path(given) if given else CHECKOUT.parent / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip("MNIST's own files are not here; name their folder in MNISTLAB_MNIST")
+    return folder
 
 
 @pytest.fixture

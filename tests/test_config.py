@@ -17,6 +17,7 @@ from mnistlab.config import (
     ModelName,
     Resolved,
     TrainConfig,
+    applies,
     find_config,
     presets,
     read_config,
@@ -26,7 +27,14 @@ from mnistlab.config import (
 from mnistlab.errors import ConfigError
 from tests.conftest import CHECKOUT
 
-PRESETS = {
+DEEP: dict[str, Any] = {
+    "batch_size": 256, "optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1,
+    "threads": 0,
+}  # fmt: skip
+CNN = {**DEEP, "model": "cnn", "channels": [16, 32], "hidden": 128} | {
+    "lr": 0.01, "momentum": 0.75, "beta2": 0.9,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
     "linear": {"model": "linear", "epochs": 20, "lr": 1.0, "batch_size": 256},
     "two-layer": {
         "model": "two-layer",
@@ -55,6 +63,14 @@ PRESETS = {
         "batch_size": 256,
         "shuffle": False,
     },
+    "cnn": {**CNN, "epochs": 2},
+    "resnet18": {**DEEP, "model": "resnet18", "epochs": 1}
+    | {"lr": 0.003, "momentum": 0.95, "beta2": 0.99},
+    "mnist-cnn": {**CNN, "data": "mnist", "epochs": 1, "precision": "bf16"},
+    "mnist-best": {**CNN, "data": "mnist", "epochs": 16, "precision": "bf16"}
+    | {"channels": [16, 32, 64], "depth": 2, "padding": True, "batch_norm": True}
+    | {"optimizer": "adamw", "lr": 0.005, "momentum": 0.95, "beta2": 0.99}
+    | {"weight_decay": 0.02, "augment": True},
 }
 
 property_test = settings(
@@ -161,7 +177,7 @@ def test_every_model_has_defaults_and_every_owned_setting_a_model() -> None:
     [
         ({"model": "linaer"}, "--model: not a known name; did you mean linear? (got 'linaer')"),
         ({"loss": "mnits"}, "--loss: not a known name; did you mean mnist? (got 'mnits')"),
-        ({"optimizer": "adam"}, "--optimizer: not a known name; known: basic (got 'adam')"),
+        ({"optimizer": "adamm"}, "--optimizer: not a known name; did you mean adam? (got 'adamm')"),
         ({"epochs": 0}, "--epochs: input should be greater than or equal to 1 (got 0)"),
         ({"lr": float("nan")}, "--lr: input should be a finite number (got nan)"),
         ({"lr": float("inf")}, "--lr:"),
@@ -215,7 +231,8 @@ def test_an_unknown_preset_is_told_with_its_nearest() -> None:
         "--config book-liner: no such file or preset; did you mean book-linear?"
     ]
     assert fault_of({}, "q") == [
-        "--config q: no such file or preset; known: book-linear, book-two-layer, linear, two-layer"
+        "--config q: no such file or preset; known: book-linear, book-two-layer, cnn, linear, "
+        "mnist-best, mnist-cnn, resnet18, two-layer"
     ]
 
 
@@ -324,6 +341,11 @@ configs = st.builds(
     batch_size=st.integers(1, 2**31),
     init=st.sampled_from(["uniform", "normal"]),
     hidden=st.integers(1, 2**20),
+    channels=st.lists(st.integers(1, 2**16), min_size=1, max_size=4),
+    optimizer=st.sampled_from(["basic", "momentum", "nesterov", "adam", "adamw"]),
+    momentum=st.floats(0, 0.999),
+    schedule=st.sampled_from(["constant", "one-cycle"]),
+    order_seed=st.sampled_from(["own", 0, 7]),
     loss=st.sampled_from(["auto", "mnist", "bce", "cross-entropy"]),
     shuffle=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
@@ -342,12 +364,9 @@ def test_a_written_config_reads_back_the_same(config: TrainConfig) -> None:
         path.write_text(text, encoding="utf-8")
         values, again = read_config(path), resolve({}, str(path)).config
     assert tomllib.loads(text) == values
-    # all but the settings of other models, which mean nothing to this one
-    expected = {
-        key: value
-        for key, value in config.model_dump().items()
-        if config.model in SETTINGS_OF_MODELS.get(key, (config.model,))
-    }
+    # all but the settings of other models and optimizers, which mean nothing to this one
+    expected = {key: value for key, value in config.model_dump().items() if applies(key, config)}
+    assert {"lr", "seed", "model", "data"} <= expected.keys()
     assert values == expected
     assert {key: getattr(again, key) for key in expected} == expected
 
@@ -358,4 +377,39 @@ def test_a_written_config_names_the_origin_of_every_setting() -> None:
     assert "lr = 0.5                     # --lr\n" in text
     assert "epochs = 40                  # default of two-layer\n" in text
     assert "init" not in text
-    assert to_toml(resolved.config, {}).count("# default") == len(TrainConfig.model_fields) - 1
+    assert "momentum" not in text
+    written = [key for key in TrainConfig.model_fields if applies(key, resolved.config)]
+    assert to_toml(resolved.config, {}).count("# default") == len(written)
+
+
+@pytest.mark.parametrize(
+    ("key", "needs"),
+    [
+        ({"hidden": 3, "model": "linear"}, {"model": "two-layer"}),
+        ({"init": "normal", "model": "cnn"}, {"model": "linear"}),
+        ({"depth": 2, "model": "resnet18"}, {"model": "cnn"}),
+        ({"momentum": 0.5}, {"optimizer": "momentum"}),
+        ({"beta2": 0.5, "optimizer": "nesterov"}, {"optimizer": "adam"}),
+        ({"weight_decay": 0.5, "optimizer": "adam"}, {"optimizer": "adamw"}),
+        ({"warmup": 0.5}, {"schedule": "one-cycle"}),
+    ],
+)
+def test_a_flag_that_would_mean_nothing_is_refused(
+    key: dict[str, Any], needs: dict[str, Any]
+) -> None:
+    flag = next(iter(key))
+    with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')}: "):
+        resolve(key)
+    resolve({flag: key[flag], **needs})
+
+
+def test_seeds_share_an_order_only_where_they_train_at_once() -> None:
+    assert resolve({"seeds": 3, "seed": 4}).config.order_seed == 4
+    assert resolve({"seeds": 3, "seed": 4}).config.is_wide
+    assert not resolve({"seeds": 3, "order_seed": "own"}).config.is_wide
+    assert resolve({"seeds": 3, "order_seed": "own", "shuffle": False}).config.is_wide
+    assert resolve({"seeds": 3, "model": "cnn"}).config.order_seed == "own"
+    for plain in ({"augment": True}, {"schedule": "one-cycle"}, {"precision": "bf16"}):
+        assert not resolve({"seeds": 3, **plain}).config.is_wide
+    with pytest.raises(ConfigError, match="patience and keep are of one seed"):
+        resolve({"seeds": 3, "patience": 2})

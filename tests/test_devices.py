@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnistlab import __version__
-from mnistlab.devices import choose_device, environment, set_threads
+from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
 
 
@@ -47,14 +47,15 @@ def test_an_unknown_device_is_refused_with_the_nearest() -> None:
         choose_device("\x1b")
 
 
-def test_threads_are_set_and_none_or_zero_leaves_them() -> None:
+def test_threads_are_set_and_none_or_zero_is_torchs_own_choice() -> None:
     set_threads(1)
     assert torch.get_num_threads() == 1
     set_threads(2)
     assert torch.get_num_threads() == 2
     for count in (None, 0):
+        set_threads(2)
         set_threads(count)
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == TORCHS_THREADS
 
 
 @pytest.mark.parametrize("count", [-1, 4097])

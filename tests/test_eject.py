@@ -7,13 +7,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
+from mnistlab.config import TrainConfig, presets
+from mnistlab.data.named import load_data
+from mnistlab.eject.honoured import HONOURED, require_honoured
+from mnistlab.eject.readers import reader_for
+from mnistlab.eject.script import script
 from tests.command import Result, run_in_process
 from tests.conftest import make_tree
+from tests.originals import publish
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "two": make_tree(root / "two"),
         "three": make_tree(root / "three", ("a", "b10", "b9")),
         "odd": odd,
+        "large": make_tree(root / "large", size=(15, 14)),
+        "large three": make_tree(root / "large three", ("a", "b10", "b9"), size=(14, 15)),
     }
 
 
@@ -53,8 +61,11 @@ def train(*flags: Any) -> dict[str, Any]:
     return found
 
 
-def ejected(tmp_path: Path) -> Path:
-    """The script of the latest run; checked for what it must not have."""
+MODULES = {"hashlib", "math", "sys", "pathlib", "torch", "torch.nn.functional", "PIL"}
+
+
+def ejected(tmp_path: Path, limit: int = 80, more: tuple[str, ...] = ()) -> Path:
+    """The script of the latest run; checked for what it must not have, and for its length."""
     script = tmp_path / f"script{len(list(tmp_path.glob('script*')))}.py"
     run_in_process("eject", "latest", "-o", script).ok()
     text = script.read_text()
@@ -64,21 +75,26 @@ def ejected(tmp_path: Path) -> Path:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert modules <= {"hashlib", "sys", "pathlib", "torch", "PIL"}
-    assert len(text.splitlines()) <= (90 if "ImageOps" in text else 80)
+    assert modules <= MODULES | set(more)
+    assert len(text.splitlines()) <= limit + (10 if "ImageOps" in text else 0)
     assert not re.search("@[A-Z_]+@", text.replace("user @LR@", ""))
+    assert "#?" not in text
     return script
 
 
-def output_of(script: Path) -> list[str]:
-    """What the script prints, run here with its own globals (a process each would cost seconds)."""
+def outputs_of(*scripts: Path) -> list[str]:
+    """What the scripts print, each run with its own globals (a process each would cost seconds)."""
     driver = Path(__file__).parent / "run_scripts.py"
     done = subprocess.run(
-        [sys.executable, str(driver), str(script)], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": ""},
+        [sys.executable, str(driver), *map(str, scripts)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+def hashes_of(*scripts: Path) -> list[str]:
+    return [line for line in outputs_of(*scripts) if len(line) == 64]
 
 
 def test_the_script_of_the_default_run_ends_with_the_same_weights(tmp_path: Path) -> None:
@@ -111,7 +127,7 @@ GRID = [
 ]  # fmt: skip
 
 
-def test_every_setting_a_run_can_have_is_in_the_script(
+def test_the_chapters_models_train_to_the_same_weights(
     tmp_path: Path, trees: dict[str, Path]
 ) -> None:
     # All scripts run in one process, each with its own globals: 24 imports of torch are spared.
@@ -122,22 +138,199 @@ def test_every_setting_a_run_can_have_is_in_the_script(
         more += ["--threads", 1 + number % 2]
         expected.append(train(*words, *more)["weights_sha256"])
         scripts.append(ejected(tmp_path))
-    driver = Path(__file__).parent / "run_scripts.py"
-    done = subprocess.run(
-        [sys.executable, str(driver), *map(str, scripts)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    hashes = [line for line in done.stdout.splitlines() if len(line) == 64]
+    hashes = hashes_of(*scripts)
     assert hashes == expected
     assert len(set(hashes)) == len(GRID)
+
+
+ADAM = ("--optimizer", "adam", "--momentum", "0.8", "--beta2", "0.95", "--lr", "0.02")
+ADAMW = ("--optimizer", "adamw", "--weight-decay", "0.3", "--lr", "0.01")
+CYCLE = ("--schedule", "one-cycle")
+SMALL = ("--channels", "4,6", "--hidden", "8")
+TRAININGS = [
+    # the optimizers, with and without a schedule; a momentum that a cycle takes down to nothing
+    ("--optimizer", "momentum", "--momentum", "0.7", "--loss", "bce"),
+    ("--optimizer", "momentum", "--momentum", "0.1", *CYCLE, "--precision", "bf16"),
+    ("--model", "two-layer", "--hidden", "5", "--optimizer", "nesterov", "--order-seed", "3"),
+    ("--optimizer", "nesterov", "--momentum", "0", "--augment"),
+    ("--optimizer", "nesterov", "--momentum", "0.05", *CYCLE, "--warmup", "0.6"),
+    (*ADAM, "--loss", "bce", "--label-smoothing", "0.2"),
+    ("--data", "three", "--model", "two-layer", *ADAMW, "--label-smoothing", "0.3"),
+    ("--schedule", "one-cycle", "--augment", "--order-seed", "5"),
+    # the cnn: its defaults (Adam, one cycle, smoothing), then everything else that it can have
+    ("--data", "large", "--model", "cnn"),
+    ("--data", "large", "--model", "cnn", "--no-shuffle", "--augment", "--order-seed", "9"),
+    ("--data", "large three", "--model", "cnn", *SMALL, "--optimizer", "basic", "--schedule",
+     "constant", "--label-smoothing", "0", "--lr", "0.1", "--batch-norm"),
+    ("--data", "large three", "--model", "cnn", "--channels", "4,8,6", "--depth", "4", "--hidden",
+     "7", "--padding", "--batch-norm", *ADAMW, "--augment", "--precision", "bf16", "--order-seed",
+     "5", "--keep", "best", "--patience", "2"),
+    ("--data", "large", "--model", "cnn", *SMALL, "--padding", "--depth", "2", "--loss", "mnist",
+     "--label-smoothing", "0", "--optimizer", "momentum"),
+]  # fmt: skip
+
+
+def test_every_way_to_train_gives_the_same_weights(tmp_path: Path, trees: dict[str, Path]) -> None:
+    expected, scripts = [], []
+    for number, flags in enumerate(TRAININGS):
+        words = [str(trees.get(word, word)) for word in ("--data", "two", *flags)]
+        more = ["--epochs", 3, "--batch-size", 7, "--seed", 5 + number, "--threads", 1 + number % 2]
+        expected.append(train(*words, *more)["weights_sha256"])
+        scripts.append(ejected(tmp_path, limit=155 if "--patience" in flags else 140))
+    hashes = hashes_of(*scripts)
+    wrong = [
+        flags for flags, *two in zip(TRAININGS, hashes, expected, strict=True) if len({*two}) > 1
+    ]
+    assert wrong == []
+    assert len(set(hashes)) == len(TRAININGS)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_it(tmp_path: Path, tiny: Path) -> None:
+    # Far too high a rate: a good epoch, then worse ones.
+    flags = ["--data", tiny, "--lr", 40, "--batch-size", 5, "--epochs", 9, "--seed", 4]
+    expected, scripts, lengths = [], [], []
+    for more in ([], ["--keep", "best"], ["--patience", 2], ["--keep", "best", "--patience", 1]):
+        found = train(*flags, *more)
+        lengths.append((found["best"]["epoch"], len(found["epochs"])))
+        expected.append(found["weights_sha256"])
+        scripts.append(ejected(tmp_path, limit=90))
+    assert hashes_of(*scripts) == expected
+    best = lengths[0][0]
+    assert lengths == [(best, 9), (best, 9), (best, best + 3), (best, best + 2)]
+    assert best + 3 < 9
+    assert len(set(expected)) == 3  # the last, the best, and where patience ended
+
+
+def test_a_resnet_is_torchvisions(tmp_path: Path) -> None:
+    # Smaller images have torch's bfloat16 convolutions read what nobody wrote: nothing repeats.
+    tree = make_tree(tmp_path / "tree", ("a", "b", "c"), size=(20, 20), train=8)
+    flags = ["--model", "resnet18", "--batch-size", 12, "--precision", "bf16", "--threads", 1]
+    found = train("--data", tree, *flags)
+    script = ejected(tmp_path, limit=140, more=("torchvision.models",))
+    assert outputs_of(script)[-1] == found["weights_sha256"]
+
+
+def test_the_presets_give_scripts_that_can_be_read(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "digits", tuple("0123456789"), size=(28, 28), train=2, valid=1)
+    for name in presets():
+        if name != "resnet18" and not name.startswith("book"):
+            limit = 140 if name not in ("linear", "two-layer") else 80
+            train("--config", name, "--data", tree, "--epochs", 1)
+            ejected(tmp_path, limit=limit)
+
+
+def settings(**others: Any) -> dict[str, Any]:
+    """Settings of which each one matters."""
+    found = {
+        "model": "cnn", "optimizer": "adamw", "schedule": "one-cycle", "loss": "bce",
+        "label_smoothing": 0.1, "order_seed": 3, "device": "cpu",
+    }  # fmt: skip
+    return found | others
+
+
+# setting → one value of it and another, beside settings that it needs
+OTHERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "model": ("two-layer", "cnn", {}),
+    "data": ("two", "large", {"model": "linear"}),
+    "epochs": (1, 2, {}),
+    "lr": (0.1, 0.2, {}),
+    "batch_size": (3, 4, {}),
+    "init": ("uniform", "normal", {"model": "linear"}),
+    "hidden": (3, 4, {}),
+    "channels": ([4, 4], [4, 5], {}),
+    "depth": (1, 2, {"padding": True}),
+    "padding": (False, True, {}),
+    "batch_norm": (False, True, {}),
+    "optimizer": ("adam", "adamw", {}),
+    "momentum": (0.5, 0.6, {}),
+    "beta2": (0.5, 0.6, {}),
+    "weight_decay": (0.5, 0.6, {}),
+    "schedule": ("constant", "one-cycle", {}),
+    "warmup": (0.5, 0.6, {}),
+    "loss": ("bce", "mnist", {}),
+    "label_smoothing": (0.0, 0.1, {}),
+    "augment": (False, True, {}),
+    "precision": ("fp32", "bf16", {}),
+    "keep": ("last", "best", {}),
+    "patience": (0, 1, {}),
+    "shuffle": (False, True, {}),
+    "seed": (3, 4, {}),
+    "order_seed": ("own", 4, {}),
+    "device": ("cpu", "cuda", {}),
+    "threads": (1, 2, {}),
+}
+
+
+@pytest.mark.parametrize("key", TrainConfig.model_fields)
+def test_a_setting_is_in_the_script_or_refused(key: str, trees: dict[str, Path]) -> None:
+    assert key in HONOURED
+    if key == "seeds":  # of which there is a test below
+        assert HONOURED[key] == (1,)
+        return
+    if key == "skip_bad":  # in the script as the list of files that were skipped
+        return
+    one, other, needs = OTHERS[key]
+    texts = set()
+    for value in (one, other):
+        given = settings(**{"data": "large"} | needs | {key: value})
+        given["data"] = str(trees[given["data"]])
+        config = TrainConfig(**given)
+        require_honoured(config)
+        data = load_data(config.data)
+        texts.add(script(config, data, reader_for(data), name="run", sha="sha"))
+    assert len(texts) == 2, f"{key} changes nothing in the script"
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, values in HONOURED.items() if values and key != "seeds"]
+)
+def test_every_known_value_is_honoured(key: str) -> None:
+    known = set(get_args(TrainConfig.model_fields[key].annotation)) - {"auto"}
+    assert set(HONOURED[key] or ()) == known
+
+
+def test_a_setting_that_is_not_in_the_script_yet_is_refused(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("--data", tiny, "--epochs", 1, "--augment", "--optimizer", "adam")
+    monkeypatch.delitem(HONOURED, "augment")
+    monkeypatch.setitem(HONOURED, "optimizer", ("basic",))
+    refused = run_in_process("eject")
+    assert refused.code == 2
+    assert "augment True: a script cannot do this" in refused.err
+    assert "optimizer adam: a script cannot do this" in refused.err
+    train("--data", tiny, "--epochs", 1, "--no-augment")  # what it always was
+    run_in_process("eject").ok()
+
+
+def test_several_seeds_are_refused_and_one_of_them_alone_is_not(tiny: Path, tmp_path: Path) -> None:
+    train("--data", tiny, "--epochs", 1, "--seeds", 3, "--seed", 7)
+    refused = run_in_process("eject")
+    assert refused.code == 2
+    [told] = re.findall("mnistlab (train .* --seed) N", refused.err)
+    found = train(*told.split()[1:], 8)
+    assert (found["seed"], "best" in found) == (8, True)
+    assert outputs_of(ejected(tmp_path))[-1] == found["weights_sha256"]
 
 
 def test_files_that_training_skipped_are_skipped(tmp_path: Path, trees: dict[str, Path]) -> None:
     tree = make_tree(tmp_path / "bad")
     (tree / "train" / "light" / "3.png").write_bytes(b"not an image")
     found = train("--data", tree, "--skip-bad", "--epochs", 1)
-    assert output_of(ejected(tmp_path))[-1] == found["weights_sha256"]
+    assert outputs_of(ejected(tmp_path))[-1] == found["weights_sha256"]
+
+
+def test_a_dataset_by_name_is_trained_from_the_folder_that_the_script_names(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = publish(monkeypatch, "usps", tmp_path / "from")
+    run_in_process("data", "download", "usps", "--from", made.folder).ok()
+    found = train("--data", "usps", "--epochs", 2)
+    script = ejected(tmp_path)
+    [line] = re.findall("made by: mnistlab (.*)", script.read_text())
+    assert line == "data download usps --to usps"
+    run_in_process(*line.split(), "--from", made.folder).ok()
+    assert hashes_of(script)[-1] == found["weights_sha256"]
 
 
 def test_a_run_that_trains_nothing_cannot_be_ejected(tiny: Path) -> None:
@@ -181,7 +374,7 @@ def test_without_a_file_the_script_goes_to_stdout(tiny: Path) -> None:
 def test_odd_folder_names_and_images_give_a_right_script_or_none(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / 'we"""ird \\user @LR@')
     found = train("--data", tree, "--epochs", 1)
-    assert output_of(ejected(tmp_path))[-1] == found["weights_sha256"]
+    assert outputs_of(ejected(tmp_path))[-1] == found["weights_sha256"]
     path = next((tree / "train" / "dark").iterdir())
     # four bits of grey with a transparent level: decoded right, but not by so short a script
     grey = Image.new("L", (4, 4), 17 * 3)

@@ -68,6 +68,18 @@ GRID = [
     )
     for loss in losses
 ]
+# A small cnn with everything that carries a state: two optimizers' tensors, a running batch norm,
+# a rate and a momentum that depend on the step, images that are moved about.
+SMALL = {"model": "cnn", "channels": [4], "hidden": 4, "padding": True}
+GRID += [
+    ({"model": "linear", "optimizer": "momentum"}, "mnist", True),
+    ({"model": "linear", "optimizer": "nesterov", "schedule": "one-cycle"}, "bce", True),
+    ({"model": "two-layer", "hidden": 4, "optimizer": "adam", "augment": True}, "mnist", True),
+    ({**SMALL, "batch_norm": True}, "bce", True),
+    ({**SMALL, "optimizer": "adamw", "augment": True}, "cross-entropy", True),
+    ({**SMALL, "precision": "bf16", "order_seed": 5}, "bce", True),
+    ({"model": "linear", "keep": "best"}, "mnist", True),
+]
 
 
 @pytest.mark.parametrize(("model", "loss", "shuffle"), GRID)
@@ -117,6 +129,24 @@ def reduced(change: Callable[[Any], Any]) -> Callable[[Any], None]:
 
 
 # Leave one field out, and the resumed run must come out differently: the grid above sees it all.
+ADAM = {"model": "linear", "optimizer": "adam", "lr": 0.1, "schedule": "one-cycle"}
+DEEP_CONTROLS = {
+    "optimizer mean": lambda s: replace(
+        s,
+        optimizer={k: v * 0 if k.startswith("mean") else v for k, v in s.optimizer.items()},
+    ),
+    "optimizer square": lambda s: replace(
+        s,
+        optimizer={k: v * 2 if k.startswith("square") else v for k, v in s.optimizer.items()},
+    ),
+    "optimizer steps": lambda s: replace(s, optimizer={**s.optimizer, "steps": torch.tensor(1)}),
+    "momentum": lambda s: replace(s, config={**s.config, "momentum": 0.8}),
+    "beta2": lambda s: replace(s, config={**s.config, "beta2": 0.9}),
+    "schedule": lambda s: replace(s, config={**s.config, "schedule": "constant"}),
+    "warmup": lambda s: replace(s, config={**s.config, "warmup": 0.5}),
+    "augment": lambda s: replace(s, config={**s.config, "augment": True}),
+    "order_seed": lambda s: replace(s, config={**s.config, "order_seed": 9}),
+}
 NEGATIVE_CONTROLS = {
     "weights": lambda s: replace(s, weights={k: v * 0 for k, v in s.weights.items()}),
     "epoch": lambda s: replace(s, epoch=0),
@@ -142,6 +172,81 @@ def test_a_field_left_out_of_the_state_changes_the_result(
     assert broken.run is not None
     reduced(NEGATIVE_CONTROLS[field])(broken.run)
     assert finished(resume(broken.run, [])) != expected
+
+
+@pytest.mark.parametrize("field", DEEP_CONTROLS)
+def test_a_field_of_a_deep_training_left_out_changes_the_result(
+    field: str, trees: dict[int, str], tmp_path: Path
+) -> None:
+    expected = finished(begun(tmp_path, data=trees[2], **ADAM))
+    broken = begun(tmp_path, data=trees[2], **ADAM)
+    for _ in broken.train(after(7)):
+        pass
+    assert broken.run is not None
+    assert finished(resume(broken.run, [])) == expected
+    broken = begun(tmp_path, data=trees[2], **ADAM)
+    for _ in broken.train(after(7)):
+        pass
+    assert broken.run is not None
+    reduced(DEEP_CONTROLS[field])(broken.run)
+    assert finished(resume(broken.run, [])) != expected
+
+
+def test_the_state_of_another_optimizer_is_told_as_damage(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    broken = begun(tmp_path, data=trees[2], **ADAM)
+    for _ in broken.train(after(7)):
+        pass
+    assert broken.run is not None
+    reduced(lambda s: replace(s, optimizer={}))(broken.run)
+    with pytest.raises(DamagedFileError, match="optimizer's state"):
+        resume(broken.run, [])
+
+
+def test_a_one_cycle_run_cannot_be_extended(trees: dict[int, str], tmp_path: Path) -> None:
+    whole = begun(tmp_path, data=trees[2], **ADAM)
+    finished(whole)
+    assert whole.run is not None
+    with pytest.raises(ConfigError, match="was laid out over 4 epochs"):
+        resume(whole.run, [], epochs=9)
+    assert resume(whole.run, [], epochs=4).finished
+
+
+def test_patience_ends_a_run_and_a_resumed_one_stays_ended(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    run = begun(tmp_path, data=trees[2], epochs=500, patience=3)
+    finished(run)
+    assert run.best is not None
+    assert len(run.history) == run.best["epoch"] + 1 + 3 < 500
+    accuracies = [row["accuracy"] for row in run.history]
+    assert accuracies.index(max(accuracies)) == run.best["epoch"]
+    assert run.run is not None
+    assert run.run.info()["status"] == "done"
+    again = resume(run.run, [])
+    assert again.finished
+    assert again.out_of_patience
+
+
+def test_keep_best_makes_the_best_epoch_the_runs_model(
+    trees: dict[int, str], tmp_path: Path
+) -> None:
+    settings = {"data": trees[2], "lr": 3.0, "epochs": 6}
+    last, best = begun(tmp_path, **settings), begun(tmp_path, keep="best", **settings)
+    finished(last)
+    finished(best)
+    assert last.run is not None
+    assert best.run is not None
+    assert best.best is not None
+    assert best.best == last.best
+    assert best.best["epoch"] < 5, "choose settings in which the last epoch is not the best"
+    assert best.run.model_file.read_bytes() == best.run.best_file.read_bytes()
+    result = best.run.info()["result"]
+    assert result["accuracy"] == best.best["accuracy"]
+    model, _ = load_model(best.run.model_file)
+    assert result["weights_sha256"] == weights_sha256(model.state_dict())
+    assert last.run.model_file.read_bytes() != last.run.best_file.read_bytes()
 
 
 def test_the_losses_of_the_unfinished_epoch_decide_its_train_loss(

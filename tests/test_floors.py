@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "config": 0,
     "book": 0,
     # floor 1: data, models, and what they are made of
+    "vision": 1,
     "tensorfiles": 1,
     "data": 1,
     "logits": 1,
@@ -25,6 +26,8 @@ FLOORS: dict[str, int] = {
     "metrics": 1,
     "paired": 1,
     "optim": 1,
+    "schedules": 1,
+    "augment": 1,
     "models": 1,
     "devices": 1,
     # floor 2: the loop and the file that holds a model
@@ -41,6 +44,8 @@ FLOORS: dict[str, int] = {
     "comparing": 3,
     "seeds": 3,
     "spread": 3,
+    "recipe": 3,
+    "lrfind": 3,
     "summaries": 3,
     "verifying": 3,
     "baseline": 3,
@@ -49,6 +54,7 @@ FLOORS: dict[str, int] = {
     "report": 4,
     # floor 5: the edges
     "lessons": 5,
+    "figures": 5,
     "reproduction": 5,
     "cli": 5,
     "__main__": 5,
@@ -59,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "jinja2": {"report"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
-    "torchvision": {"models", "data"},
+    "torchvision": {"vision"},
 }
 NO_TORCH = {name for name, floor in FLOORS.items() if floor == 0}
 

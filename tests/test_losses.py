@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mnistlab.losses import LOSSES, binary_cross_entropy, cross_entropy, losses_for, mnist_loss
+from mnistlab.losses import (
+    LOSSES,
+    binary_cross_entropy,
+    cross_entropy,
+    losses_for,
+    mnist_loss,
+    smoothed,
+)
 
 
 def column(*values: float) -> torch.Tensor:
@@ -62,6 +69,21 @@ def test_cross_entropy_equals_torchs_value_and_gradient() -> None:
     loss.backward()
     reference.backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_losses_equal_torchs(smoothing: float) -> None:
+    torch.manual_seed(3)
+    logits, targets = torch.randn(200, 10) * 5, torch.randint(0, 10, (200,))
+    expected = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(smoothed("cross-entropy", smoothing)(logits, targets), expected)
+    # one logit is the cross-entropy of two: of (x, 0)
+    one, first = torch.randn(200, 1) * 5, torch.randint(0, 2, (200, 1)).float()
+    both = torch.cat([one, torch.zeros(200, 1)], dim=1)
+    labels = (first.squeeze(1) == 0).long()
+    expected = functional.cross_entropy(both, labels, label_smoothing=smoothing)
+    torch.testing.assert_close(smoothed("bce", smoothing)(one, first), expected)
+    assert smoothed("mnist", 0.0) is mnist_loss
 
 
 @pytest.mark.parametrize("loss", [mnist_loss, binary_cross_entropy])

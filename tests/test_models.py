@@ -1,5 +1,7 @@
 """The models: one contract for all, and each against what it should compute."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,10 @@ SIZES = [(28, 28), (1, 1), (5, 9), (64, 32)]
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_every_model_keeps_the_contract(name: str, size: tuple[int, int], n_classes: int) -> None:
-    model = build_model(name, size, [str(k) for k in range(n_classes)])
+    settings: dict[str, Any] = {"channels": [8], "padding": True} if name == "cnn" else {}
+    if name == "cnn" and size == (1, 1):
+        return  # nothing to pool
+    model = build_model(name, size, [str(k) for k in range(n_classes)], **settings).eval()
     logits = model(torch.rand(4, 1, *size))
     assert logits.shape == (4, 1 if n_classes == 2 else n_classes)
     assert logits.dtype == torch.float32
@@ -99,3 +104,56 @@ def test_unknown_names_and_settings_are_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean rmse"):
         PixelSimilarity((4, 4), 2, "rsme")
     assert isinstance(build_model("two-layer", (4, 4), "ab", hidden=3), TwoLayerModel)
+
+
+def test_the_cnn_computes_what_its_layers_say() -> None:
+    model = build_model("cnn", (28, 28), "0123456789", seed=3)
+    torch.manual_seed(3)
+    reference = nn.Sequential(
+        nn.Conv2d(1, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(800, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+    ours = model.state_dict().values()
+    for mine, layers in zip(ours, reference.state_dict().values(), strict=True):
+        assert torch.equal(mine, layers)
+    xb = torch.rand(5, 1, 28, 28)
+    torch.testing.assert_close(model(xb), reference((xb - 0.1307) / 0.3081))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [
+        ({}, 5 * 5 * 16 + 16 + 9 * 16 * 32 + 32 + 800 * 128 + 128 + 128 * 10 + 10),
+        ({"channels": [4], "hidden": 8}, 104 + (12 * 12 * 4 * 8 + 8) + 90),
+        (
+            {"channels": [4, 8], "depth": 2, "padding": True, "batch_norm": True, "hidden": 8},
+            (100 + 8) + (9 * 32 + 16) + (9 * 64 + 16) + (7 * 7 * 8 * 8 + 8) + 90,
+        ),
+    ],
+)
+def test_the_cnns_settings_make_the_net_they_name(
+    settings: dict[str, Any], parameters: int
+) -> None:
+    model = build_model("cnn", (28, 28), "0123456789", **settings)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_images_too_small_for_the_stages_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="2 stages leave nothing of images of 9 x 8; use fewer"):
+        build_model("cnn", (8, 9), "ab")
+    build_model("cnn", (8, 9), "ab", padding=True)
+
+
+def test_resnet18_is_torchvisions_but_for_its_first_layer() -> None:
+    from mnistlab.vision import torchvision
+
+    model = build_model("resnet18", (28, 28), "37", seed=4)
+    reference = torchvision().models.resnet18(num_classes=1).state_dict()
+    ours = {name.removeprefix("net."): tensor for name, tensor in model.state_dict().items()}
+    assert ours.keys() == reference.keys()
+    differing = [name for name, tensor in ours.items() if tensor.shape != reference[name].shape]
+    assert differing == ["conv1.weight"]
+    # He's initialisation of a layer that takes one channel: sd sqrt(2 / (64 * 49))
+    assert float(ours["conv1.weight"].std()) == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)

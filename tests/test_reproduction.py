@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from mnistlab import book, reproduction
+from mnistlab.config import resolve
 from mnistlab.data.folders import ImageFolders
+from mnistlab.experiment import prepare
+from mnistlab.figures import Figure, Track, spread
 from mnistlab.lessons.kit import Check
 from mnistlab.many import ManyMetrics, StackedLinear, train_many
-from mnistlab.reproduction import Figure, Reproduction, spread
+from mnistlab.reproduction import Reproduction
 from tests.command import run_in_process
 
 
@@ -39,7 +42,7 @@ def test_an_unexplained_difference_fails_and_an_explained_one_does_not() -> None
 
 def test_the_smoothed_train_loss_is_the_chapters(sample: ImageFolders) -> None:
     # By hand with three batches in two epochs: 0.98 of the old, 0.02 of the new, corrected.
-    track = reproduction._Track(sample, 1)
+    track = Track(sample, 1)
     logits = torch.zeros(2038, 1)
     track.add(ManyMetrics(0, torch.tensor([[0.5], [0.3]]), logits))
     track.add(ManyMetrics(1, torch.tensor([[0.1]]), logits))
@@ -50,7 +53,7 @@ def test_the_smoothed_train_loss_is_the_chapters(sample: ImageFolders) -> None:
 
 def test_a_mean_of_batch_means_is_not_the_accuracy(sample: ImageFolders) -> None:
     # All of the last batch of 246 wrong: it weighs 1/8, not 246/2038.
-    track = reproduction._Track(sample, 1)
+    track = Track(sample, 1)
     logits = torch.where(sample.valid_ds.tensors[1] == 0, 1.0, -1.0).unsqueeze(1)
     logits[-246:] *= -1
     track.add(ManyMetrics(0, torch.zeros(1, 1), logits))
@@ -102,16 +105,41 @@ def fake(*figures: Figure) -> Reproduction:
 def test_the_command_exits_with_3_if_a_figure_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     good = Figure("6 training", "good", 0.5, 0.5, "inside", 0.4, 0.6, 50.0, 9)
     bad = Figure("6 training", "bad", 0.5, torch.tensor([0.7, 0.1]), "differs")
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_: fake(good))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: fake(good))
     held = run_in_process("reproduce").ok()
     assert "1 inside" in held.out
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_: fake(good, bad))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: fake(good, bad))
     failed = run_in_process("reproduce", "--json")
     assert failed.code == 3
     assert failed.json["counts"]["differs"] == 1
     assert failed.json["figures"][1]["ours"] == pytest.approx([0.7, 0.1])
     assert "1 figure(s) differ" in failed.err
-    assert run_in_process("reproduce", "--full").code == 2
+
+
+def test_the_residual_net_is_compared_with_as_many_seeds_as_were_trained(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the same path with a model that takes no time
+    small = {"model": "linear", "data": str(tiny), "epochs": 1, "batch_size": 5}
+    monkeypatch.setattr(reproduction, "_RESIDUAL", small)
+    told: list[str] = []
+    rows = reproduction.residual_figures(range(3), told.append)
+    assert told == [f"resnet18, seed {seed} of 3" for seed in range(3)]
+    assert [row.chapter for row in rows] == list(book.RESNET)
+    trained = [
+        metrics
+        for seed in range(3)
+        for metrics in prepare(resolve({**small, "seed": seed})).train()
+    ]
+    accuracies = sorted(row.accuracy for row in trained)
+    assert (rows[2].low, rows[2].ours, rows[2].high) == pytest.approx(tuple(accuracies))
+    # the chapter's train_loss, as it defines it: a running mean of weight 0.98, corrected
+    running = 0.0
+    for count, loss in enumerate(trained[0].batch_losses.tolist(), 1):
+        running = 0.98 * running + 0.02 * loss
+        corrected = running / (1 - 0.98**count)
+    assert min(abs(corrected - value) for value in (rows[0].low, rows[0].ours, rows[0].high)
+               if value is not None) < 1e-6  # fmt: skip
 
 
 def test_the_plot_is_drawn_and_a_bad_name_is_refused_before_any_work(
@@ -120,10 +148,10 @@ def test_the_plot_is_drawn_and_a_bad_name_is_refused_before_any_work(
     from mnistlab.report.pictures import Curves
 
     curve = Curves("c", {"a": ([0, 1], [0, 1])}, bands={"b": ([0, 1], [0, 0], [1, 2])})
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_: Reproduction([], [curve] * 4))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: Reproduction([], [curve] * 4))
     run_in_process("reproduce", "--plot", tmp_path / "c.png").ok()
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: pytest.fail("worked"))
     refused = run_in_process("reproduce", "--plot", "c.gif")
     assert refused.code == 2
     assert ".png" in refused.err

@@ -65,6 +65,35 @@ def test_any_reader_of_safetensors_can_open_it(path: Path) -> None:
     assert same(safetensors.torch.load_file(path))
 
 
+def test_the_payload_is_the_one_safetensors_writes(tmp_path: Path) -> None:
+    kinds = [torch.int64, torch.float64, torch.float32, torch.int32, torch.bfloat16, torch.float16]
+    kinds += [torch.int16, torch.int8, torch.uint8, torch.bool]
+    tensors = {f"{name}{k}": torch.tensor([0, 1, k + 1]).to(kind)
+               for k, kind in enumerate(kinds) for name in "ba"}  # fmt: skip
+    write_tensors(tmp_path / "x", tensors | TENSORS, None)
+    theirs = safetensors.torch.save(tensors | TENSORS)
+    ours = (tmp_path / "x").read_bytes()
+
+    def taken_apart(content: bytes) -> tuple[dict[str, Any], bytes]:
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        header.pop("__metadata__", None)
+        return header, content[end:]
+
+    assert taken_apart(ours) == taken_apart(theirs)
+
+
+def test_writing_copies_nothing(tmp_path: Path) -> None:
+    import tracemalloc
+
+    images = torch.zeros(64, 256, 256, dtype=torch.uint8)  # 4 MiB
+    tracemalloc.start()
+    write_tensors(tmp_path / "x", {"images": images}, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
 def test_the_seal_is_what_the_docstring_says(path: Path) -> None:
     content = path.read_bytes()
     assert seal(content) == content

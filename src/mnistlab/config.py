@@ -19,7 +19,8 @@ from mnistlab.places import packaged
 
 _MAX_CONFIG_BYTES = 1_000_000
 
-ModelName = Literal["linear", "two-layer"]
+ModelName = Literal["linear", "two-layer", "cnn", "resnet18"]
+Width = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class TrainConfig(BaseModel):
@@ -34,8 +35,22 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(default=256, ge=1, le=2**31)
     init: Literal["uniform", "normal"] = "uniform"
     hidden: int = Field(default=30, ge=1, le=2**20)
-    optimizer: Literal["basic"] = "basic"
+    channels: list[Width] = Field(default=[16, 32], min_length=1, max_length=16)
+    depth: int = Field(default=1, ge=1, le=100)
+    padding: bool = False
+    batch_norm: bool = False
+    optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] = "basic"
+    momentum: float = Field(default=0.9, ge=0, lt=1, allow_inf_nan=False)
+    beta2: float = Field(default=0.999, ge=0, lt=1, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, le=1e6, allow_inf_nan=False)
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    warmup: float = Field(default=0.25, ge=0, le=1, allow_inf_nan=False)
     loss: Literal["auto", "mnist", "bce", "cross-entropy"] = "auto"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    augment: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    keep: Literal["last", "best"] = "last"
+    patience: int = Field(default=0, ge=0, le=1_000_000)
     shuffle: bool = True
     seed: int = Field(default=0, ge=0, lt=2**63)
     seeds: int = Field(default=1, ge=1, le=10_000)
@@ -52,22 +67,49 @@ class TrainConfig(BaseModel):
 
     @property
     def is_wide(self) -> bool:
-        """Whether all seeds train at once: linear models that see the same batches."""
+        """Whether all seeds train at once: linear models that see the same batches, plainly."""
         shared = not self.shuffle or self.order_seed != "own"
-        return self.seeds > 1 and self.model == "linear" and shared
+        plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
+        plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
+        return self.seeds > 1 and self.model == "linear" and shared and plain
 
+
+# Steps of a deep net: a rate of its own for every weight, one cycle, and targets that no logit has
+# to run after. Of each, `docs/benchmarks.md` says what it gives.
+_DEEP = {"optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1, "threads": 0}
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "linear": {"epochs": 20, "lr": 1.0},
     "two-layer": {"epochs": 40, "lr": 0.1},
+    "cnn": {**_DEEP, "epochs": 2, "lr": 0.01, "hidden": 128, "momentum": 0.75, "beta2": 0.9},
+    "resnet18": {**_DEEP, "epochs": 1, "lr": 0.003, "momentum": 0.95, "beta2": 0.99},
 }
 
 # Settings that only some models have. A flag for another model is refused; in a file, where all
 # settings stand side by side, it is left aside.
 SETTINGS_OF_MODELS: dict[str, tuple[str, ...]] = {
     "init": ("linear",),
-    "hidden": ("two-layer",),
+    "hidden": ("two-layer", "cnn"),
+    "channels": ("cnn",),
+    "depth": ("cnn",),
+    "padding": ("cnn",),
+    "batch_norm": ("cnn",),
 }
+# The same for settings that only some optimizers, or one schedule, have.
+_SETTINGS_OF: dict[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimizer", ("momentum", "nesterov", "adam", "adamw")),
+    "beta2": ("optimizer", ("adam", "adamw")),
+    "weight_decay": ("optimizer", ("adamw",)),
+    "warmup": ("schedule", ("one-cycle",)),
+}
+
+
+def applies(key: str, config: TrainConfig) -> bool:
+    """Whether the setting `key` means anything beside the others of `config`."""
+    if config.model not in SETTINGS_OF_MODELS.get(key, (config.model,)):
+        return False
+    other, values = _SETTINGS_OF.get(key, ("model", (config.model,)))
+    return getattr(config, other) in values
 
 
 @dataclass(frozen=True)
@@ -120,6 +162,15 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
         # a setting with two types has an error for each
         by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
         faults += [_fault(by_key[key], origins) for key in values if key in by_key]
+    if config is not None:
+        faults += [
+            f"{origins[key]}: needs {other.replace('_', '-')} {' or '.join(values)}, not "
+            f"{getattr(config, other)}"
+            for key, (other, values) in _SETTINGS_OF.items()
+            if key in given and getattr(config, other) not in values
+        ]
+    if config is not None and config.seeds > 1 and (config.patience or config.keep == "best"):
+        faults.append("seeds: patience and keep are of one seed's training; leave them out")
     if config is not None and config.seed + config.seeds > 2**63:
         faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
     if faults or config is None:
@@ -187,7 +238,7 @@ def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
     """Every setting as flat TOML, one a line, its origin behind it; usable as `--config`."""
     lines = ["# Every setting of this run; use it again with --config."]
     for key, value in config.model_dump().items():
-        if config.model not in SETTINGS_OF_MODELS.get(key, (config.model,)):
+        if not applies(key, config):
             continue
         setting = tomli_w.dumps({key: value}).rstrip("\n")
         lines.append(f"{setting:<28} # {origins.get(key, 'default')}")

@@ -10,6 +10,8 @@ from mnistlab import __version__
 from mnistlab.errors import ConfigError
 from mnistlab.names import nearest, printable
 
+TORCHS_THREADS = torch.get_num_threads()  # torch's own choice, before anybody changes it
+
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the first of cuda, mps, cpu that works.
@@ -44,9 +46,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def set_threads(count: int | None) -> None:
-    """Compute with `count` CPU threads; None or 0 leaves torch's choice. Raises ConfigError."""
-    if not count:
-        return
-    if not 1 <= count <= 4096:
+    """Compute with `count` CPU threads; None or 0: torch's choice. Raises ConfigError."""
+    if count and not 1 <= count <= 4096:
         raise ConfigError(f"--threads {count}: must be 1 to 4096, or 0 for torch's choice")
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or TORCHS_THREADS)

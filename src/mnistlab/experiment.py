@@ -19,19 +19,19 @@ from mnistlab.checkpoint import (
     save_state,
     weights_sha256,
 )
-from mnistlab.config import SETTINGS_OF_MODELS, Resolved, TrainConfig, resolve, to_toml
+from mnistlab.config import Resolved, TrainConfig, resolve, to_toml
 from mnistlab.data.folders import ImageFolders, Progress
 from mnistlab.data.ground import even_ground
 from mnistlab.data.named import NAMED, load_data
-from mnistlab.devices import choose_device, environment
+from mnistlab.devices import choose_device, environment, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
-from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import EpochMetrics
 from mnistlab.names import printable
-from mnistlab.optim import OPTIMIZERS, BasicOptim
+from mnistlab.optim import BasicOptim
+from mnistlab.recipe import fitting_loss, model_settings, new_optimizer, run_epochs
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
-from mnistlab.training import Place, train_epochs
+from mnistlab.training import Place
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
 
@@ -62,6 +62,18 @@ class Experiment:
         """How many numbers are trained."""
         return sum(param.numel() for param in self.model.parameters())
 
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether `patience` epochs have passed since the best one."""
+        if not self.config.patience or self.best is None:
+            return False
+        return self.place.epoch - 1 - int(self.best["epoch"]) >= self.config.patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.place.epoch >= self.config.epochs or self.out_of_patience
+
     def train(self, stop: Callable[[], bool] = lambda: False) -> Generator[EpochMetrics]:
         """Train to the last epoch, saving on the way; one `EpochMetrics` after each epoch.
 
@@ -75,23 +87,15 @@ class Experiment:
         good = self.capture()
         saved_at = time.monotonic()
         try:
-            for metrics in train_epochs(
-                self.model,
-                self.opt,
-                LOSSES[self.config.loss],
-                train_ds,
-                valid_ds,
-                self.data.classes,
-                epochs=self.config.epochs,
-                batch_size=self.config.batch_size,
-                shuffle=self.config.shuffle,
-                seed=self.config.order_of(self.config.seed),
-                place=self.place,
-                stop=stop,
-            ):
+            for metrics in run_epochs(
+                self.config, self.model, self.opt, train_ds, valid_ds, self.data.classes,
+                seed=self.config.seed, place=self.place, stop=stop,
+            ):  # fmt: skip
                 self._record(metrics)
                 good = self.capture()
                 yield metrics
+                if self.out_of_patience:
+                    break
                 if time.monotonic() - saved_at > SAVE_EVERY:
                     self.save(good, "running")
                     saved_at = time.monotonic()
@@ -103,8 +107,7 @@ class Experiment:
                 else ""
             )
             raise DivergedError(f"{error}{kept}") from error
-        finished = self.place.epoch >= self.config.epochs
-        self.save(self.capture(), "done" if finished else "stopped")
+        self.save(self.capture(), "done" if self.finished else "stopped")
 
     def capture(self) -> RunState:
         """The run as it stands, copied, so that training on does not change it."""
@@ -122,6 +125,7 @@ class Experiment:
             seconds=self.place.seconds,
             history=list(self.history),
             best=self.best,
+            optimizer=self.opt.state(),
             mixed=self.mixed,
         )
 
@@ -135,7 +139,7 @@ class Experiment:
             return
         try:
             save_state(self.run.state_file, state)
-            save_model(self.run.model_file, state.weights, state.card)
+            save_model(self.run.model_file, kept_weights(state), state.card)
             if state.best_weights:
                 save_model(self.run.best_file, state.best_weights, state.card)
             self.run.write_metrics(state.history)
@@ -180,21 +184,11 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     """
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     data = load_data(config.data, skip_bad=config.skip_bad, progress=progress)
-    fitting = losses_for(len(data.classes))
-    if config.loss == "auto":
-        loss = fitting[0]
-        if origins.get("loss", "default") == "default":
-            origins["loss"] = f"default for {len(data.classes)} classes"
-    elif config.loss in fitting:
-        loss = config.loss
-    else:
-        raise ConfigError(
-            f"--loss {config.loss} does not fit {len(data.classes)} classes; "
-            f"use {' or '.join(fitting)}"
-        )
+    loss = fitting_loss(config, len(data.classes))
+    if config.loss == "auto" and origins.get("loss", "default") == "default":
+        origins["loss"] = f"default for {len(data.classes)} classes"
     config = config.model_copy(
         update={
             "loss": loss,
@@ -207,17 +201,12 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
         config.model,
         data.classes,
         data.image_size,
-        _model_settings(config),
+        model_settings(config),
         config.loss,
         even_ground(data.train_ds.tensors[0]),
     )
     model = card.build(config.seed).to(device)
     return Experiment(config, origins, data, device, model, new_optimizer(config, model), card)
-
-
-def new_optimizer(config: TrainConfig, model: nn.Module) -> BasicOptim:
-    """The optimizer that `config` asks for, at its first step."""
-    return OPTIMIZERS[config.optimizer](model.parameters(), config.lr)
 
 
 def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
@@ -265,21 +254,22 @@ def note_start(experiment: Experiment) -> None:
         raise unwritable(run.path, error) from error
 
 
+def kept_weights(state: RunState) -> dict[str, torch.Tensor]:
+    """The weights that are the run's model: the last, or with `keep = "best"` the best ones."""
+    best = state.config.get("keep") == "best" and state.best_weights
+    return state.best_weights if best else state.weights
+
+
 def result_of(state: RunState) -> dict[str, Any]:
-    """What came out of a run, as plain data."""
+    """What came out of a run, as plain data; accuracy and hash are those of the kept weights."""
+    accuracy = state.history[-1]["accuracy"] if state.history else None
+    if state.config.get("keep") == "best" and state.best:
+        accuracy = state.best["accuracy"]
     return {
         "epochs": state.history,
-        "accuracy": state.history[-1]["accuracy"] if state.history else None,
+        "accuracy": accuracy,
         "best": state.best,
-        "weights_sha256": weights_sha256(state.weights),
-    }
-
-
-def _model_settings(config: TrainConfig) -> dict[str, Any]:
-    return {
-        key: getattr(config, key)
-        for key, models in SETTINGS_OF_MODELS.items()
-        if config.model in models
+        "weights_sha256": weights_sha256(kept_weights(state)),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from mnistlab import book
 from mnistlab.config import MODEL_DEFAULTS, resolve
 from mnistlab.data.folders import ImageFolders
+from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import Evaluation
@@ -15,6 +16,7 @@ from mnistlab.models import build_model
 from mnistlab.training import evaluate
 
 STEPS = ("pixel-similarity", *MODEL_DEFAULTS)
+SLOW = ("resnet18",)  # a third of a minute each, where the others take a second or two
 
 
 @dataclass(frozen=True)
@@ -52,25 +54,39 @@ def climb(
     data: ImageFolders,
     name: str,
     settings: dict[str, Any],
-    progress: Callable[[str], None] = lambda model: None,
+    progress: Callable[[str], None] = lambda text: None,
+    *,
+    full: bool = False,
 ) -> Iterator[Step]:
     """Fit each model with its defaults (and `settings`: seed, device, …) and score it.
 
-    Yields a `Step` as each is done. `name` is what `--data` said.
+    Yields a `Step` as each is done; a model that the images are too small for is left out. `name`
+    is what `--data` said; `full` adds the slow models; `progress` is told what happens.
     """
     before: float | None = None
     for model in STEPS:
-        progress(model)
+        if model in SLOW and not full:
+            continue
+        progress(f"fitting {model}")
         started = time.perf_counter()
-        if model == "pixel-similarity":
-            evaluation, parameters = _baseline(data)
-        else:
-            evaluation, parameters = _trained(name, model, settings)
+        try:
+            evaluation, parameters = _fitted(data, name, model, settings)
+        except ConfigError as error:  # images too small for its stages
+            progress(f"left out {model}: {error}")
+            continue
         seconds = time.perf_counter() - started
         lift = None if before is None else evaluation.accuracy - before
         before = evaluation.accuracy
         chapter = book.LADDER.get(model) if name == "mnist_sample" else None
         yield Step(model, evaluation, lift, parameters, seconds, chapter)
+
+
+def _fitted(
+    data: ImageFolders, name: str, model: str, settings: dict[str, Any]
+) -> tuple[Evaluation, int]:
+    if model == "pixel-similarity":
+        return _baseline(data)
+    return _trained(name, model, settings)
 
 
 def _baseline(data: ImageFolders) -> tuple[Evaluation, int]:

@@ -4,10 +4,12 @@ fastbook ch. 4: `mnist_loss` (§ "Sigmoid") is `mnist_loss` here.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""loss(logits, targets) → a scalar, the mean over the batch."""
 
 
 def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -22,20 +24,28 @@ def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (probs - targets).abs().mean()
 
 
-def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def binary_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
     """Minus the log of the probability given to the truth, on average.
 
     logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar ≥ 0. Computed as
-    max(x, 0) - x t + log(1 + e^-|x|), which no logit overflows.
+    max(x, 0) - x t + log(1 + e^-|x|), which no logit overflows. `smoothing`: see `cross_entropy`.
     """
     _require_one_logit(logits, targets)
+    if smoothing:
+        targets = targets * (1 - smoothing) + smoothing / 2
     return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean()
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
     """Minus the log softmax of the true class, on average.
 
-    logits: (b, C), C > 2; targets: int64 (b,), each 0…C-1. Returns a scalar ≥ 0.
+    logits: (b, C), C > 2; targets: int64 (b,), each 0…C-1. Returns a scalar ≥ 0. `smoothing`, 0…1,
+    is the share of each target that is spread evenly over all classes, so that no logit need grow
+    without end. Szegedy et al., arXiv:1512.00567.
     """
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
         raise ValueError(
@@ -43,14 +53,25 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             f"and {targets.dtype} {_shape(targets)}"
         )
     log_probs = logits - logits.logsumexp(dim=1, keepdim=True)
-    return -log_probs.gather(1, targets.unsqueeze(1)).mean()
+    loss = -log_probs.gather(1, targets.unsqueeze(1)).mean()
+    return loss * (1 - smoothing) - log_probs.mean() * smoothing if smoothing else loss
 
 
+# those whose targets can be smoothed
+SMOOTHABLE: dict[str, Callable[..., torch.Tensor]] = {
+    "bce": binary_cross_entropy,
+    "cross-entropy": cross_entropy,
+}
 LOSSES: dict[str, Loss] = {
     "mnist": mnist_loss,
     "bce": binary_cross_entropy,
     "cross-entropy": cross_entropy,
 }
+
+
+def smoothed(name: str, smoothing: float) -> Loss:
+    """The loss `name` of `SMOOTHABLE` with smoothed targets; any loss for a smoothing of 0."""
+    return partial(SMOOTHABLE[name], smoothing=smoothing) if smoothing else LOSSES[name]
 
 
 def losses_for(n_classes: int) -> tuple[str, ...]:

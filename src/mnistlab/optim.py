@@ -1,33 +1,176 @@
-"""The optimizer, by hand. fastbook ch. 4, § "Creating an Optimizer"."""
+"""The optimizers, by hand. `BasicOptim` is that of fastbook ch. 4, § "Creating an Optimizer".
 
-from collections.abc import Iterable
+Each gives what torch.optim gives (`tests/test_optim.py`), without the second that importing
+torch.optim's machinery takes. A schedule may set `lr` and `momentum` before any step.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
+
+from mnistlab.errors import DamagedFileError
 
 
 class BasicOptim:
     """Plain gradient descent: every parameter moves by -lr times its gradient.
 
     params: the parameters to move; lr: step size, > 0. As in the chapter, `step` and `zero_grad`
-    are all there is. Bit for bit the same as `torch.optim.SGD(params, lr)`, which costs a second
-    of imports more.
+    are all there is. Bit for bit the same as `torch.optim.SGD(params, lr)`.
     """
+
+    kinds: tuple[str, ...] = ()  # the tensors it keeps for each parameter, by name
 
     def __init__(self, params: Iterable[torch.nn.Parameter], lr: float) -> None:
         self.params = list(params)
         self.lr = lr
+        self.momentum = 0.0
+        self.steps = 0
+        self.kept = [
+            {kind: torch.zeros_like(param) for kind in self.kinds} for param in self.params
+        ]
 
+    @torch.no_grad()
     def step(self) -> None:
         """Move each parameter that has a gradient, in place."""
-        for param in self.params:
+        self.steps += 1
+        for param, kept in zip(self.params, self.kept, strict=True):
             if param.grad is not None:
-                # .data: the step itself must not be recorded for the next gradient
-                param.data.add_(param.grad, alpha=-self.lr)
+                self.move(param, param.grad, kept)
+
+    def move(
+        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Move one parameter by its gradient; `kept` are its own tensors of `kinds`."""
+        param.add_(grad, alpha=-self.lr)
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass starts afresh instead of adding to them."""
         for param in self.params:
             param.grad = None
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that the next step depends on beside lr, momentum and the weights, copied."""
+        if not self.kinds:
+            return {}
+        state = {
+            f"{kind}.{i}": tensor.detach().cpu().clone()
+            for i, kept in enumerate(self.kept)
+            for kind, tensor in kept.items()
+        }
+        return state | {"steps": torch.tensor(self.steps)}
 
-OPTIMIZERS: dict[str, type[BasicOptim]] = {"basic": BasicOptim}
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `state` gave. Raises DamagedFileError if it is of another optimizer."""
+        own = self.state()
+        if {k: t.shape for k, t in own.items()} != {k: t.shape for k, t in state.items()}:
+            raise DamagedFileError(f"the optimizer's state is not one of {type(self).__name__}")
+        if not own:
+            return
+        for i, kept in enumerate(self.kept):
+            for kind, tensor in kept.items():
+                tensor.copy_(state[f"{kind}.{i}"])
+        self.steps = int(state["steps"])
+
+
+class Momentum(BasicOptim):
+    """Gradient descent that keeps rolling: velocity = momentum · velocity + gradient.
+
+    momentum: 0…1. Bit for bit `torch.optim.SGD(params, lr, momentum)`.
+    """
+
+    kinds = ("velocity",)
+
+    def __init__(
+        self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.9
+    ) -> None:
+        super().__init__(params, lr)
+        self.momentum = momentum
+
+    def move(
+        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Move one parameter along its velocity."""
+        velocity = kept["velocity"].mul_(self.momentum).add_(grad)
+        param.add_(velocity, alpha=-self.lr)
+
+
+class Nesterov(Momentum):
+    """Momentum that looks ahead: the step is taken from where the velocity will carry it.
+
+    Bit for bit `torch.optim.SGD(params, lr, momentum, nesterov=True)`. Y. Nesterov (1983).
+    """
+
+    def move(
+        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Move one parameter along its gradient and the velocity to come."""
+        velocity = kept["velocity"].mul_(self.momentum).add_(grad)
+        param.add_(grad.add(velocity, alpha=self.momentum), alpha=-self.lr)
+
+
+class Adam(BasicOptim):
+    """Momentum with a step size of its own for every weight. Kingma and Ba, arXiv:1412.6980.
+
+    momentum (beta 1) and beta2: how much of the averages of gradients and of their squares is kept
+    each step, 0…1. Bit for bit `torch.optim.Adam(params, lr, (momentum, beta2))`.
+    """
+
+    kinds = ("mean", "square")
+
+    def __init__(
+        self,
+        params: Iterable[torch.nn.Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(params, lr)
+        self.momentum, self.beta2, self.eps = momentum, beta2, eps
+
+    def move(
+        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Move one parameter by the mean of its gradients over the root of their mean square."""
+        mean = kept["mean"].lerp_(grad, 1 - self.momentum)
+        square = kept["square"].mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+        # both averages began at zero; these undo it
+        mean_share = 1 - self.momentum**self.steps
+        square_share = 1 - self.beta2**self.steps
+        root = square.sqrt().div_(square_share**0.5).add_(self.eps)
+        param.addcdiv_(mean, root, value=-self.lr / mean_share)
+
+
+class AdamW(Adam):
+    """Adam whose weights also shrink by lr · weight_decay a step. Loshchilov, arXiv:1711.05101.
+
+    Bit for bit `torch.optim.AdamW(params, lr, (momentum, beta2), weight_decay=…)`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[torch.nn.Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, momentum, beta2, eps)
+        self.weight_decay = weight_decay
+
+    def move(
+        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Shrink one parameter, then move it as Adam does."""
+        param.mul_(1 - self.lr * self.weight_decay)
+        super().move(param, grad, kept)
+
+
+OPTIMIZERS: dict[str, Callable[..., BasicOptim]] = {
+    "basic": BasicOptim,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+    "adamw": AdamW,
+}

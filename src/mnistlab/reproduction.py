@@ -6,25 +6,26 @@ many seeds give, since the notes' random draw is not known.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from mnistlab import book
+from mnistlab.config import resolve
 from mnistlab.data.folders import ImageFolders
+from mnistlab.experiment import prepare
+from mnistlab.figures import SMOOTHING, Figure, Track, batch_means_of, hits, plain, spread
 from mnistlab.lessons import run_lesson
 from mnistlab.lessons.kit import Check
 from mnistlab.losses import mnist_loss
 from mnistlab.many import (
-    ManyMetrics,
     StackedLinear,
     StackedTwoLayer,
     Steps,
     train_many,
     wide_logits,
-    wide_mnist_loss,
 )
 from mnistlab.models import LinearModel, TwoLayerModel, build_model
 from mnistlab.optim import BasicOptim
@@ -33,8 +34,13 @@ from mnistlab.training import evaluate
 
 LINEAR_SEEDS = 128
 TWO_LAYER_SEEDS = 24
+RESIDUAL_SEEDS = 5
+# fastai's defaults for `cnn_learner` and `fit_one_cycle(1, 0.1)`
+_RESIDUAL = {
+    "batch_size": 64, "lr": 0.1, "optimizer": "adamw", "momentum": 0.95, "beta2": 0.99,
+    "weight_decay": 0.01, "label_smoothing": 0.0, "loss": "bce",
+}  # fmt: skip
 _GROUP = 8  # two-layer models per stack: more of them fall out of the processor's cache
-_SMOOTHING = 0.98
 
 # Which lessons hold the exact figures of which part of the chapter.
 EXACT = {
@@ -48,30 +54,6 @@ EXACT = {
 
 # Lessons on what the chapter states without a number: their statements are rows as well.
 STATED = ("derivative", "backprop", "momentum")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row: the chapter's value, ours, and how they compare.
-
-    verdict: `equal`, `inside`, `differs` or `left out`. For a spread, `ours` is the
-    median and `percentile` the share (0…100) of our seeds at or below the chapter's value.
-    """
-
-    section: str
-    item: str
-    chapter: Any
-    ours: Any
-    verdict: str
-    low: float | None = None
-    high: float | None = None
-    percentile: float | None = None
-    seeds: int | None = None
-    reason: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass
@@ -91,12 +73,16 @@ Progress = Callable[[str], None]
 
 
 def reproduce(
-    data: ImageFolders, seeds: int | None = None, progress: Progress = lambda step: None
+    data: ImageFolders,
+    seeds: int | None = None,
+    progress: Progress = lambda step: None,
+    *,
+    full: bool = False,
 ) -> Reproduction:
     """Compute every figure of the chapter on the bundled data.
 
-    `seeds` replaces the default numbers of seeds (128 linear, 24 two-layer). `progress` is told
-    the step that begins.
+    `full` also trains the residual net, half a minute a seed. `seeds` replaces the default numbers
+    of seeds (128 linear, 24 two-layer). `progress` is told the step that begins.
     """
     found = Reproduction(data_figures(data))
     for section, lessons in EXACT.items():
@@ -114,7 +100,7 @@ def reproduce(
         progress(f"{title}, {len(linear_seeds)} seeds")
         table = book.LINEAR_TABLE if values is book.BASIC_OPTIM else {}
         stack = StackedLinear(_linear_models(data, linear_seeds, init))
-        track = _Track(data, len(linear_seeds))
+        track = Track(data, len(linear_seeds))
         for metrics in train_many(
             stack, make_opt, data.train_ds, data.valid_ds, epochs=len(values)
         ):
@@ -126,19 +112,37 @@ def reproduce(
     found.figures += found_two.table_figures("two layers", book.TWO_LAYER_TABLE)
     chapter = {epoch: row[2] for epoch, row in book.TWO_LAYER_TABLE.items()}
     found.curves.append(found_two.curves("two layers", chapter, found_two.accuracies))
-    for name, value in zip(("train_loss", "valid_loss", "accuracy"), book.RESNET, strict=True):
-        found.figures.append(
-            Figure(
-                "6 training",
-                f"resnet18 {name}",
-                value,
-                None,
-                "left out",
-                reason="no such model yet",
-            )
-        )
+    found.figures += residual_figures(range(RESIDUAL_SEEDS), progress) if full else _left_out()
     found.figures.sort(key=lambda figure: figure.section)  # stable: the order within stays
     return found
+
+
+def residual_figures(seeds: range, progress: Progress = lambda step: None) -> list[Figure]:
+    """The chapter's last table: resnet18, one cycle over one epoch, peak rate 0.1, batch 64."""
+    rows = []
+    for seed in seeds:
+        progress(f"resnet18, seed {seed} of {len(seeds)}")
+        flags = {"model": "resnet18", "seed": seed, **_RESIDUAL}
+        rows += list(prepare(resolve(flags)).train())
+    losses = torch.stack([row.batch_losses.double() for row in rows])
+    weights = SMOOTHING ** torch.arange(losses.shape[1] - 1, -1, -1, dtype=torch.float64)
+    smoothed = (losses * weights).sum(1) / weights.sum()
+    columns = {
+        "train_loss (smoothed)": smoothed,
+        "valid_loss": torch.tensor([row.valid_loss for row in rows]),
+        "accuracy": torch.tensor([row.accuracy for row in rows]),
+    }
+    return [
+        spread("6 training", f"resnet18 {name}", value, ours, 6)
+        for (name, ours), value in zip(columns.items(), book.RESNET, strict=True)
+    ]
+
+
+def _left_out() -> list[Figure]:
+    return [
+        Figure("6 training", f"resnet18 {name}", value, None, "left out", reason="--full trains it")
+        for name, value in zip(("train_loss", "valid_loss", "accuracy"), book.RESNET, strict=True)
+    ]
 
 
 def exact_figures(section: str, lesson: str) -> list[Figure]:
@@ -188,7 +192,7 @@ def data_figures(data: ImageFolders) -> list[Figure]:
 
 
 def _exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
-    same = _plain(chapter) == _plain(ours)
+    same = plain(chapter) == plain(ours)
     return Figure(section, item, chapter, ours, "equal" if same else "differs")
 
 
@@ -196,7 +200,7 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
     """Figures of untrained random models: accuracies, and the gradient of one batch of four."""
     scratch = _linear_models(data, seeds, "normal")
     library = _linear_models(data, seeds, "uniform")
-    training = _hits(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds.tensors[1])
+    training = hits(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds.tensors[1])
     rows = [
         spread("5 loss", "random model", book.RANDOM_TRAINING_ACCURACY,
                training.double().mean(0)),
@@ -204,7 +208,7 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
     moved = [copy.deepcopy(model) for model in scratch]
     for model in moved:
         model.weights.data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
-    after = _hits(wide_logits(StackedLinear(moved), data.train_ds), data.train_ds.tensors[1])
+    after = hits(wide_logits(StackedLinear(moved), data.train_ds), data.train_ds.tensors[1])
     changed = int((after.sum(0) != training.sum(0)).sum())
     item = f"accuracies that weights[0] x 1.0001 changes, of {len(scratch)}"
     rows.append(_exact("5 loss", item, 0, changed))
@@ -224,109 +228,24 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
         ("nn.Linear", library, book.BASIC_OPTIM_UNTRAINED, 4),
     ):
         logits = wide_logits(StackedLinear(models), data.valid_ds)
-        means = _batch_means(_hits(logits, data.valid_ds.tensors[1]))
+        means = batch_means_of(hits(logits, data.valid_ds.tensors[1]))
         rows.append(spread("6 training", f"{title}, untrained", value, means, digits=digits))
     return rows
 
 
-def spread(
-    section: str, item: str, chapter: float, ours: torch.Tensor, digits: int | None = None
-) -> Figure:
-    """Whether the chapter's value lies within the range of ours, (seeds,).
-
-    `digits` are those that the chapter prints: its value stands for half a unit either way.
-    """
-    half = 0.0 if digits is None else 0.5 * 10.0**-digits
-    values = ours.double()
-    low, high = values.min().item(), values.max().item()
-    inside = low - half <= chapter <= high + half
-    return Figure(
-        section,
-        item,
-        chapter,
-        values.median().item(),
-        "inside" if inside else "differs",
-        low=low,
-        high=high,
-        percentile=100 * (values <= chapter + half).double().mean().item(),
-        seeds=len(values),
-    )
-
-
-class _Track:
-    """What the chapter prints of each epoch, for many seeds."""
-
-    def __init__(self, data: ImageFolders, seeds: int) -> None:
-        self.labels = data.valid_ds.tensors[1]
-        self.targets = (self.labels == 0).float().unsqueeze(1)
-        self.smooth = torch.zeros(seeds, dtype=torch.float64)
-        self.steps = 0
-        self.train_losses: list[torch.Tensor] = []
-        self.valid_losses: list[torch.Tensor] = []
-        self.accuracies: list[torch.Tensor] = []
-        self.batch_means: list[torch.Tensor] = []
-
-    def add(self, metrics: ManyMetrics) -> None:
-        # The chapter's train_loss: an exponential average over batches, carried on across epochs
-        # and corrected for its start.
-        for losses in metrics.batch_losses.double():
-            self.smooth = _SMOOTHING * self.smooth + (1 - _SMOOTHING) * losses
-            self.steps += 1
-        self.train_losses.append(self.smooth / (1 - _SMOOTHING**self.steps))
-        self.valid_losses.append(wide_mnist_loss(metrics.valid_logits, self.targets))
-        hits = _hits(metrics.valid_logits, self.labels)
-        self.accuracies.append(hits.double().mean(0))
-        self.batch_means.append(_batch_means(hits))
-
-    def batch_mean_figures(self, title: str, values: Sequence[float]) -> list[Figure]:
-        return [
-            spread("6 training", f"{title}, mean of batch means, epoch {epoch}", value, ours, 4)
-            for epoch, (value, ours) in enumerate(zip(values, self.batch_means, strict=True))
-        ]
-
-    def table_figures(
-        self, title: str, table: dict[int, tuple[float, float, float]]
-    ) -> list[Figure]:
-        columns = (
-            ("train_loss (smoothed)", self.train_losses),
-            ("valid_loss", self.valid_losses),
-            ("accuracy", self.accuracies),
-        )
-        return [
-            spread("6 training", f"{title}, {name}, epoch {epoch}", value, ours[epoch], 6)
-            for place, (name, ours) in enumerate(columns)
-            for epoch, value in ((epoch, row[place]) for epoch, row in table.items())
-        ]
-
-    def curves(
-        self, title: str, chapter: Sequence[float] | dict[int, float], ours: list[torch.Tensor]
-    ) -> Curves:
-        known = chapter if isinstance(chapter, dict) else dict(enumerate(chapter))
-        epochs = [float(epoch) for epoch in range(len(ours))]
-        low, high = ([float(bound(v)) for v in ours] for bound in (torch.min, torch.max))
-        return Curves(
-            f"{title}: the chapter inside {len(ours[0])} seeds",
-            {"our median": (epochs, [float(v.median()) for v in ours])},
-            "epoch",
-            "accuracy",
-            dots={"the chapter": ([float(e) for e in known], list(known.values()))},
-            bands={"our seeds, min to max": (epochs, low, high)},
-        )
-
-
-def _two_layer(data: ImageFolders, seeds: range, progress: Progress) -> _Track:
+def _two_layer(data: ImageFolders, seeds: range, progress: Progress) -> Track:
     parts = []
     for first in seeds[::_GROUP]:
         group = seeds[first : first + _GROUP]
         progress(f"two layers, seeds {group[0]}-{group[-1]} of {len(seeds)}")
         models = [build_model("two-layer", data.image_size, data.classes, s) for s in group]
         stack = StackedTwoLayer([m for m in models if isinstance(m, TwoLayerModel)])
-        track = _Track(data, len(group))
+        track = Track(data, len(group))
         epochs = max(book.TWO_LAYER_TABLE) + 1
         for metrics in train_many(stack, _basic(0.1), data.train_ds, data.valid_ds, epochs=epochs):
             track.add(metrics)
         parts.append(track)
-    joined = _Track(data, len(seeds))
+    joined = Track(data, len(seeds))
     for name in ("train_losses", "valid_losses", "accuracies", "batch_means"):
         columns = zip(*(getattr(part, name) for part in parts), strict=True)
         setattr(joined, name, [torch.cat(column) for column in columns])
@@ -344,21 +263,3 @@ def _basic(lr: float) -> Callable[[Sequence[nn.Parameter]], Steps]:
 
 def _library(lr: float) -> Callable[[Sequence[nn.Parameter]], Steps]:
     return lambda params: torch.optim.SGD(params, lr)
-
-
-def _hits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logits (n, S), labels (n,) → whether each is right, bool (n, S)."""
-    return (logits > 0) == (labels == 0).unsqueeze(1)
-
-
-def _batch_means(hits: torch.Tensor) -> torch.Tensor:
-    """The chapter's `validate_epoch`: a mean of the means of batches of 256."""
-    return torch.stack([batch.double().mean(0) for batch in hits.split(256)]).mean(0)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value

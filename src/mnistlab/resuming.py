@@ -36,6 +36,11 @@ def resume(
         state = None  # stopped before its first save: begin again, which gives the same weights
         settings = read_config(run.config_file)
     if epochs is not None:
+        if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
+            raise ConfigError(
+                f"--epochs {epochs}: the one cycle of {printable(run.name)} was laid out over "
+                f"{settings.get('epochs')} epochs, and its rate ends at nothing; start a new run"
+            )
         settings["epochs"] = epochs
     if threads is not None:
         settings["threads"] = threads
@@ -83,6 +88,7 @@ def _take_over(experiment: Experiment, state: RunState) -> None:
         )
     restored = restore(experiment.run.state_file, state.card, state.weights)
     experiment.model.load_state_dict(restored.state_dict())
+    experiment.opt.load_state(state.optimizer)
     experiment.place = Place(state.epoch, state.batch, list(state.losses.unbind()), state.seconds)
     experiment.history = state.history
     experiment.best, experiment.best_weights = state.best, state.best_weights

@@ -90,6 +90,13 @@ class Run:
         return False
 
     @property
+    def threads(self) -> int:
+        """With how many CPU threads it was trained; 1 if it does not say."""
+        with contextlib.suppress(OSError, DamagedFileError, KeyError, TypeError, ValueError):
+            return min(max(int(self.info()["environment"]["threads"]), 1), 4096)
+        return 1
+
+    @property
     def is_study(self) -> bool:
         """Whether several seeds were trained in it."""
         with contextlib.suppress(OSError, DamagedFileError, KeyError, TypeError):

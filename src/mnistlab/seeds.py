@@ -13,14 +13,14 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.checkpoint import save_model, weights_sha256
 from mnistlab.errors import DivergedError, RunError
-from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer
+from mnistlab.experiment import SAVE_EVERY, Experiment, copied
 from mnistlab.logits import predictions, targets_for
-from mnistlab.losses import LOSSES
 from mnistlab.many import WIDE_LOSSES, ManyMetrics, StackedLinear, train_many
 from mnistlab.models import LinearModel
 from mnistlab.names import printable
+from mnistlab.recipe import new_optimizer, run_epochs
 from mnistlab.spread import Row, SeedResult, band, spread
-from mnistlab.training import Place, mean_over_images, train_epochs
+from mnistlab.training import Place, mean_over_images
 
 
 @dataclass
@@ -86,10 +86,9 @@ class SeedStudy:
             self.under_way, self.place = seed, Place()
             model = card.build(seed).to(self.experiment.device)
             result = SeedResult(seed)
-            rows = train_epochs(
-                model, new_optimizer(config, model), LOSSES[config.loss], train_ds, valid_ds,
-                card.classes, epochs=config.epochs, batch_size=config.batch_size,
-                shuffle=config.shuffle, seed=config.order_of(seed), place=self.place, stop=stop,
+            rows = run_epochs(
+                config, model, new_optimizer(config, model), train_ds, valid_ds, card.classes,
+                seed=seed, place=self.place, stop=stop,
             )  # fmt: skip
             try:
                 for metrics in rows:

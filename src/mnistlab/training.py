@@ -9,18 +9,21 @@ validate_epoch                   evaluate
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.augment import augment
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.errors import DivergedError
 from mnistlab.logits import targets_for
 from mnistlab.losses import Loss
 from mnistlab.metrics import EpochMetrics, Evaluation, score
 from mnistlab.optim import BasicOptim
+from mnistlab.schedules import Schedule
 
 EVAL_BATCH = 1024  # images; about 3 MB of floats, which stay in the processor's cache
 
@@ -51,12 +54,19 @@ def train_epochs(
     batch_size: int = 256,
     shuffle: bool = True,
     seed: int = 0,
+    train_loss: Loss | None = None,
+    schedule: Schedule | None = None,
+    augmented: bool = False,
+    bf16: bool = False,
     place: Place | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[EpochMetrics]:
     """Train `model` in place, one `EpochMetrics` after each epoch; the caller does the rest.
 
     train_ds, valid_ds: images uint8 (n, H, W) and labels int64 (n,), on the model's device.
+    `train_loss` is what is minimised where it is not the `loss_func` that scores (smoothed
+    targets). `schedule` sets lr and momentum of each step; `augmented` moves the training images
+    about; `bf16` computes the model in bfloat16, the loss and the weights in float32.
     Starts at `place` (default: the beginning) and keeps it up to date. Ends early, after a whole
     batch, when `stop()` is true. Batches depend on (seed, epoch, position) and nothing else.
     Raises DivergedError when a loss or a weight is no longer finite.
@@ -65,6 +75,8 @@ def train_epochs(
     images, labels = train_ds.tensors
     # targets are made once, so that the loop gathers images and targets alike
     ds = TensorDataset(images, targets_for(labels, len(classes)))
+    train_loss = loss_func if train_loss is None else train_loss
+    per_epoch = -(-len(ds) // batch_size)
     while place.epoch < epochs:
         started = time.perf_counter() - place.seconds
         order = epoch_order(len(ds), seed, place.epoch).to(images.device) if shuffle else None
@@ -74,8 +86,14 @@ def train_epochs(
                 place.seconds = time.perf_counter() - started
                 _require_finite(model, opt, place, place.losses)
                 return
-            logits = model(to_float(xb))  # predict
-            loss = loss_func(logits, targets)  # how wrong?
+            xb = to_float(xb)
+            if augmented:
+                xb = augment(xb, seed, place.epoch, place.batch)
+            if schedule is not None:
+                opt.lr, opt.momentum = schedule(place.epoch * per_epoch + place.batch)
+            with precision(images.device, bf16):
+                logits = model(xb)  # predict
+            loss = train_loss(logits.float(), targets)  # how wrong?
             loss.backward()  # which way is down?
             opt.step()  # go there
             opt.zero_grad()
@@ -94,6 +112,13 @@ def train_epochs(
         )
         place.epoch, place.batch, place.losses, place.seconds = place.epoch + 1, 0, [], 0.0
         yield metrics
+
+
+def precision(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
+    """Context in which a model computes in bfloat16 where that is safe, if `bf16`."""
+    if not bf16:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def evaluate(

@@ -12,7 +12,7 @@ from mnistlab.data.folders import ImageFolders, Progress
 from mnistlab.data.named import load_data
 from mnistlab.devices import choose_device, environment, set_threads
 from mnistlab.errors import DamagedFileError, RunError
-from mnistlab.experiment import Experiment, prepare
+from mnistlab.experiment import Experiment, kept_weights, prepare
 from mnistlab.names import printable
 from mnistlab.runs import Run
 from mnistlab.seeds import SeedStudy
@@ -115,7 +115,7 @@ def _train_again(
     try:
         state = load_state(found.run.state_file)
         epoch, batch, history = state.epoch, state.batch, state.history
-        found.expected["weights"] = weights_sha256(state.weights)
+        found.expected["weights"] = weights_sha256(kept_weights(state))
         if state.mixed:
             found.notes.append(
                 "it was trained in parts, on machines or thread counts that differ: its last bits "
@@ -137,7 +137,7 @@ def _train_again(
         show(metrics.epoch + 1, epoch)
         if found.first_epoch is None and not _same(history, metrics.as_row()):
             found.first_epoch = metrics.epoch
-    found.found["weights"] = weights_sha256(experiment.model.state_dict())
+    found.found["weights"] = weights_sha256(kept_weights(experiment.capture()))
 
 
 def _seeds_again(

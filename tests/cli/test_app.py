@@ -47,6 +47,8 @@ def test_these_commands_are_found() -> None:
         ("baseline", "pixel-similarity"),
         ("data", "check"),
         ("data", "import-idx"),
+        ("data", "download"),
+        ("data", "list"),
     }
 
 
@@ -132,12 +134,20 @@ def test_every_setting_is_a_flag_of_train_with_its_true_default() -> None:
         if get_origin(field.annotation) is Literal:
             assert option.metavar == "|".join(get_args(field.annotation)), key
         said = re.search(r"\[default: (.*)\]$", option.help)
-        if said is not None and key not in ("epochs", "lr", "shuffle", "order_seed"):
-            assert said[1] == str(field.default), key
-    for key in ("epochs", "lr"):
-        listed = ", ".join(f"{model} {values[key]}" for model, values in MODEL_DEFAULTS.items())
-        assert flags[f"--{key}"].help.endswith(f"[default: {listed}]")
-    assert flags["--shuffle"].help.endswith("[default: shuffle]")
+        if said is None or key == "order_seed":
+            continue
+        own = {model: values[key] for model, values in MODEL_DEFAULTS.items() if key in values}
+        told = said[1]
+        if len(own) < len(MODEL_DEFAULTS):
+            default = f"no-{key}".replace("_", "-") if field.default is False else field.default
+            default = "16,32" if key == "channels" else key if default is True else default
+            assert re.split("[,;] ", told)[0] == str(default) or key == "channels", key
+            told = told.removeprefix(str(default)).lstrip(",; ")
+        for model, value in own.items():
+            assert re.search(rf"\b{model}\b(, [a-z0-9-]+)* {re.escape(str(value))}(,|;|$)", told), (
+                key
+            )
+        assert set(re.findall(r"cnn|resnet18|two-layer|linear", told)) == set(own), key
     assert "[default: own, " in flags["--order-seed"].help
 
 
@@ -201,11 +211,13 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
         ["train", "--config", "liner"],
         ["eval", "nope"],
         ["trian"],
+        ["data", "download", "mnits"],
     ]
     runs = ["latest", "20261122-120000-two-layer-s1", "20261121-120000-linear-s0"]
     completed: list[tuple[tuple[list[str], dict[str, str]], list[str]]] = [
         (completion("mnistlab", "train", "--config", ""), [
-            "book-linear", "book-two-layer", "linear", "two-layer",
+            "book-linear", "book-two-layer", "cnn", "linear", "mnist-best", "mnist-cnn",
+            "resnet18", "two-layer",
         ]),
         (completion("mnistlab", "train", "--config", "book-t"), ["book-two-layer"]),
         (completion("mnistlab", "train", "--model", ""), list(MODEL_DEFAULTS)),
@@ -217,6 +229,9 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
         (completion("mnistlab", "eval", "--run-dir", "file", ""), ["latest"]),
         (completion("mnistlab", "eval", "--color", ""), ["auto", "always", "never"]),
         (completion("mnistlab", "baseline", ""), ["pixel-similarity"]),
+        (completion("mnistlab", "train", "--data", "mn"), ["mnist_sample", "mnist"]),
+        (completion("mnistlab", "data", "download", "emn"), ["emnist-digits", "emnist-letters"]),
+        (completion("mnistlab", "data", "download", "mn"), ["mnist"]),
     ]  # fmt: skip
     zsh = completion("mnistlab", "train", "--config", "book-l", shell="zsh")
     answers = alone(*helped, *((typo, {}) for typo in typos), *(call for call, _ in completed), zsh)
@@ -225,7 +240,7 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
         assert answer["code"] == 0, call
         assert answer["out"].startswith("Usage: mnistlab")
     told = answers[len(helped) :]
-    assert [answer["code"] for answer in told[: len(typos)]] == [0, 2, 2, 2, 2]
+    assert [answer["code"] for answer in told[: len(typos)]] == [0, 2, 2, 2, 2, 2]
     for (call, expected), answer in zip(completed, told[len(typos) :], strict=False):
         assert answer["out"].split() == expected, call
         assert answer["err"] == "", call

@@ -1,13 +1,22 @@
-"""`mnistlab data …`: the audit and the import, as commands."""
+"""`mnistlab data …`: audit, import, download and list, as commands."""
 
+import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from mnistlab.data import obtain
+from mnistlab.data.datasets import DATASETS
+from mnistlab.data.folders import ImageFolders
+from mnistlab.data.named import NAMED
 from tests.command import Result
+from tests.originals import Made, publish
+from tests.webserver import serving
 
 Mnistlab = Callable[..., Result]
 
@@ -91,3 +100,171 @@ def test_an_import_of_no_class_is_refused(mnistlab: Mnistlab, tmp_path: Path, cl
     result = mnistlab("data", "import-idx", idx(tmp_path / "idx"), "made", "--classes", classes)
     assert result.code == 2
     assert result.err == "error: --classes: names no class; write it as in 3,7\n"
+
+
+def test_a_folder_named_like_a_dataset_is_pointed_to_as_a_folder(
+    mnistlab: Mnistlab, tmp_path: Path
+) -> None:
+    result = mnistlab("data", "import-idx", idx(tmp_path / "idx"), "mnist").ok()
+    assert result.err == "next   mnistlab train --data ./mnist\n"
+
+
+# datasets by name
+
+
+@pytest.fixture
+def usps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Made:
+    return publish(monkeypatch, "usps", tmp_path / "from")
+
+
+TOLD = "train  " + ", ".join(f"3 of {digit}" for digit in range(10)) + "\n"
+TOLD += TOLD.replace("train", "valid").replace("3 of", "2 of")
+
+
+def test_a_download_says_what_there_is_and_what_comes_next(mnistlab: Mnistlab, usps: Made) -> None:
+    result = mnistlab("data", "download", "usps", "--from", usps.folder).ok()
+    assert result.out == TOLD
+    assert result.err == "next   mnistlab train --data usps\n"
+    again = mnistlab("data", "download", "usps").ok()
+    assert again.out == TOLD
+    assert again.err.startswith("usps is here already; --force makes it again\n")
+    quiet = mnistlab("data", "download", "usps", "--from", usps.folder, "--force", "-q").ok()
+    assert (quiet.out, quiet.err) == (TOLD, "")
+
+
+def test_a_download_from_a_mirror_tells_each_file_once(mnistlab: Mnistlab, usps: Made) -> None:
+    with serving() as server:
+        for path in usps.folder.iterdir():
+            server.answers[f"/{path.name}"] = path.read_bytes()
+        result = mnistlab("data", "download", "usps", "--from", server.url).ok()
+    assert result.out == TOLD
+    assert result.err == (
+        "downloading usps.bz2, 0.0 MB\ndownloading usps.t.bz2, 0.0 MB\n"
+        "next   mnistlab train --data usps\n"
+    )
+
+
+def test_a_download_as_json(mnistlab: Mnistlab, usps: Made) -> None:
+    done = mnistlab("data", "download", "usps", "--from", usps.folder, "--json").ok().json
+    assert done["schema_version"] == 1
+    assert (done["name"], done["data"], done["image_size"]) == ("usps", "usps", [16, 16])
+    assert done["classes"] == list("0123456789")
+    assert done["counts"]["valid"]["9"] == 2
+    assert [file["checked"] for file in done["files"]] == ["md5", "md5"]
+
+
+def test_a_download_into_folders(mnistlab: Mnistlab, usps: Made) -> None:
+    flags = ("--from", usps.folder, "--to", "usps")
+    result = mnistlab("data", "download", "usps", *flags).ok()
+    assert result.err == "next   mnistlab train --data ./usps\n"
+    assert mnistlab("data", "check", "usps").ok().out.endswith("usps: fit to train on\n")
+    again = mnistlab("data", "download", "usps", *flags)
+    assert (again.code, again.out) == (2, "")
+    assert "exists already" in again.err
+
+
+def test_files_that_were_not_checked_are_named(mnistlab: Mnistlab, usps: Made) -> None:
+    from bz2 import decompress
+
+    (usps.folder / "usps.t").write_bytes(decompress((usps.folder / "usps.t.bz2").read_bytes()))
+    (usps.folder / "usps.t.bz2").unlink()
+    refused = mnistlab("data", "download", "usps", "--from", usps.folder)
+    assert refused.code == 2
+    assert "usps.t: not the published file" in refused.err
+    taken = mnistlab("data", "download", "usps", "--from", usps.folder, "--unchecked").ok()
+    assert "not checked, as they are not the published files: usps.t.bz2\n" in taken.err
+
+
+def test_a_download_that_fails_is_exit_1_and_says_how_to_bring_the_files(
+    mnistlab: Mnistlab, usps: Made
+) -> None:
+    result = mnistlab("data", "download", "usps", "--json")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: usps.bz2: cannot be downloaded\n  http://127.0.0.1:9/")
+    assert result.err.endswith(
+        "in a folder DIR,\nthen: mnistlab data download usps --from DIR\n  usps.bz2\n  usps.t.bz2\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("mnits", "error: mnits: no such dataset; did you mean mnist?\n"),
+        (
+            "mnist_sample",
+            "error: mnist_sample: comes with mnistlab; there is nothing to download\n",
+        ),
+    ],
+)
+def test_an_unknown_dataset_is_exit_2(mnistlab: Mnistlab, name: str, why: str) -> None:
+    result = mnistlab("data", "download", name)
+    assert (result.code, result.out, result.err) == (2, "", why)
+
+
+def test_an_interrupted_download_says_how_to_go_on(
+    mnistlab: Mnistlab, usps: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(obtain, "obtain", stop)
+    result = mnistlab("data", "download", "usps")
+    assert (result.code, result.out) == (130, "")
+    assert result.err.startswith("stopped; what has arrived is kept: the same command goes on")
+
+
+def test_the_list_says_which_datasets_are_here(mnistlab: Mnistlab, usps: Made) -> None:
+    before = mnistlab("data", "list").ok()
+    lines = before.out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == list(NAMED)
+    assert lines[2].split()[-1] == "here"
+    assert lines[-1].split()[-2:] == ["8", "MB"]
+    assert before.err == "get one with: mnistlab data download NAME\n"
+    assert max(map(len, lines)) <= 80
+    mnistlab("data", "download", "usps", "--from", usps.folder).ok()
+    assert mnistlab("data", "list", "-q").ok().out.splitlines()[-1].split()[-1] == "here"
+    listed = {row["name"]: row for row in mnistlab("data", "list", "--json").ok().json["datasets"]}
+    assert listed["usps"]["here"]
+    assert not listed["kmnist"]["here"]
+    assert listed["kmnist"]["classes"] == list(DATASETS["kmnist"].classes)
+    assert listed["mnist"]["train"] == 60_000
+
+
+def test_the_list_of_the_bundled_data_is_true(mnistlab: Mnistlab, sample: ImageFolders) -> None:
+    row = mnistlab("data", "list", "--json").ok().json["datasets"][0]
+    assert (row["train"], row["valid"]) == (len(sample.train_ds), len(sample.valid_ds))
+    assert tuple(row["classes"]) == sample.classes
+    assert sample.image_size == (row["side"], row["side"])
+
+
+def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: Made) -> None:
+    absent = mnistlab("train", "--data", "usps", "--epochs", "1")
+    assert absent.code == 2
+    assert "--data usps: not here yet; get it (8 MB) with: mnistlab data download" in absent.err
+    assert not Path("runs").exists()
+    mnistlab("data", "download", "usps", "--from", usps.folder).ok()
+    trained = mnistlab("train", "--data", "usps", "--epochs", "2", "--json").ok().json
+    assert trained["classes"] == list("0123456789")
+    scored = mnistlab("eval", "--csv", "all.csv", "--json").ok().json
+    assert scored["n"] == 20
+    files = [line.split(",")[0] for line in Path("all.csv").read_text().splitlines()[1:]]
+    assert files == [f"valid/{file}" for file, _ in usps.expected("valid")]
+    mnistlab("eval", "latest", "--data", "usps", "--split", "train").ok()
+    mnistlab("runs", "verify", "latest").ok()
+    mnistlab("train", "--resume", "latest", "--epochs", "3").ok()
+    mnistlab("baseline", "pixel-similarity", "--data", "usps").ok()
+
+
+def test_training_on_a_dataset_by_name_needs_no_torchvision(usps: Made) -> None:
+    obtain.obtain(usps.dataset, str(usps.folder))
+    program = """
+import json, sys
+from mnistlab.data.named import load_data
+load_data("usps")
+from mnistlab.experiment import prepare
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("torchvision"))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []

@@ -160,3 +160,18 @@ def test_what_cannot_be_shown_is_said(
     result = mnistlab("show", *arguments)
     assert (result.code, result.out) == (code, "")
     assert told in result.err
+
+
+def test_augmented_images_are_shown_beside_the_plain_ones(
+    mnistlab: Callable[..., Result],
+) -> None:
+    plain = mnistlab("show", "mnist_sample", "--count", "2").ok().out
+    both = mnistlab("show", "mnist_sample", "--count", "2", "--augment").ok().out
+    assert both.startswith(plain.rstrip("\n"))
+    assert "The same, augmented" in both
+    titles = [p["title"] for p in mnistlab("show", "mnist_sample", "--augment", "--json").json[
+        "pictures"
+    ]]  # fmt: skip
+    assert titles == ["Mean images of train", "Samples of train", "The same, augmented"]
+    refused = mnistlab("show", "no.png", "--augment")
+    assert refused.code == 2

@@ -25,10 +25,13 @@ from rich.table import Table
 
 from mnistlab.cli import streams as module
 from mnistlab.cli.streams import Streams, silence, surviving
+from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
 from tests.command import Result, run, spawn
 from tests.conftest import make_tree
+from tests.originals import publish
+from tests.webserver import serving
 
 Mnistlab = Callable[..., Result]
 
@@ -295,6 +298,33 @@ def test_reading_many_images_is_told_once_a_split() -> None:
             progress("train", done, 4000)
             progress("valid", done // 4, 1000)
     assert err.getvalue() == "reading 4,000 images of train\n"
+
+
+def test_a_download_is_told_once_a_file() -> None:
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), Streams().downloading() as progress:
+        for done in (0, 2_000_000, 4_560_000):
+            progress("a.gz", done, 4_560_000)
+            progress("b.gz", done, 0)
+    assert err.getvalue() == "downloading a.gz, 4.6 MB\ndownloading b.gz\n"
+
+
+def test_a_download_and_what_is_made_of_it_leave_nothing_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path
+) -> None:
+    made = publish(monkeypatch, "usps", tmp_path / "from")
+    monkeypatch.setattr(download, "_PIECE", 500)
+    with serving() as server:
+        for path in made.folder.iterdir():
+            server.answers[f"/{path.name}"] = path.read_bytes()
+        flags = ("--from", server.url, "--to", "made")
+        code, written = on_terminal(80, "data", "download", "usps", *flags, only="stderr")
+    assert code == 0
+    assert "usps.t.bz2" in written
+    assert "reading train" in written
+    # the one bar is gone before the other one is drawn
+    assert written.rindex("usps.t.bz2") < written.index("reading train")
+    assert Screen(80).feed(written).text.rstrip() == "next   mnistlab train --data made"
 
 
 def test_a_process_of_another_encoding_escapes_what_it_lacks(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from mnistlab import experiment
 from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.cli.train import _RESUMABLE
-from mnistlab.config import TrainConfig
+from mnistlab.config import TrainConfig, applies
 from mnistlab.errors import DivergedError
 from mnistlab.report.rows import HEADER
 from tests.command import Result
@@ -152,7 +152,10 @@ def test_a_run_folder_holds_what_the_contract_says(mnistlab: Mnistlab, tiny: Pat
     assert info["data"]["valid"] == {"dark": 4, "light": 4}
     assert info["origins"]["lr"] == "--lr"
     config = tomllib.loads((run / "config.toml").read_text())
-    assert set(config) == set(TrainConfig.model_fields) - {"hidden"}
+    settings = TrainConfig(**config)
+    assert set(config) == {key for key in TrainConfig.model_fields if applies(key, settings)}
+    assert {"lr", "init"} <= set(config)
+    assert not {"hidden", "channels", "momentum"} & set(config)
     assert config["data"] == str(tiny)
     assert config["loss"] == "mnist"  # what auto came to
 
@@ -176,7 +179,7 @@ def test_a_file_in_place_of_the_run_folder_is_told_before_training(
     mnistlab: Mnistlab, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("runs").write_text("")
-    monkeypatch.setattr(experiment, "train_epochs", None)  # would fail if it came to training
+    monkeypatch.setattr(experiment, "run_epochs", None)  # would fail if it came to training
     result = mnistlab("train", "--data", tiny, "--json")
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("error: runs: cannot be written: ")
@@ -188,7 +191,7 @@ def test_a_run_that_diverges_exits_1_with_nothing_on_stdout(
     def diverges(*_: Any, **__: Any) -> Any:
         raise DivergedError("training diverged in epoch 0, batch 0, at lr 9")
 
-    monkeypatch.setattr(experiment, "train_epochs", diverges)
+    monkeypatch.setattr(experiment, "run_epochs", diverges)
     result = mnistlab("train", "--data", tiny, "--json")
     assert (result.code, result.out) == (1, "")
     told = result.err.splitlines()[-1]
@@ -256,8 +259,48 @@ def test_flags_reach_the_run(mnistlab: Mnistlab, tiny: Path) -> None:
     ]
     mnistlab("train", *arguments, "--no-shuffle", "--skip-bad").ok()
     info = json.loads((the_run() / "run.json").read_text())
-    assert info["config"] == {**flags, "init": "uniform", "seeds": 1}
+    others = TrainConfig().model_dump().items()
+    assert info["config"] == {**flags, **{k: v for k, v in others if k not in flags}}
     assert {key for key, value in info["origins"].items() if value.startswith("--")} == set(flags)
+
+
+def test_flags_of_a_deep_net_reach_the_run(mnistlab: Mnistlab, tiny: Path) -> None:
+    arguments = [
+        "--model=cnn", "--channels=4,6", "--depth=2", "--padding", "--batch-norm", "--hidden=3",
+        "--epochs=1", "--optimizer=adamw", "--momentum=0.8", "--beta2=0.95", "--weight-decay=0.2",
+        "--schedule=one-cycle", "--warmup=0.5", "--label-smoothing=0.2", "--augment",
+        "--precision=bf16", "--keep=best", "--patience=5",
+    ]  # fmt: skip
+    mnistlab("train", "--data", tiny, *arguments).ok()
+    config = json.loads((the_run() / "run.json").read_text())["config"]
+    expected = {
+        "model": "cnn", "channels": [4, 6], "depth": 2, "padding": True, "batch_norm": True,
+        "hidden": 3, "optimizer": "adamw", "momentum": 0.8, "beta2": 0.95, "weight_decay": 0.2,
+        "schedule": "one-cycle", "warmup": 0.5, "label_smoothing": 0.2, "augment": True,
+        "precision": "bf16", "keep": "best", "patience": 5, "loss": "bce",
+    }  # fmt: skip
+    assert {key: config[key] for key in expected} == expected
+    mnistlab("train", "--config", the_run() / "config.toml", "--run-dir", "again").ok()
+    mnistlab("runs", "verify").ok()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--model cnn --channels 4,x", "--channels: "),
+        ("--model cnn --channels", "requires an argument"),
+        ("--model cnn --loss mnist", "does not fit 2 classes with label smoothing 0.1; use bce"),
+        ("--model cnn --channels 4,4,4,4", "4 stages leave nothing of images of 4 x 4"),
+        ("--model linear --label-smoothing 0.1 --loss mnist", "use bce"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    mnistlab: Mnistlab, tiny: Path, arguments: str, told: str
+) -> None:
+    result = mnistlab("train", "--data", tiny, *arguments.split())
+    assert (result.code, result.out) == (2, "")
+    assert told in result.err
+    assert not Path("runs").exists()
 
 
 def test_all_wrong_settings_are_told_before_any_work(

@@ -333,24 +333,10 @@ def test_a_mangled_gzip_file_is_read_or_refused(
         sizes, values = read_idx(path, 3)
     except DataError:
         return
-    assert (sizes, values) == ((2, 3, 4), bytes(range(24)))  # gzip's checksum saw the rest
+    assert (sizes, bytes(values)) == ((2, 3, 4), bytes(range(24)))  # gzip's checksum saw the rest
 
 
 # MNIST itself
-
-
-def _mnist() -> Path | None:
-    given = os.environ.get("MNISTLAB_MNIST")
-    folder = Path(given) if given else CHECKOUT.parent / "shared" / "data" / "mnist"
-    return folder if folder.is_dir() else None
-
-
-@pytest.fixture(scope="session")
-def mnist() -> Path:
-    folder = _mnist()
-    if folder is None:
-        pytest.skip("MNIST's own files are not here; name their folder in MNISTLAB_MNIST")
-    return folder
 
 
 def _pack() -> ModuleType:

@@ -9,6 +9,11 @@ from mnistlab.data.folders import ImageFolders
 from mnistlab.data.named import find_data, load_data, load_split
 from mnistlab.errors import DataError
 
+KNOWN = (
+    "; known: mnist_sample, mnist, fashion-mnist, kmnist, qmnist, emnist-digits, emnist-letters, "
+    "usps"
+)
+
 
 def test_the_bundled_data_has_a_name(sample: ImageFolders) -> None:
     assert find_data("mnist_sample") == sample.root
@@ -33,9 +38,10 @@ def test_a_known_name_wins_over_a_folder_of_that_name(
     ("name", "hint"),
     [
         ("mnist_smaple", "; did you mean mnist_sample?"),
-        ("imagenet", "; known: mnist_sample"),
-        ("x" * 300, "; known: mnist_sample"),
-        ("a\0b", "; known: mnist_sample"),
+        ("fashon-mnist", "; did you mean fashion-mnist?"),
+        ("imagenet", KNOWN),
+        ("x" * 300, KNOWN),
+        ("a\0b", KNOWN),
     ],
 )
 def test_an_unknown_name_is_told_with_what_is_known(name: str, hint: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from mnistlab.data.audit import Audit
+from mnistlab.figures import Figure
 from mnistlab.metrics import Evaluation
 from mnistlab.report.grid import settings_table, table
 from mnistlab.report.tables import (
@@ -16,7 +17,6 @@ from mnistlab.report.tables import (
     evaluation_tables,
     reproduction_tables,
 )
-from mnistlab.reproduction import Figure
 
 
 def drawn(*things: Any, width: int = 10_000) -> list[str]:

@@ -15,6 +15,7 @@ from mnistlab.cli import (
     evaluate,
     ladder,
     lesson,
+    lr_find,
     plot,
     predict,
     report,
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("lr-find")(lr_find.lr_find)
 app.command("report")(report.report)
 app.command("plot")(plot.plot)
 app.command("show")(show.show)

@@ -75,7 +75,7 @@ def evaluate(
     from mnistlab.devices import set_threads
     from mnistlab.scoring import score_run
 
-    set_threads(1 if threads is None else threads)
+    set_threads(found.threads if threads is None else threads)
     with streams.decoding() as progress:
         score = score_run(
             found,

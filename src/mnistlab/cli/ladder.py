@@ -13,6 +13,7 @@ def ladder(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Decides weights and order.")
     ] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Also resnet18 (slow).")] = False,
     device: options.Device = None,
     threads: options.Threads = None,
     skip_bad: options.SkipBad = None,
@@ -36,7 +37,11 @@ def ladder(
     name = data if data is not None else "mnist_sample"
     with streams.decoding() as progress:
         folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
-    steps = list(climb(folders, name, settings, lambda model: streams.notice(f"fitting {model}")))
+
+    def tell(text: str) -> None:
+        streams.notice(text)
+
+    steps = list(climb(folders, name, settings, tell, full=full))
     streams.document({"data": name, "seed": seed, "steps": [step.as_dict() for step in steps]})
     if not as_json:
         from mnistlab.report.tables import ladder_table

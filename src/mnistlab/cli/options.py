@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mnistlab.data.datasets import BUNDLED, DATASETS
 from mnistlab.errors import MnistlabError
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
 
@@ -42,6 +43,16 @@ def complete_models(incomplete: str) -> list[str]:
     return [name for name in MODEL_DEFAULTS if name.startswith(incomplete)]
 
 
+def complete_datasets(incomplete: str) -> list[str]:
+    """Datasets with a name; a shell completes folders by itself."""
+    return [name for name in (BUNDLED, *DATASETS) if name.startswith(incomplete)]
+
+
+def complete_downloads(incomplete: str) -> list[str]:
+    """Datasets that can be downloaded."""
+    return [name for name in DATASETS if name.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
@@ -58,9 +69,10 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|DIR",
-        help="A named dataset (mnist_sample: the bundled real data) or a folder with "
-        "train/<class>/* and valid/<class>/*.",
+        help="A named dataset (mnist_sample: the bundled real data; the others: mnistlab data "
+        "list) or a folder with train/<class>/* and valid/<class>/*.",
         show_default=False,
+        autocompletion=complete_datasets,
     ),
 ]
 Device = Annotated[

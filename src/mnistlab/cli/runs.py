@@ -130,7 +130,7 @@ def compare(
     from mnistlab.devices import set_threads
     from mnistlab.report.runtables import comparison_tables
 
-    set_threads(1 if threads is None else threads)
+    set_threads(max(a.threads, b.threads) if threads is None else threads)
     with streams.decoding() as progress:
         found = compare_runs(
             a, b, data=data, split=split, best=best, skip_bad=bool(skip_bad),

@@ -19,7 +19,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="linear|two-layer",
+        metavar="linear|two-layer|cnn|resnet18",
         help="What to train.  [default: linear]",
         autocompletion=options.complete_models,
     ),
@@ -29,12 +29,18 @@ Epochs = Annotated[
     typer.Option(
         "--epochs",
         metavar="N",
-        help="Passes over the training images.  [default: linear 20, two-layer 40]",
+        help="Passes over the training images.  [default: linear 20, two-layer 40, cnn 2, "
+        "resnet18 1]",
     ),
 ]
 Lr = Annotated[
     float | None,
-    typer.Option("--lr", metavar="X", help="Learning rate.  [default: linear 1.0, two-layer 0.1]"),
+    typer.Option(
+        "--lr",
+        metavar="X",
+        help="Learning rate, its peak in one-cycle.  [default: linear 1.0, two-layer 0.1, cnn "
+        "0.01, resnet18 0.003]",
+    ),
 ]
 BatchSize = Annotated[
     int | None,
@@ -43,7 +49,9 @@ BatchSize = Annotated[
 Hidden = Annotated[
     int | None,
     typer.Option(
-        "--hidden", metavar="N", help="Width of the hidden layer (two-layer).  [default: 30]"
+        "--hidden",
+        metavar="N",
+        help="Width of the hidden layer (two-layer, cnn).  [default: 30, cnn 128]",
     ),
 ]
 Init = Annotated[
@@ -57,14 +65,18 @@ Init = Annotated[
 ]
 Optimizer = Annotated[
     str | None,
-    typer.Option("--optimizer", metavar="basic", help="How to step.  [default: basic]"),
+    typer.Option(
+        "--optimizer",
+        metavar="basic|momentum|nesterov|adam|adamw",
+        help="How to step.  [default: basic; cnn, resnet18 adam]",
+    ),
 ]
 Loss = Annotated[
     str | None,
     typer.Option(
         "--loss",
         metavar="auto|mnist|bce|cross-entropy",
-        help="auto: the chapter's mnist_loss for two classes, else cross-entropy.",
+        help="auto: the chapter's mnist_loss for its models on two classes, else cross-entropy.",
     ),
 ]
 Shuffle = Annotated[
@@ -78,6 +90,113 @@ Shuffle = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", help="Decides weights and order.  [default: 0]"),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        "--channels", metavar="N,N,...", help="Widths of the stages (cnn).  [default: 16,32]"
+    ),
+]
+Depth = Annotated[
+    int | None,
+    typer.Option(
+        "--depth", metavar="N", help="Convolutions a stage, from the second on (cnn).  [default: 1]"
+    ),
+]
+Padding = Annotated[
+    bool | None,
+    typer.Option(
+        "--padding/--no-padding",
+        show_default=False,
+        help="Keep an image's size through a convolution (cnn).  [default: no-padding]",
+    ),
+]
+BatchNorm = Annotated[
+    bool | None,
+    typer.Option(
+        "--batch-norm/--no-batch-norm",
+        show_default=False,
+        help="Batch norm behind each convolution (cnn).  [default: no-batch-norm]",
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    typer.Option(
+        "--momentum",
+        metavar="X",
+        help="Momentum, Adam's first beta; one-cycle dips 0.1 below.  [default: 0.9, cnn 0.75, "
+        "resnet18 0.95]",
+    ),
+]
+Beta2 = Annotated[
+    float | None,
+    typer.Option(
+        "--beta2", metavar="X", help="Adam's second beta.  [default: 0.999, cnn 0.9, resnet18 0.99]"
+    ),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(
+        "--weight-decay", metavar="X", help="Shrinks weights each step (adamw).  [default: 0.01]"
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="constant|one-cycle",
+        help="How the rate changes from step to step.  [default: constant; cnn, resnet18 "
+        "one-cycle]",
+    ),
+]
+Warmup = Annotated[
+    float | None,
+    typer.Option(
+        "--warmup",
+        metavar="X",
+        help="Share of the steps until the peak (one-cycle).  [default: 0.25]",
+    ),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        "--label-smoothing",
+        metavar="X",
+        help="Share of each target spread over all classes.  [default: 0.0; cnn, resnet18 0.1]",
+    ),
+]
+Augment = Annotated[
+    bool | None,
+    typer.Option(
+        "--augment/--no-augment",
+        show_default=False,
+        help="Shift, turn and scale the training images a little.  [default: no-augment]",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|bf16",
+        help="bf16 computes the model in bfloat16: faster where the processor can.  "
+        "[default: fp32]",
+    ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="last|best",
+        help="Which epoch's weights are the run's model.  [default: last]",
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience",
+        metavar="N",
+        help="Stop after N epochs without a better one; 0: never.  [default: 0]",
+    ),
 ]
 Seeds = Annotated[
     int | None,
@@ -105,3 +224,13 @@ MinAccuracy = Annotated[
         help="Exit with 3 if the last accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
+
+
+def number(text: str | None) -> int | str | None:
+    """`text` as a whole number if it is one."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def numbers(text: str | None) -> list[int | str | None] | None:
+    """`16,32` → [16, 32]; what is no number stays, for `config.py` to refuse."""
+    return None if text is None else [number(part.strip()) for part in text.split(",")]

@@ -36,6 +36,10 @@ def show(
         int,
         typer.Option("--count", metavar="N", min=1, max=10_000, help="At most N images."),
     ] = 12,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Of a dataset also its images as --augment moves them."),
+    ] = False,
     data: options.Data = None,
     split: Annotated[
         str | None,
@@ -69,6 +73,8 @@ def show(
     named = [(thing, kind_of(thing, run_dir)) for thing in things or ["latest"]]
     if what is not None and (other := next((t for t, kind in named if kind != "run"), None)):
         raise ConfigError(f"--what {what}: is for runs; {printable(other)} is none")
+    if augment and "data" not in (kind for _, kind in named):
+        raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
     set_threads(1 if threads is None else threads)
     drawn: list[Picture] = []
     if files := [Path(thing) for thing, kind in named if kind == "image"]:
@@ -82,8 +88,14 @@ def show(
                 streams.notice(f"skipped {printable(path)}: {why}")
         elif kind == "data":
             with streams.decoding() as progress:
-                bad = bool(skip_bad)
-                drawn += dataset(thing, split or "train", count, skip_bad=bad, progress=progress)
+                drawn += dataset(
+                    thing,
+                    split or "train",
+                    count,
+                    augmented=augment,
+                    skip_bad=bool(skip_bad),
+                    progress=progress,
+                )
         elif kind == "run":
             with streams.decoding() as progress:
                 drawn += gallery.pictures(

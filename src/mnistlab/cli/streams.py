@@ -111,7 +111,7 @@ class Streams:
     def decoding(self) -> "Iterator[Progress]":
         """Progress for whatever reads many images: a bar on a terminal, else one line a split."""
         if self.live:
-            with self._bar() as progress:
+            with self._bar("reading {task.description}") as progress:
                 yield progress
             return
         told: set[str] = set()
@@ -124,23 +124,48 @@ class Streams:
         yield tell
 
     @contextlib.contextmanager
-    def _bar(self) -> "Iterator[Progress]":
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    def downloading(self) -> "Iterator[Progress]":
+        """Progress for files from the network: a bar on a terminal, else one line a file."""
+        if self.live:
+            with self._bar("{task.description}", in_bytes=True) as progress:
+                yield progress
+            return
+        told: set[str] = set()
+
+        def tell(file: str, done: int, total: int) -> None:
+            if file not in told:
+                told.add(file)
+                self.notice(f"downloading {file}" + (f", {total / 1e6:.1f} MB" if total else ""))
+
+        yield tell
+
+    @contextlib.contextmanager
+    def _bar(self, text: str, *, in_bytes: bool = False) -> "Iterator[Progress]":
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+        )
 
         bar = Progress(
-            TextColumn("reading {task.description}"),
+            TextColumn(text),
             BarColumn(bar_width=16),
-            MofNCompleteColumn(),
+            DownloadColumn() if in_bytes else MofNCompleteColumn(),
             console=self.console("stderr"),
             transient=True,
         )
         tasks: dict[str, Any] = {}
 
-        def update(split: str, done: int, total: int) -> None:
-            if split not in tasks:
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=None)
+            bar.update(tasks[name], completed=done, total=total or None)
+            if bar.finished:
+                bar.stop()  # another bar may follow, and there is room for one
+            else:
                 bar.start()  # not before: with a warm cache there is nothing to show
-                tasks[split] = bar.add_task(split, total=total)
-            bar.update(tasks[split], completed=done)
 
         try:
             yield update

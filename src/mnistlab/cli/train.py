@@ -32,8 +32,22 @@ def train(
     batch_size: settings.BatchSize = None,
     hidden: settings.Hidden = None,
     init: settings.Init = None,
+    channels: settings.Channels = None,
+    depth: settings.Depth = None,
+    padding: settings.Padding = None,
+    batch_norm: settings.BatchNorm = None,
     optimizer: settings.Optimizer = None,
+    momentum: settings.Momentum = None,
+    beta2: settings.Beta2 = None,
+    weight_decay: settings.WeightDecay = None,
+    schedule: settings.Schedule = None,
+    warmup: settings.Warmup = None,
     loss: settings.Loss = None,
+    label_smoothing: settings.LabelSmoothing = None,
+    augment: settings.Augment = None,
+    precision: settings.Precision = None,
+    keep: settings.Keep = None,
+    patience: settings.Patience = None,
     shuffle: settings.Shuffle = None,
     seed: settings.Seed = None,
     seeds: settings.Seeds = None,
@@ -68,8 +82,8 @@ def train(
     from mnistlab.config import TrainConfig
 
     flags = {key: value for key, value in locals().items() if key in TrainConfig.model_fields}
-    if order_seed is not None and order_seed.isdecimal():
-        flags["order_seed"] = int(order_seed)
+    flags["order_seed"] = settings.number(order_seed)
+    flags["channels"] = settings.numbers(channels)
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if resume is not None:
         if dry_run:
@@ -120,11 +134,8 @@ def _resume(run: Run, epochs: int | None, threads: int | None, streams: Streams)
             experiment = take_up(run, sys.argv, epochs=epochs, threads=threads, progress=progress)
         for text in experiment.notices:
             streams.notice(f"note: {text}")
-        if experiment.place.epoch >= experiment.config.epochs:
-            streams.notice(
-                f"{printable(run.name)}: all {experiment.config.epochs} epochs are done "
-                "already; --epochs TOTAL extends it"
-            )
+        if experiment.finished:
+            streams.notice(f"{printable(run.name)}: {_why_finished(experiment)}")
             # A save that was cut short leaves the state ahead of the other files. A whole run
             # stays as it is: its record is of the machine that trained it.
             if not run.is_complete():
@@ -134,6 +145,14 @@ def _resume(run: Run, epochs: int | None, threads: int | None, streams: Streams)
             experiment.save(experiment.capture(), "running")
             _train(experiment, run, streams)
         return _report(experiment, run, streams)
+
+
+def _why_finished(experiment: "Experiment") -> str:
+    config = experiment.config
+    if experiment.out_of_patience:
+        return f"ended already: no better epoch came in {config.patience} (--patience)"
+    extends = "" if config.schedule == "one-cycle" else "; --epochs TOTAL extends it"
+    return f"all {config.epochs} epochs are done already{extends}"
 
 
 def _require_resumable(flags: dict[str, Any], config: str | None) -> None:
@@ -155,7 +174,7 @@ def _train(experiment: "Experiment", run: Run, streams: Streams) -> None:
         with _rows(experiment, streams) as show:
             for _ in experiment.train(stop):
                 show(experiment.history[-1])
-        if stop() and experiment.place.epoch < experiment.config.epochs:
+        if stop() and not experiment.finished:
             place = experiment.place
             streams.notice(
                 f"stopped in epoch {place.epoch} after {place.batch} batches; all is saved\n"

@@ -1,24 +1,32 @@
-"""`--data NAME|DIR` → a folder of images, loaded. A new named dataset is a line in `NAMED`."""
+"""`--data NAME|DIR` → images, loaded. A new named dataset is an entry in `datasets.DATASETS`."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from mnistlab.data import bundled
+from mnistlab.data.datasets import BUNDLED, DATASETS
 from mnistlab.data.folders import ImageFolders, ImageSplit, Progress, load_folders, load_splits
+from mnistlab.data.store import absent, load_dataset
 from mnistlab.data.tree import SPLITS
 from mnistlab.errors import DataError
 from mnistlab.names import nearest, printable
 
-NAMED: dict[str, Callable[[], Path]] = {"mnist_sample": bundled.mnist_sample}
+NAMED = (BUNDLED, *DATASETS)
+"""All that `--data` knows by name."""
 
 
 def find_data(name: str) -> Path:
-    """The folder meant by `--data`. A known name wins; write `./NAME` for a folder of that name.
+    """Where `--data` is: a folder, or the one file of a dataset that was downloaded.
 
-    Raises DataError with the nearest known name where there is neither.
+    A known name wins; write `./NAME` for a folder of that name. Raises DataError with the nearest
+    known name where there is neither, or with what to do where the dataset is not here yet.
     """
-    if name in NAMED:
-        return NAMED[name]()
+    if name == BUNDLED:
+        return bundled.mnist_sample()
+    if name in DATASETS:
+        dataset = DATASETS[name]
+        if not dataset.path.exists():
+            raise absent(dataset)
+        return dataset.path
     if not name:
         raise DataError(name, ["--data: is empty; name a dataset or a folder"])
     try:
@@ -36,10 +44,12 @@ def find_data(name: str) -> Path:
 
 
 def load_data(
-    name: str = "mnist_sample", *, skip_bad: bool = False, progress: Progress | None = None
+    name: str = BUNDLED, *, skip_bad: bool = False, progress: Progress | None = None
 ) -> ImageFolders:
-    """Load both splits of a named dataset or a folder; the bundled data is checked to be whole."""
-    if name != "mnist_sample":
+    """Load both splits of a named dataset or a folder; named ones are checked to be whole."""
+    if name in DATASETS:
+        return load_dataset(DATASETS[name])
+    if name != BUNDLED:
         return load_folders(find_data(name), skip_bad=skip_bad, progress=progress)
     try:
         folders = load_folders(find_data(name), progress=progress)

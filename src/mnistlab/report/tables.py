@@ -108,6 +108,23 @@ def _groups(title: str, groups: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
+def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
+    """One dataset a row, as `data list` describes them."""
+    rows = [
+        (
+            row["name"],
+            row["about"],
+            len(row["classes"]),
+            f"{row['train']:,} + {row['valid']:,}",
+            row["side"],
+            "here" if row["here"] else f"{row['download_mb']} MB",
+        )
+        for row in datasets
+    ]
+    columns = ("dataset", "what", "classes", "train + valid", "side", "to get")
+    return table(columns, rows, left=2)
+
+
 def ladder_table(steps: Sequence[Any]) -> Table:
     """`ladder.Step`s, one a row, from the baseline up."""
     rows = [
@@ -115,9 +132,9 @@ def ladder_table(steps: Sequence[Any]) -> Table:
             step.model,
             f"{step.evaluation.accuracy:.4f}",
             "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
-            f"{step.evaluation.n - step.evaluation.correct}/{step.evaluation.n}",
+            step.evaluation.n - step.evaluation.correct,
             "" if step.lift is None else f"{step.lift:+.4f}",
-            str(step.parameters),
+            _compact(step.parameters),
             f"{step.seconds:.1f}",
             "" if step.chapter is None else f"{step.chapter:.4f}",
         )
@@ -125,6 +142,14 @@ def ladder_table(steps: Sequence[Any]) -> Table:
     ]
     columns = ("model", "score", "95%", "errors", "lift", "param", "s", "book")
     return table(columns, rows)
+
+
+def _compact(count: int) -> str:
+    """785, 23.6k, 11.2M."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
 
 
 def reproduction_tables(figures: Sequence[Any]) -> list[Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from mnistlab.augment import augment
+from mnistlab.data.batches import to_float
 from mnistlab.data.folders import Progress
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
 from mnistlab.data.named import NAMED, load_split
@@ -95,15 +97,28 @@ def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[Path, str]]
 
 
 def dataset(
-    name: str, split: str, count: int, *, skip_bad: bool, progress: Progress | None = None
+    name: str,
+    split: str,
+    count: int,
+    *,
+    augmented: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
 ) -> list[Images]:
     """The mean image of each class of a dataset, and about `count` of its images.
 
-    Raises DataError.
+    With `augmented` also these as a training with `augment` first sees them. Raises DataError.
     """
     loaded = load_split(name, split, skip_bad=skip_bad, progress=progress)
     each = max(1, count // len(loaded.classes))
-    return [mean_images(loaded, split), sample_images(loaded, split, each)]
+    samples = sample_images(loaded, split, each)
+    shown = [mean_images(loaded, split), samples]
+    if augmented:
+        xb = to_float(torch.stack(list(samples.images.values())))
+        moved = (augment(xb, seed=0, epoch=0, batch=0).squeeze(1) * 255).round()
+        images = dict(zip(samples.images, moved, strict=True))
+        shown.append(Images("The same, augmented", images, limits=(0, 255)))
+    return shown
 
 
 def enlarged(picture: Images, side: int = 12) -> Images:

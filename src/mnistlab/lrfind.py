@@ -1,0 +1,121 @@
+"""Which learning rate? Let it grow from step to step and watch the loss.
+
+fastbook ch. 5, § "The Learning Rate Finder"; L. N. Smith, arXiv:1506.01186. It trains a model of
+its own: nothing that it does can change a training.
+"""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import TensorDataset
+
+from mnistlab.config import TrainConfig
+from mnistlab.data.batches import batches, epoch_order, to_float
+from mnistlab.errors import ConfigError
+from mnistlab.experiment import Experiment
+from mnistlab.logits import targets_for
+from mnistlab.losses import smoothed
+from mnistlab.recipe import new_optimizer
+from mnistlab.training import precision
+
+SMOOTH = 0.9  # share of the running mean of the losses that each step keeps
+GIVE_UP = 4.0  # times the lowest smoothed loss: from there it only gets worse
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A rate for each step, growing by the same factor; the loss of its batch; smoothed losses."""
+
+    lrs: list[float]
+    losses: list[float]
+    smooth: list[float]
+    whole: bool  # False if it was cut short because the loss ran away
+
+    @property
+    def steepest(self) -> int:
+        """The step at which the smoothed loss falls most per decade of lr."""
+        # over a window, as one batch's luck is steeper than any trend
+        half = max(len(self.lrs) // 20, 1)
+        lowest = self.lowest
+        slopes = {
+            i: self.smooth[min(i + half, lowest)] - self.smooth[i - half]
+            for i in range(half, max(lowest - half + 1, half + 1))
+            if i < len(self.lrs)
+        }
+        return min(slopes, key=lambda i: slopes[i], default=0)
+
+    @property
+    def lowest(self) -> int:
+        """The step with the lowest smoothed loss."""
+        return min(range(len(self.smooth)), key=lambda i: self.smooth[i])
+
+    @property
+    def suggestion(self) -> float:
+        """A rate to train with, rounded to one digit; `reason` says why this one."""
+        return one_digit(math.sqrt(self.lrs[self.steepest] * self.lrs[self.lowest]))
+
+    @property
+    def reason(self) -> str:
+        """Why `suggestion`."""
+        return (
+            f"halfway between {self.lrs[self.steepest]:.2g}, where the loss falls fastest, and "
+            f"{self.lrs[self.lowest]:.2g}, where it is lowest and longer steps do harm"
+        )
+
+
+def find_lr(
+    experiment: Experiment, *, start: float = 1e-4, end: float = 100.0, steps: int = 200
+) -> Sweep:
+    """Train a model like that of `experiment`, drawn anew, with lr growing from `start` to `end`.
+
+    Ends early when the loss runs away. Raises ConfigError for a range that is none.
+    """
+    if not 0 < start < end or not math.isfinite(end) or steps < 10:
+        raise ConfigError(
+            f"a sweep from {start:g} to {end:g} in {steps} steps makes no sense: it needs "
+            "0 < start < end and at least 10 steps"
+        )
+    config, device = experiment.config, experiment.device
+    model = experiment.card.build(config.seed).to(device)
+    opt = new_optimizer(config, model)
+    loss_func = smoothed(config.loss, config.label_smoothing)
+    lrs, losses, smooth = list[float](), list[float](), list[float]()
+    running = 0.0
+    model.train()
+    for xb, targets in _endless(experiment, config):
+        opt.lr = start * (end / start) ** (len(lrs) / (steps - 1))
+        with precision(device, config.precision == "bf16"):
+            logits = model(to_float(xb))
+        loss = loss_func(logits.float(), targets)
+        value = loss.item()
+        running = SMOOTH * running + (1 - SMOOTH) * value
+        lrs.append(opt.lr)
+        losses.append(value)
+        smooth.append(running / (1 - SMOOTH ** len(lrs)))  # it began at zero; this undoes it
+        if not math.isfinite(value) or (len(lrs) > 10 and smooth[-1] > GIVE_UP * min(smooth)):
+            break
+        if len(lrs) == steps:
+            break
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+    if not math.isfinite(losses[-1]):
+        lrs, losses, smooth = lrs[:-1], losses[:-1], smooth[:-1]
+    return Sweep(lrs, losses, smooth, whole=len(lrs) == steps)
+
+
+def one_digit(lr: float) -> float:
+    """`lr` rounded to one significant digit, which is all that a sweep can tell."""
+    return float(f"{lr:.0e}")
+
+
+def _endless(experiment: Experiment, config: TrainConfig) -> Generator[tuple[torch.Tensor, ...]]:
+    images, labels = (tensor.to(experiment.device) for tensor in experiment.data.train_ds.tensors)
+    ds = TensorDataset(images, targets_for(labels, len(experiment.data.classes)))
+    epoch = 0
+    while True:
+        order = epoch_order(len(ds), config.order_of(config.seed), epoch).to(images.device)
+        yield from batches(ds, config.batch_size, order)
+        epoch += 1
