@@ -406,6 +406,9 @@ def test_a_flag_that_would_mean_nothing_is_refused(
 def test_seeds_share_an_order_only_where_they_train_at_once() -> None:
     assert resolve({"seeds": 3, "seed": 4}).config.order_seed == 4
     assert resolve({"seeds": 3, "seed": 4}).config.is_wide
+    assert resolve({"seeds": 31}).config.threads == 1
+    assert resolve({"seeds": 32}).config.threads == 0
+    assert resolve({"seeds": 32, "threads": 1}).config.threads == 1
     assert not resolve({"seeds": 3, "order_seed": "own"}).config.is_wide
     assert resolve({"seeds": 3, "order_seed": "own", "shuffle": False}).config.is_wide
     assert resolve({"seeds": 3, "model": "cnn"}).config.order_seed == "own"

@@ -78,6 +78,8 @@ class TrainConfig(BaseModel):
 # to run after. Of each, `docs/benchmarks.md` says what it gives.
 _DEEP = {"optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1, "threads": 0}
 
+_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
+
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "linear": {"epochs": 20, "lr": 1.0},
     "two-layer": {"epochs": 40, "lr": 0.1},
@@ -155,6 +157,13 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
     if values.get("seeds", 1) != 1 and model == "linear" and "order_seed" not in values:
         values["order_seed"] = values.get("seed", 0)
         origins["order_seed"] = "shared, so that all seeds train at once"
+        if (
+            isinstance(values["seeds"], int)
+            and values["seeds"] >= _WIDE
+            and "threads" not in values
+        ):
+            values["threads"] = 0
+            origins["threads"] = "torch's choice for so wide a matrix"
     config = None
     try:
         config = TrainConfig(**values)

@@ -51,7 +51,7 @@ class StackedLinear(nn.Module):
         """The state dict of model `index` alone."""
         own = slice(index * self.each, (index + 1) * self.each)
         weights, bias = self.weights.detach()[:, own], self.bias.detach()[own]
-        return {"weights": weights.clone(), "bias": bias.clone()}
+        return {"weights": weights.cpu().clone(), "bias": bias.cpu().clone()}
 
 
 class StackedTwoLayer(nn.Module):

@@ -4,6 +4,7 @@ Linear models that share one order of batches train at once, as one wide matrix 
 others one after the other, each exactly as it would alone.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class SeedStudy:
                     )
                 if result.diverged is None:
                     result.epochs.append(row)
-                    result.weights = copied(stack.state_of(index))
+                    result.weights = stack.state_of(index)
             self.results, self.finished = found, metrics.epoch + 1 == config.epochs
             yield band([result.epochs for result in found], metrics.epoch)
             if not self.done:
@@ -143,15 +144,18 @@ class SeedStudy:
         targets = targets_for(labels, len(self.experiment.card.classes))
         with torch.no_grad():
             valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
+        # every model's logits below one another, as `predictions` takes them
+        columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
+        predicted = predictions(columns).reshape(len(labels), -1)
+        right = (predicted == labels.unsqueeze(1)).sum(0).tolist()
         losses = metrics.batch_losses.cpu()
-        train_losses = mean_over_images(losses, len(train_ds), config.batch_size)
+        train_losses = mean_over_images(losses, len(train_ds), config.batch_size).tolist()
         return [
             {
                 "epoch": metrics.epoch,
-                "train_loss": float(train_losses[index]),
+                "train_loss": train_losses[index],
                 "valid_loss": valid_losses[index],
-                "accuracy": int((predictions(_column(logits, index)) == labels).sum())
-                / len(labels),
+                "accuracy": right[index] / len(labels),
                 # a wide step is one step for all: each is charged its share
                 "seconds": round(took / config.seeds, 6),
             }
@@ -233,10 +237,5 @@ class SeedStudy:
         }
 
 
-def _column(logits: torch.Tensor, index: int) -> torch.Tensor:
-    return logits[:, index : index + 1] if logits.ndim == 2 else logits[:, index]
-
-
 def _is_finite(row: Row) -> bool:
-    values = torch.tensor([row["train_loss"], row["valid_loss"]])
-    return bool(values.isfinite().all())
+    return math.isfinite(row["train_loss"]) and math.isfinite(row["valid_loss"])
