@@ -13,8 +13,10 @@ from mnistlab.checkpoint import ModelCard
 from mnistlab.data.handwriting import How, Levels, Prepared, prepare
 from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
 from mnistlab.data.inputs import STDIN
+from mnistlab.errors import RunError
 from mnistlab.files import remove, temporary_beside
 from mnistlab.logits import predictions, probabilities
+from mnistlab.names import printable
 from mnistlab.training import EVAL_BATCH, compute_logits
 
 
@@ -112,18 +114,21 @@ def _classified(
 def save_prepared(folder: Path, found: Sequence[Prediction]) -> None:
     """What the model saw as `<number>-<name>.png` in `folder`, which is new or empty.
 
-    The folder appears whole or not at all. Raises OSError.
+    The folder appears whole or not at all. Raises RunError.
     """
     digits = len(str(len(found)))
     building = temporary_beside(folder)
-    building.mkdir()
     try:
+        building.mkdir()
         for number, one in enumerate(found, 1):
             stem = "stdin" if one.file == STDIN else Path(one.file).stem[:40]
             Image.fromarray(one.levels).save(building / f"{number:0{digits}d}-{stem}.png")
         if folder.exists():
             folder.rmdir()
         building.rename(folder)
-    except BaseException:
+    except BaseException as error:
         remove(building)
+        if isinstance(error, OSError):
+            why = error.strerror or error
+            raise RunError(f"{printable(folder)}: cannot be written: {why}") from error
         raise

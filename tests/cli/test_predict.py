@@ -221,3 +221,143 @@ def test_stdin_that_is_no_image_is_named(trained: Path) -> None:
     blank = subprocess.run(command, input=content.getvalue(), capture_output=True, check=False)
     assert blank.returncode == 2
     assert b"no ink found" in blank.stderr
+
+
+def test_json_has_the_fields_of_the_contract(mnistlab: Mnistlab, trained: Path) -> None:
+    three(Path("three.png"))
+    document = mnistlab("predict", trained, "three.png", "--json").ok().json
+    assert document["schema_version"] == 1
+    assert (document["run"], document["model"]) == (str(trained), "two-layer")
+    assert (document["weights"], document["skipped"], document["left_out"]) == ("last", {}, [])
+    [one] = document["predictions"]
+    assert (one["file"], one["class"], one["inverted"]) == ("three.png", "3", True)
+    assert one["prepared"][0] == "inverted"
+    assert set(one["probabilities"]) == {"3", "7"}
+    assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-12)
+    best = mnistlab("predict", trained, "three.png", "--best", "--json").ok().json
+    assert best["weights"] == "best"
+
+
+def test_results_go_to_stdout_and_notices_to_stderr(mnistlab: Mnistlab, trained: Path) -> None:
+    Path("in").mkdir()
+    three(Path("in/three.png"))
+    Path("in/notes.txt").write_text("no image")
+    told = mnistlab("predict", trained, "in").ok()
+    header, rule, row = told.out.splitlines()
+    assert header.split() == ["file", "class", "probability", "prepared"]
+    assert set(rule) == {"-"}
+    assert row.split()[:2] == [str(Path("in/three.png")), "3"]
+    assert told.err.splitlines() == [
+        f"left out, not images: {Path('in/notes.txt')}",
+        f"{trained} (two-layer, last weights) takes every image for one of 3, 7",
+    ]
+    quiet = mnistlab("predict", trained, "in", "-q").ok()
+    assert quiet.err == ""
+    file, label, probability = quiet.out.rstrip("\n").split("\t")
+    assert (file, label) == (str(Path("in/three.png")), "3")
+    assert 0.9 < float(probability) <= 1
+
+
+def test_on_a_terminal_what_was_done_is_folded_into_its_width(
+    mnistlab: Mnistlab, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(io, "StringIO", Terminal)
+    monkeypatch.setenv("TERM", "dumb")  # no bar
+    three(Path("three.png"), size=300)
+    told = mnistlab("predict", trained, "three.png").ok().out.splitlines()
+    assert len(told) > 3
+    assert max(map(len, told)) <= 60
+    column = told[0].index("prepared")
+    folded = " ".join(line[column:].strip() for line in told[2:])
+    assert folded.startswith("inverted, ink ")
+    assert " framed" in folded
+
+
+def test_odd_names_are_shown_safely_and_kept_in_the_csv(mnistlab: Mnistlab, trained: Path) -> None:
+    three(Path("plain.png"))
+    names = ['comma, and "quote".png', "line\nbreak.png", "escape\x1b[31m.png"]
+    if sys.platform.startswith("linux"):
+        names.append(os.fsdecode(b"latin-\xe9.png"))
+    for name in names:
+        Path(name).write_bytes(Path("plain.png").read_bytes())
+    told = mnistlab("predict", trained, *names, "--csv", "p.csv", "--save-prepared", "seen").ok()
+    assert told.out.isprintable() or all(line.isprintable() for line in told.out.splitlines())
+    assert "line\\nbreak.png" in told.out
+    with open("p.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert [row["file"] for row in rows] == names
+    assert list(rows[0]) == ["file", "class", "probability", "p_3", "p_7"]
+    assert len(list(Path("seen").iterdir())) == len(names)
+
+
+def test_outputs_are_refused_before_the_work_and_nothing_is_lost(
+    mnistlab: Mnistlab, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = three(Path("three.png"))
+    before = path.read_bytes()
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    for flags, told in (
+        (("--csv", "three.png"), "--csv three.png: the name must end in .csv"),
+        (("--csv", "full"), "--csv full: "),
+        (("--csv", "no/p.csv"), "--csv no/p.csv: not a file name in an existing folder"),
+        (("--save-prepared", "full"), "--save-prepared full: exists already; name a new or an"),
+        (("--save-prepared", "three.png"), "--save-prepared three.png: exists already"),
+        (("--save-prepared", "no/seen"), "--save-prepared no/seen: not a name in an existing"),
+        (("--prepare", "maybe"), "'auto', 'always', 'never'"),
+        (("--device", "gpu"), "--device gpu: unknown"),
+    ):
+        # refused before the image is looked for
+        result = mnistlab("predict", trained, "nothing.png", *flags, "--json")
+        assert (result.code, result.out) == (2, ""), flags
+        assert told in result.err
+    assert path.read_bytes() == before
+    assert Path("full/mine.txt").read_text() == "mine"
+
+    Path("old.csv").write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = mnistlab("predict", trained, "three.png", "--csv", "old.csv", "--json")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith("old.csv: cannot be written: No space left on device\n")
+    assert Path("old.csv").read_text() == "old"
+
+
+def test_an_image_where_the_run_should_be_gets_the_right_command(
+    mnistlab: Mnistlab, trained: Path
+) -> None:
+    three(Path("my three.png"))
+    for arguments in (("my three.png",), ("my three.png", "my three.png")):
+        told = mnistlab("predict", *arguments)
+        assert (told.code, told.out) == (2, "")
+        assert told.err == (
+            "error: my three.png: not a run; name the run first, as in: "
+            "mnistlab predict latest 'my three.png'\n"
+        )
+    assert "Missing argument 'IMAGE" in mnistlab("predict", trained).err
+    assert "no such run" in mnistlab("predict", "nope", "my three.png").err
+
+
+def test_advice_is_given_only_where_it_helps(mnistlab: Mnistlab, trained: Path) -> None:
+    three(Path("three.png"))
+    Image.new("L", (28, 28), 0).save("blank.png")
+    alone = mnistlab("predict", trained, "gone.png", "--skip-bad")
+    assert (alone.code, alone.err) == (2, "error: gone.png: no such file or folder\n")
+    both = mnistlab("predict", trained, "gone.png", "three.png", "blank.png")
+    assert both.err.splitlines() == [
+        "error: images: 2 faults",
+        "  gone.png: no such file or folder",
+        "  blank.png: no ink found: all pixels are alike",
+        "go on without them with --skip-bad; take an image as it is with --prepare never",
+    ]
+    assert mnistlab("predict", trained, "blank.png", "--prepare", "never", "--json").ok().json
+    skipped = mnistlab("predict", trained, "gone.png", "three.png", "--skip-bad").ok()
+    assert skipped.err.startswith("skipped gone.png: no such file or folder\n")

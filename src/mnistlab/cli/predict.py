@@ -142,7 +142,7 @@ def predict(
             progress=lambda done, total: progress(label, done, total),
         )
     inputs.faults.update(faults)
-    _tell_faults(inputs, found, skip_bad=bool(skip_bad), streams=streams)
+    _tell_faults(inputs, found, bool(skip_bad), streams)
     _write(found, card.classes, csv, prepared)
     weights = "best" if best else "last"
     streams.document(
@@ -160,11 +160,9 @@ def predict(
         f"one of {_some(card.classes)}"
     )
     if quiet:
-        lines = (
-            f"{printable(one.file)}\t{printable(one.predicted)}\t{one.probability:.4f}"
-            for one in found
-        )
-        streams.result(*lines)
+        for one in found:
+            cells = (printable(one.file), printable(one.predicted), f"{one.probability:.4f}")
+            streams.result("\t".join(cells))
     elif not as_json:
         from mnistlab.report.grid import table
 
@@ -204,7 +202,7 @@ def _read_stdin() -> bytes:
 
 
 def _tell_faults(
-    inputs: "Inputs", found: "Sequence[Prediction]", *, skip_bad: bool, streams: Streams
+    inputs: "Inputs", found: "Sequence[Prediction]", skip_bad: bool, streams: Streams
 ) -> None:
     """Name what cannot be used; raise DataError unless the rest is wanted and there is one."""
     faults = [f"{printable(name)}: {why}" for name, why in inputs.faults.items()]
@@ -238,12 +236,7 @@ def _write(
     if prepared is not None:
         from mnistlab.predict import save_prepared
 
-        try:
-            save_prepared(prepared, found)
-        except OSError as error:
-            raise RunError(
-                f"{printable(prepared)}: cannot be written: {error.strerror or error}"
-            ) from error
+        save_prepared(prepared, found)
 
 
 def _rows(found: "Sequence[Prediction]") -> Iterator[tuple[str, str, str, str]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnistlab.data.images import UndecodableError
-from mnistlab.data.ink import Ink, extent, find_ink, stroke_width
+from mnistlab.data.ink import Ink, extent, find_ink, inked, stroke_width
 from mnistlab.data.paper import Floats
 
 Levels = NDArray[np.uint8]
@@ -151,7 +151,7 @@ def _in_the_box(coverage: Floats, image_size: tuple[int, int]) -> tuple[Floats, 
 
 
 def _cropped(coverage: Floats) -> Floats:
-    left, top, right, bottom = extent(coverage >= 0.5 * coverage.max())
+    left, top, right, bottom = inked(coverage)
     return coverage[top:bottom, left:right]
 
 

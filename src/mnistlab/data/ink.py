@@ -103,6 +103,11 @@ def stroke_width(coverage: Floats) -> float:
     return 2 * float(coverage.sum()) / outline if outline else 0.0
 
 
+def inked(coverage: Floats) -> Box:
+    """The box around all that is covered by half or more of the most that is."""
+    return extent(coverage >= 0.5 * coverage.max())
+
+
 def extent(mask: Bools) -> Box:
     """The smallest box around all that is true in `mask`, which is not empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -155,7 +160,9 @@ def _seen(levels: Floats, light: Floats, dark: bool, stroke: float) -> Ink | Non
     coverage = grown(kept, 2) * ((contrast - bare) / (full - bare)).clip(0, 1)
     stroke = stroke_width(kept.astype(np.float32))
     at_rim = bool(min(box[:2]) == 0 or box[2] == levels.shape[1] or box[3] == levels.shape[0])
-    return Ink(coverage.astype(np.float32), box, dark, stroke, float(np.ptp(light)), specks, at_rim)
+    coverage = coverage.astype(np.float32)
+    box = inked(coverage)
+    return Ink(coverage, box, dark, stroke, float(np.ptp(light)), specks, at_rim)
 
 
 def _chosen(soft: Floats, core: Bools, edge: Bools, rim_counts: float) -> tuple[Bools, int, float]:
