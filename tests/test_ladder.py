@@ -1,19 +1,25 @@
 """The ladder: every model in order, on any data."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from mnistlab.data.folders import ImageFolders
+from mnistlab.ladder import climb
 from mnistlab.models import MODELS
+from mnistlab.report.tables import ladder_table
 from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
-def test_the_ladder_on_the_bundled_data() -> None:
-    found = run_in_process("ladder", "--json").ok().json
-    shown = run_in_process("ladder").ok().out.splitlines()
-    assert max(map(len, shown)) <= 80
-    by_name = {step["model"]: step for step in found["steps"]}
+def test_the_ladder_on_the_bundled_data(sample: ImageFolders) -> None:
+    steps = list(climb(sample, "mnist_sample", {"threads": 1}))
+    drawn = io.StringIO()
+    Console(file=drawn, width=10_000).print(ladder_table(steps))
+    assert max(len(line.rstrip()) for line in drawn.getvalue().splitlines()) <= 80
+    by_name = {step.model: step.as_dict() for step in steps}
     assert by_name["pixel-similarity"]["errors"] == 2038 - 1939
     assert by_name["pixel-similarity"]["lift"] is None
     assert by_name["linear"]["parameters"] == 785

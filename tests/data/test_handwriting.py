@@ -214,6 +214,15 @@ def test_a_deep_shadow_over_a_corner_is_no_ink(place: tuple[int, int]) -> None:
     assert apart(made, framed(clean)) < 9
 
 
+def test_the_bright_side_of_a_shadow_is_no_light_ink() -> None:
+    for tool in ("DejaVuSansMono-Bold", "DejaVuSans", "fine"):
+        for size in ("120", "400"):
+            for digit in "37":
+                for seed in (10, 11):
+                    drawing = draw(digit, tool, size, dark=True, effect="shadow", seed=seed)
+                    assert framed(drawing.image).inverted, drawing.name
+
+
 def test_mnists_own_digits_on_photographed_paper_come_back(sample: ImageFolders) -> None:
     images = sample.valid_ds.tensors[0].numpy()
     off = []
@@ -295,17 +304,18 @@ def test_a_page_without_ink_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("side", [40, 64, 120, 300])
-def test_noise_is_hardly_ever_ink(side: int) -> None:
+@pytest.mark.parametrize("paper", [128, 255])
+def test_noise_is_hardly_ever_ink(side: int, paper: int) -> None:
     random = np.random.default_rng(side)
     found = 0
     for spread in (5, 15, 40):
         for _ in range(20):
-            page = grey(random.normal(128, spread, (side, side)))
+            page = grey(random.normal(paper, spread, (side, side)))
             stored = io.BytesIO()
             page.save(stored, "JPEG", quality=60)
             for image in (page, decode_grey_bytes(stored.getvalue())):
                 found += find_ink(image) is not None
-    assert found <= 6  # of 120
+    assert found <= (6 if paper == 128 else 24)  # of 120; what is clipped seems less noisy
 
 
 def test_a_blank_image_of_the_models_size_is_refused_unless_nothing_is_to_be_prepared() -> None:
