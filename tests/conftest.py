@@ -17,6 +17,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 CHECKOUT = Path(__file__).parents[1]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes by the name of their argument: what is packed with the time in it would give a case
+    another name in each of the processes that share the tests out between them."""
+    return argname if isinstance(val, bytes | bytearray) else None
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the whole session, so that the bundled data is unpacked once."""
