@@ -67,7 +67,7 @@ def plot(
     from mnistlab.devices import set_threads
     from mnistlab.report.gallery import pictures
 
-    set_threads(1 if threads is None else threads)
+    set_threads(found.threads if threads is None else threads)
     with streams.decoding() as progress:
         drawn = pictures(
             what.value,

@@ -126,7 +126,7 @@ def predict(
     from mnistlab.predict import predict_images
     from mnistlab.scoring import open_model
 
-    set_threads(1 if threads is None else threads)
+    set_threads(found_run.threads if threads is None else threads)
     target = choose_device(device or "auto")
     model, card = open_model(found_run, best=best)
     inputs = find_inputs(images)

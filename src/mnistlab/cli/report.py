@@ -62,7 +62,7 @@ def report(
     from mnistlab.report.gallery import gather
     from mnistlab.report.page import render
 
-    set_threads(1 if threads is None else threads)
+    set_threads(found.threads if threads is None else threads)
     with streams.decoding() as progress:
         gathered = gather(
             found,
