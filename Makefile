@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit bench archive wheel clean help
+.PHONY: train test lint types unit bench campaign archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -27,6 +27,9 @@ unit: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour → docs/reliability.md
+	$(BIN)/python -m campaign $(ARGS)
 
 archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import deep
 from benchmarks.processes import Cost, in_turns, median_of, run, told
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -141,11 +142,8 @@ def many_seeds() -> str:
 
 def processes() -> str:
     """The whole process, with the ratios in words."""
-    # Not imported here: a child's peak memory is counted from what its parent had.
-    prepare = "from mnistlab import load_data; print(load_data().root)"
-    data = run([PYTHON, "-c", prepare]).last_line
     with tempfile.TemporaryDirectory() as runs:
-        table, costs = whole_process(data, runs)
+        table, costs = whole_process(data_folder(), runs)
     ours = median_of(costs["mnistlab train"], "seconds")
     floor = median_of(costs["import torch"], "seconds")
     ratios = f"`mnistlab train` takes {ours / floor:.2f} x `import torch`"
@@ -155,6 +153,13 @@ def processes() -> str:
     else:
         ratios += "; fastai is not installed here, so it was left out (`make bench` installs it)"
     return f"{table}\n\n{ratios}."
+
+
+def data_folder() -> str:
+    """Where the bundled images lie as files."""
+    # Not imported here: a child's peak memory is counted from what its parent had.
+    prepare = "from mnistlab import load_data; print(load_data().root)"
+    return run([PYTHON, "-c", prepare]).last_line
 
 
 FITS = """linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed
@@ -181,6 +186,9 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "loading": ("Loading", loading),
     "scaling": ("Cost against the number of images (linear, shuffled)", scaling),
     "seeds": ("Many seeds at once", many_seeds),
+    "cnn": ("Small convolutional nets", deep.quick),
+    "resnet18": ("resnet18, one epoch of 3 and 7", lambda: deep.residual(data_folder())),
+    "best": ("As accurate as a few minutes allow", deep.best),
 }
 HEAD = f"""# Benchmarks
 

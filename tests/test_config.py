@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cnn": {**CNN, "epochs": 2},
     "resnet18": {**DEEP, "model": "resnet18", "epochs": 1}
     | {"lr": 0.003, "momentum": 0.95, "beta2": 0.99},
-    "mnist-cnn": {**CNN, "data": "mnist", "epochs": 1, "precision": "bf16"},
+    "mnist-cnn": {**CNN, "data": "mnist", "hidden": 64, "epochs": 1, "precision": "bf16"},
     "mnist-best": {**CNN, "data": "mnist", "epochs": 16, "precision": "bf16"}
     | {"channels": [16, 32, 64], "depth": 2, "padding": True, "batch_norm": True}
     | {"optimizer": "adamw", "lr": 0.005, "momentum": 0.95, "beta2": 0.99}

@@ -23,7 +23,7 @@ from mnistlab.config import Resolved, TrainConfig, resolve, to_toml
 from mnistlab.data.folders import ImageFolders, Progress
 from mnistlab.data.ground import even_ground
 from mnistlab.data.named import NAMED, load_data
-from mnistlab.devices import choose_device, environment, set_threads
+from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
 from mnistlab.metrics import EpochMetrics
@@ -185,6 +185,7 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
     set_threads(config.threads)
+    keep_freed_memory()
     data = load_data(config.data, skip_bad=config.skip_bad, progress=progress)
     loss = fitting_loss(config, len(data.classes))
     if config.loss == "auto" and origins.get("loss", "default") == "default":
