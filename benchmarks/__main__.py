@@ -117,7 +117,7 @@ def machine() -> str:
     packages = ["torch", "pillow", "typer", "safetensors"] + (["fastai"] if HAS_FASTAI else [])
     named = ", ".join(f"{name} {version(name)}" for name in packages)
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}; {model}, {os.cpu_count()} "

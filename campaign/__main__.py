@@ -80,7 +80,7 @@ def _row(title: str, full: Callable[[Path], Tally]) -> tuple[str, bool]:
 
 def _machine() -> str:
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
+        ["git", "describe", "--always", "--dirty"],
         cwd=CHECKOUT, capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pillow", "safetensors"))

@@ -437,6 +437,18 @@ def test_a_loss_that_does_not_fit_the_classes_is_refused(trees: dict[int, str]) 
         prepare(resolve({"data": trees[2], "loss": "cross-entropy"}))
 
 
+def test_bf16_is_refused_where_torch_computes_it_wrongly(tmp_path: Path) -> None:
+    for side, refused in ((16, True), (17, False)):
+        tree = make_tree(tmp_path / str(side), size=(side, 20), train=2, valid=1)
+        flags = {"model": "resnet18", "precision": "bf16", "data": str(tree)}
+        if refused:
+            with pytest.raises(ConfigError, match=r"--precision bf16: .* use fp32"):
+                prepare(resolve(flags))
+            prepare(resolve({**flags, "precision": "fp32"}))
+        else:
+            prepare(resolve(flags))
+
+
 def test_an_experiment_without_a_run_folder_writes_nothing(
     trees: dict[int, str], tmp_path: Path
 ) -> None:

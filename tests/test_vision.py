@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,13 +90,36 @@ def test_whatever_keeps_it_from_being_imported_is_told(
 ) -> None:
     real: Callable[..., Any] = builtins.__import__
 
-    def importing(name: str, *rest: Any) -> Any:
+    def importing(name: str, *rest: Any, **named: Any) -> Any:
         if name == "torchvision":
             raise error
-        return real(name, *rest)
+        return real(name, *rest, **named)
 
     monkeypatch.setattr(torch.library, "define", lambda *_: None)
     monkeypatch.setattr(builtins, "__import__", importing)
     with pytest.raises(RunError, match="install the version that belongs to torch") as told:
         vision.torchvision()
     assert str(told.value).isprintable()
+
+
+def test_training_the_chapters_models_imports_neither_torchvision_nor_the_compiler(
+    tiny: Path,
+) -> None:
+    program = """
+import sys
+from unittest import mock
+from mnistlab.__main__ import main
+folder = sys.argv[1]
+for model in ("linear", "two-layer"):
+    command = ["-", "train", "--data", folder, "--model", model]
+    with mock.patch.object(sys, "argv", command):
+        try:
+            main()
+        except SystemExit as leaving:
+            assert not leaving.code
+print(sorted({"torchvision", "torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

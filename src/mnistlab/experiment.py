@@ -29,7 +29,13 @@ from mnistlab.files import write_whole
 from mnistlab.metrics import EpochMetrics
 from mnistlab.names import printable
 from mnistlab.optim import BasicOptim
-from mnistlab.recipe import fitting_loss, model_settings, new_optimizer, run_epochs
+from mnistlab.recipe import (
+    fitting_loss,
+    model_settings,
+    new_optimizer,
+    require_sound,
+    run_epochs,
+)
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
 from mnistlab.training import Place
 
@@ -187,6 +193,8 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     set_threads(config.threads)
     keep_freed_memory()
     data = load_data(config.data, skip_bad=config.skip_bad, progress=progress)
+    if device.type == "cpu":
+        require_sound(config, data.image_size)
     loss = fitting_loss(config, len(data.classes))
     if config.loss == "auto" and origins.get("loss", "default") == "default":
         origins["loss"] = f"default for {len(data.classes)} classes"

@@ -15,6 +15,7 @@ from mnistlab.schedules import Schedule, one_cycle
 from mnistlab.training import Place, train_epochs
 
 _OF_THE_CHAPTER = ("linear", "two-layer")
+_UNSOUND_SIDE = 16  # pixels: on 8 to 16 no two runs were equal, from 17 on all were
 
 
 def fitting_loss(config: TrainConfig, n_classes: int) -> str:
@@ -34,6 +35,20 @@ def fitting_loss(config: TrainConfig, n_classes: int) -> str:
     raise ConfigError(
         f"--loss {config.loss} does not fit {n_classes} classes{smooth}; use {' or '.join(fitting)}"
     )
+
+
+def require_sound(config: TrainConfig, image_size: tuple[int, int]) -> None:
+    """Refuse what torch computes wrongly on a CPU: resnet18 in bfloat16 on small images.
+
+    Its last stages are then a single pixel wide, and there the gradients of torch 2.13's bfloat16
+    convolutions are of whatever was in memory. Raises ConfigError.
+    """
+    small = min(image_size) <= _UNSOUND_SIDE
+    if config.model == "resnet18" and config.precision == "bf16" and small:
+        raise ConfigError(
+            f"--precision bf16: torch computes resnet18 wrongly in it on images of "
+            f"{_UNSOUND_SIDE} pixels or less; use fp32, which is as fast"
+        )
 
 
 def model_settings(config: TrainConfig) -> dict[str, Any]:
