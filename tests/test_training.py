@@ -9,12 +9,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from mnistlab import training
+from mnistlab.config import resolve
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.folders import ImageFolders
 from mnistlab.errors import DivergedError
 from mnistlab.losses import LOSSES, losses_for, mnist_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
+from mnistlab.recipe import fitting_loss, model_settings, new_optimizer, run_epochs
 from mnistlab.training import Place, compute_logits, evaluate, train_epochs
 
 
@@ -218,3 +221,40 @@ def test_the_loop_reads_the_place_from_the_outside() -> None:
     trained(place=place, stop=watch, epochs=2)
     assert seen == [(epoch, batch) for epoch in range(2) for batch in range(7)]
     assert (place.epoch, place.batch, place.losses) == (2, 0, [])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "linear"},
+        {"model": "two-layer", "optimizer": "nesterov", "augment": True},
+        {"model": "cnn", "batch_norm": True, "optimizer": "adamw", "schedule": "one-cycle"},
+        {"model": "resnet18", "optimizer": "adam", "label_smoothing": 0.1},
+    ],
+    ids=lambda settings: settings["model"],
+)
+def test_no_value_is_read_within_an_epoch(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tensors on torch's meta device have no values: whatever asks for one, as .item() does and as
+    # a GPU would have to be waited for, is an error there.
+    config = resolve({"batch_size": 8, **settings}).config
+    config = config.model_copy(update={"loss": fitting_loss(config, 2)})
+    model = build_model(config.model, (32, 32), "ab", **model_settings(config)).to("meta")
+    ds = TensorDataset(
+        torch.empty(20, 32, 32, dtype=torch.uint8, device="meta"),
+        torch.empty(20, dtype=torch.int64, device="meta"),
+    )
+    place = Place()
+
+    class DoneError(Exception):
+        pass
+
+    def evaluate(*_: Any) -> None:
+        raise DoneError
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    opt = new_optimizer(config, model)
+    with pytest.raises(DoneError):
+        next(run_epochs(config, model, opt, ds, ds, "ab", seed=0, place=place, stop=lambda: False))
+    assert place.batch == 3
