@@ -29,6 +29,7 @@ FLOORS: dict[str, int] = {
     "schedules": 1,
     "augment": 1,
     "models": 1,
+    "layers": 1,
     "devices": 1,
     # floor 2: the loop and the file that holds a model
     "training": 2,

@@ -220,10 +220,8 @@ def test_a_dry_run_shows_every_setting_with_its_origin_and_writes_nothing(
     assert shown["loss"] == ("mnist", "default for 2 classes")
     assert shown["threads"] == ("1", "--threads")
     assert [line.split() for line in layers.splitlines()[2:]] == [
-        ["hidden.weight", "30x16", "480"],
-        ["hidden.bias", "30", "30"],
-        ["out.weight", "1x30", "30"],
-        ["out.bias", "1", "1"],
+        ["hidden", "NarrowLinear", "30", "30x16", "+", "30", "510"],
+        ["out", "Linear", "1", "1x30", "+", "1", "31"],
         ["all", "541"],
     ]
     assert [line.split() for line in counts.splitlines()[2:]] == [
@@ -239,7 +237,11 @@ def test_a_dry_run_in_json_has_the_same(mnistlab: Mnistlab, tiny: Path) -> None:
     assert set(document["settings"]) == set(TrainConfig.model_fields)
     assert document["settings"]["lr"] == {"value": 1.0, "from": "default of linear"}
     assert document["settings"]["data"] == {"value": str(tiny), "from": "--data"}
-    assert document["model"] == {"name": "linear", "parameters": 17}
+    assert document["model"]["name"] == "linear"
+    assert document["model"]["parameters"] == 17
+    [layer] = document["model"]["layers"]
+    assert (layer["kind"], layer["output"]) == ("LinearModel", [1])
+    assert layer["parameters"] == {"weights": [16, 1], "bias": [1]}
     assert document["data"]["classes"] == ["dark", "light"]
     assert document["data"]["train"] == {"dark": 12, "light": 12}
     assert not Path("runs").exists()

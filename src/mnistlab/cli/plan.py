@@ -1,12 +1,17 @@
 """What a training is going to do, in words and in full."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mnistlab.cli.streams import Streams
 from mnistlab.names import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mnistlab.experiment import Experiment
+    from mnistlab.layers import Layer
 
 
 def headline(experiment: "Experiment") -> str:
@@ -32,13 +37,11 @@ def skipped_lines(experiment: "Experiment") -> list[str]:
 
 def show_plan(experiment: "Experiment", streams: Streams) -> None:
     """`--dry-run`: every setting with its origin, the model and the data."""
+    from mnistlab.layers import layers_of
     from mnistlab.report.grid import settings_table, table
 
     settings = experiment.config.model_dump()
-    layers = [
-        (name, "x".join(map(str, param.shape)), f"{param.numel():,}")
-        for name, param in experiment.model.named_parameters()
-    ]
+    layers = layers_of(experiment.model, experiment.data.image_size)
     splits = {"train": experiment.data.train, "valid": experiment.data.valid}
     streams.document(
         {
@@ -46,7 +49,11 @@ def show_plan(experiment: "Experiment", streams: Streams) -> None:
                 key: {"value": value, "from": experiment.origins[key]}
                 for key, value in settings.items()
             },
-            "model": {"name": experiment.card.model, "parameters": experiment.parameters},
+            "model": {
+                "name": experiment.card.model,
+                "parameters": experiment.parameters,
+                "layers": [asdict(layer) for layer in layers],
+            },
             "data": {
                 "path": str(experiment.data.root),
                 "fingerprint": experiment.data.fingerprint,
@@ -59,9 +66,7 @@ def show_plan(experiment: "Experiment", streams: Streams) -> None:
     streams.result(
         settings_table(settings, experiment.origins),
         "",
-        table(
-            ("parameter", "shape", "numbers"), [*layers, ("all", "", f"{experiment.parameters:,}")]
-        ),
+        _layer_table(experiment, layers),
         "",
         table(
             ("class", *splits),
@@ -72,3 +77,27 @@ def show_plan(experiment: "Experiment", streams: Streams) -> None:
         ),
     )
     streams.notice(headline(experiment), "dry run: nothing was trained or written")
+
+
+def _layer_table(experiment: "Experiment", layers: Sequence["Layer"]) -> "Table":
+    from mnistlab.report.grid import table
+
+    # a net that is all one part (resnet18's `net`) needs no word for it, and then fits 80 columns
+    first = layers[0].name.partition(".")[0] + "."
+    shared = first if all(layer.name.startswith(first) for layer in layers) else ""
+    rows = [
+        (
+            layer.name.removeprefix(shared) or experiment.card.model,
+            layer.kind,
+            _times(layer.output),
+            " + ".join(map(_times, layer.parameters.values())),
+            f"{layer.numbers:,}" if layer.parameters else "",
+        )
+        for layer in layers
+    ]
+    columns = ("layer", "kind", "output", "parameters", "numbers")
+    return table(columns, [*rows, ("all", "", "", "", f"{experiment.parameters:,}")], left=2)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
