@@ -229,6 +229,8 @@ def test_any_line_of_usps_is_read_or_refused(line: bytes | str) -> None:
 
 # Archives
 
+IMAGES = "emnist-letters-train-images-idx3-ubyte.gz"
+
 
 def zip_of(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> list[Found]:
     with zipfile.ZipFile(path, "w", method) as zipped:
@@ -289,7 +291,10 @@ def test_a_damaged_or_locked_archive_is_told(making: Callable[[str], Made], tmp_
         while at >= 0:
             locked[at + offset] |= 1  # the flag of encryption
             at = content.find(mark, at + 1)
-    for bad in (b"", b"PK", content[:-30], content[500:], flipped, bytes(locked)):
+    packed = zip_of(tmp_path / "lzma.zip", {f"gzip/{IMAGES}": content}, zipfile.ZIP_LZMA)
+    lzma = bytearray(packed[0].path.read_bytes())
+    lzma[200:300] = b"\xff" * 100
+    for bad in (b"", b"PK", content[:-30], content[500:], flipped, bytes(locked), bytes(lzma)):
         (tmp_path / "bad.zip").write_bytes(bad)
         with pytest.raises(DataError, match=r"bad\.zip") as fault:
             read_originals(made.dataset, [Found("gzip.zip", tmp_path / "bad.zip", 0, "", "md5")])

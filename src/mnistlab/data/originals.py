@@ -7,6 +7,8 @@ side; USPS is text.
 import bz2
 import contextlib
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,12 @@ from mnistlab.errors import DataError
 from mnistlab.names import natural_key, printable
 
 _MAX_MEMBER = 2**29  # bytes of one file in an archive
+# Whatever damage leads zipfile to: also locked members, unknown methods, names that are no UTF-8,
+# offsets beyond any file.
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError),
+)
 _MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
 _TURNED_AT_ONCE = 4096  # images
 
@@ -114,7 +122,7 @@ def _opened(
                 yield where, member
     except KeyError as error:
         raise _fault(archive or where, f"no {name} in it") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except _ZIP_FAULTS as error:
         raise _fault(where, f"damaged zip data: {error}") from error
     except OSError as error:
         raise _fault(where, f"cannot be read: {error.strerror or error}") from error
