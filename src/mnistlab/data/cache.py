@@ -65,7 +65,7 @@ def entry_path(root: Path, split: str) -> Path | None:
 
 def read_entry(path: Path | None) -> tuple[str, DecodedSplit] | None:
     """The signature and the content of a cache file, or None if it is not whole and sound."""
-    if path is None:
+    if path is None or not path.is_file():  # a pipe would be waited for
         return None
     try:
         tensors, meta = read_tensors(path)
