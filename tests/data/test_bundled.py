@@ -454,6 +454,7 @@ HOSTILE = [
     file("mnist_sample/train/3/1.png", b"", type=tarfile.FIFOTYPE),
     file("mnist_sample/train/3/1.png", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
     file("mnist_sample/train/3/1.png", b"", type=tarfile.BLKTYPE),
+    file("mnist_sample/train/3/1.png", b"", type=tarfile.GNUTYPE_SPARSE),
     # a name that only the extended header has
     file("mnist_sample/train/3/1.png", pax_headers={"path": "../../escaped"}),
 ]

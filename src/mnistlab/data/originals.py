@@ -8,7 +8,6 @@ import bz2
 import contextlib
 import io
 import lzma
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,11 +23,10 @@ from mnistlab.errors import DataError
 from mnistlab.names import natural_key, printable
 
 _MAX_MEMBER = 2**29  # bytes of one file in an archive
-# Whatever damage leads zipfile to: also locked members, unknown methods, names that are no UTF-8,
-# offsets beyond any file.
+# Whatever damage leads zipfile to: also locked members, unknown methods, names that are no UTF-8.
 _ZIP_FAULTS = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-    *(EOFError, RuntimeError, ValueError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, RuntimeError, ValueError),
 )
 _MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
 _TURNED_AT_ONCE = 4096  # images
@@ -143,7 +141,7 @@ def _read_usps(
                         raise _fault(path, f"line {len(labels) + 1}: more than {dataset.name} has")
                     try:
                         label, image = _parse_line(line, size)
-                    except ValueError as error:
+                    except (ValueError, OverflowError) as error:
                         raise _fault(path, f"line {len(labels) + 1}: {error}") from error
                     labels.append(label)
                     pixels += image
