@@ -138,11 +138,11 @@ def _bombs(good: bytes) -> Iterator[tuple[str, bytes]]:
     for name, size in sizes.items():
         for kind in (b"0", b"5", b"x", b"g", b"L", b"K", b"S", b"Z"):
             yield f"claims {name} in {kind!a}", zipped(start + header(PLAIN.encode(), size, kind))
-    for size in (str(2**63), "-512", "nan", "9" * 5000):
-        claims = {"size": size, "GNU.sparse.major": "1", "GNU.sparse.realsize": size}
+    for claim in (str(2**63), "-512", "nan", "9" * 5000):
+        claims = {"size": claim, "GNU.sparse.major": "1", "GNU.sparse.realsize": claim}
         for keys in (("size",), tuple(claims)):
             headers = {key: claims[key] for key in keys}
-            yield f"pax claims {size[:20]}", zipped(tar(member(PLAIN, pax_headers=headers)))
+            yield f"pax claims {claim[:20]}", zipped(tar(member(PLAIN, pax_headers=headers)))
     yield "headers of headers", zipped(header(b"x", b"0\0", b"L") * 5000)
     yield "folders without end", zipped(header(b"x/", b"0\0", b"5") * 20000)
     yield "a megabyte too large", zipped(tar(member(PLAIN, bytes(MEBI))))
