@@ -1,4 +1,4 @@
-"""Whatever a server does, a download ends with the right file or a plain error, and the next works.
+"""A download ends with the right file or a plain error, whatever a server does; the next one works.
 
 A server on this machine breaks off, stalls, lies and misleads, several times one after the other,
 and is honest then. After every attempt the final name holds nothing or the verified bytes.
