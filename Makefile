@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit bench campaign archive wheel clean help
+.PHONY: train test lint types unit bench campaign audit sbom archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -30,6 +30,12 @@ bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/
 
 campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour → docs/reliability.md
 	$(BIN)/python -m campaign $(ARGS)
+
+audit: $(VENV)/.installed-audit ## known vulnerabilities of what mnistlab brings along (asks the package index)
+	$(BIN)/python -m campaign.dependencies audit
+
+sbom: $(VENV)/.installed-audit ## bill of materials (CycloneDX) → dist/sbom.json
+	$(BIN)/python -m campaign.dependencies sbom dist/sbom.json
 
 archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample
@@ -56,6 +62,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-audit: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot,audit]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python

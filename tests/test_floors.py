@@ -110,15 +110,3 @@ def test_imports_go_down_only(path: Path) -> None:
             assert own in ROOMS[parts[0]], f"{parts[0]} does not belong into {own}"
         if parts[0] == "torch":
             assert own not in NO_TORCH, f"{path.name} is on the floor without torch"
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_nothing_unpickles_evaluates_or_opens_a_shell(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    banned = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "subprocess"}
-    assert not {module.split(".")[0] for module in imports_of(path)} & banned
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            assert name not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
-            assert name not in {"torch.load", "torch.save"}, f"{path.name} pickles"

@@ -17,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mnistlab.data import bundled
 from mnistlab.data.bundled import extract_checked, mnist_sample
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageFolders, load_folders
 from mnistlab.data.named import load_data
-from mnistlab.errors import DamagedFileError, RunError
+from mnistlab.errors import DamagedFileError, LockedError, RunError
 from mnistlab.places import packaged
 from tests.command import Result
 
@@ -162,8 +163,7 @@ class Unpacking:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Unpacking:
     """A small archive in place of the real one, and an empty cache."""
     small = Unpacking(monkeypatch, tmp_path / "shipped")
-    monkeypatch.setattr(bundled, "FINGERPRINT", "")
-    monkeypatch.setattr(bundled, "FINGERPRINT", load_data().fingerprint)
+    monkeypatch.setattr(bundled, "FINGERPRINT", load_folders(mnist_sample()).fingerprint)
     shutil.rmtree(own_cache)
     return small
 
@@ -267,7 +267,8 @@ def test_a_copy_that_somebody_changed_is_unpacked_again(
     assert again.root == folder
     assert again.fingerprint == bundled.FINGERPRINT
     assert listing(folder) == small.names
-    assert list((own_cache / "data").iterdir()) == [folder]  # nothing left beside it
+    beside = {path.name for path in (own_cache / "data").iterdir() if path != folder}
+    assert beside == {".mnist_sample.lock"}
 
 
 def test_a_good_copy_is_not_touched(small: Unpacking, own_cache: Path) -> None:
@@ -311,28 +312,60 @@ def test_many_threads_unpacking_at_once_agree(small: Unpacking, own_cache: Path)
     assert len(list((own_cache / "data").iterdir())) == 1
 
 
-def test_two_renewals_at_once_both_succeed(
+def test_a_copy_that_another_process_renewed_meanwhile_is_left_alone(
     small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = mnist_sample()
     _edit(folder)
-    real = os.replace
-    calls: list[int] = []
-
-    def replace(source: Path, target: Path) -> None:
-        calls.append(1)
-        if len(calls) == 1:  # the other one moves it aside, and puts its own there, first
-            mnist_sample(renew=True)
-            real(source, target)
-        elif len(calls) == 2:
-            real(source, target)
-            raise FileNotFoundError(2, "moved already")
-        else:
-            real(source, target)
-
-    monkeypatch.setattr(os, "replace", replace)
-    assert mnist_sample(renew=True) == folder
+    judged = bundled._copy_at(folder)
+    renewed = mnist_sample(judged).stat()  # the other one is first
+    assert mnist_sample(judged).stat().st_ino == renewed.st_ino  # it may be reading it
+    assert load_data().root.stat().st_ino == renewed.st_ino
     assert listing(folder) == small.names
+
+
+def test_many_threads_renewing_at_once_agree(small: Unpacking, own_cache: Path) -> None:
+    found: list[str] = []
+    together = threading.Barrier(6)
+
+    def load() -> None:
+        together.wait()
+        found.append(load_data().fingerprint)
+
+    _edit(mnist_sample())
+    threads = [threading.Thread(target=load) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [bundled.FINGERPRINT] * 6
+    assert listing(mnist_sample()) == small.names
+
+
+def test_a_copy_that_is_changed_again_and_again_is_never_used(
+    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bundled.extract_checked
+
+    def meddled(content: bytes, folder: Path, allowed: "re.Pattern[str]") -> None:
+        real(content, folder, allowed)
+        _edit(folder / "mnist_sample")
+
+    monkeypatch.setattr(bundled, "extract_checked", meddled)
+    with pytest.raises(RunError, match="not the bundled data, however often it is unpacked"):
+        load_data()
+
+
+def test_a_process_that_unpacks_for_too_long_is_told(
+    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _edit(mnist_sample())
+    monkeypatch.setattr(bundled, "_PATIENCE", 0.01)
+    with (
+        FileLock(own_cache / "data" / ".mnist_sample.lock"),
+        pytest.raises(LockedError, match="another process is unpacking the bundled data; stop it"),
+    ):
+        load_data()
 
 
 @pytest.mark.parametrize("obstacle", ["file", "read-only"])
@@ -421,6 +454,7 @@ HOSTILE = [
     file("mnist_sample/train/3/1.png", b"", type=tarfile.FIFOTYPE),
     file("mnist_sample/train/3/1.png", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
     file("mnist_sample/train/3/1.png", b"", type=tarfile.BLKTYPE),
+    file("mnist_sample/train/3/1.png", b"", type=tarfile.GNUTYPE_SPARSE),
     # a name that only the extended header has
     file("mnist_sample/train/3/1.png", pax_headers={"path": "../../escaped"}),
 ]
@@ -481,6 +515,7 @@ def test_a_bomb_in_a_header_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         archive_of(GOOD)[:60],
         archive_of(GOOD)[:-4],
         archive_of(GOOD)[:-8] + b"\0\0\0\0" + archive_of(GOOD)[-4:],  # another checksum
+        gzip.compress(tarfile.TarInfo("x").create_pax_global_header({"a": "b"}) * 2000, mtime=0),
     ],
 )
 def test_a_damaged_archive_is_told(tmp_path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from mnistlab.data import cache, folders
 from mnistlab.data.folders import ImageFolders, load_folders
 from mnistlab.data.images import decode_grey
-from mnistlab.data.tree import scan_split
+from mnistlab.data.tree import STAMPS, SplitTree, scan_split
 from mnistlab.errors import RunError
 from mnistlab.tensorfiles import read_tensors, write_tensors
 from tests.conftest import make_tree
@@ -340,10 +340,43 @@ def test_a_fresh_stamp_is_waited_for_longer_where_the_clock_is_coarse(
     monkeypatch.setattr(time, "sleep", slept.append)
     for newest, longest in ((5_000_000_001, 0.05), (5_000_000_000, 2.1)):
         for place in range(2, len(tree.stamps), 5):
-            tree.stamps[place] = tree.stamps[place + 1] = newest
+            tree.stamps[place], tree.stamps[place + 1] = newest - 1, newest
         monkeypatch.setattr(time, "time_ns", lambda now=newest: now)
         assert cache.wait_until_settled(tree)
         assert slept.pop() == pytest.approx(longest)
+
+
+@pytest.mark.parametrize("stamp", [10**18, 10**18 + 3 * 10**7])  # FAT and sshfs; exFAT
+def test_a_folder_without_a_ctime_of_its_own_is_decoded_every_time(
+    tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path, stamp: int
+) -> None:
+    for name in ("3", "4"):  # of one size, whatever their pixels
+        path = tiny / "train" / "dark" / f"{name}.png"
+        path.write_bytes(path.read_bytes().ljust(200, b"\0"))
+    real = scan_split
+
+    def scan(root: Path, split: str) -> SplitTree:
+        tree = real(root, split)
+        for place in range(2, len(tree.stamps), STAMPS):
+            tree.stamps[place] = tree.stamps[place + 1] = stamp  # and `cp -p` can say so
+        return tree
+
+    monkeypatch.setattr(folders, "scan_split", scan)
+    for _ in range(2):
+        agrees(tiny)
+        _edit_in_place(tiny)
+    agrees(tiny)
+    assert len(decoded) == 3 * 32
+    assert entries(small) == []
+
+
+def test_a_link_to_nowhere_is_looked_at_every_time(tiny: Path) -> None:
+    link = tiny / "train" / "dark" / "3.png"
+    link.unlink()
+    for to, why in (("nowhere", "not there"), ("3.png", "cannot be reached")):
+        link.unlink(missing_ok=True)
+        link.symlink_to(to)
+        assert why in load_folders(tiny, skip_bad=True).skipped["train/dark/3.png"]
 
 
 def test_an_empty_split_is_settled(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ GOOD = usps_bytes(np.zeros((1, 16, 16), np.uint8), [1]).rstrip()
         (b"1 2:0 2:0\n", "line 1: its indices"),
         (b"1 2:0 1:0\n", "line 1: its indices"),
         (b"1 1.5:0\n", "line 1: invalid literal"),
+        (b"1 99999999999999999999:0\n", "line 1: "),
         (GOOD + b"\n1 1:1.5\n", "line 2: a value that is not from -1 to 1"),
         (b"1 1:nan\n", "line 1: a value that"),
         (b"1 1:1e999\n", "line 1: a value that"),
@@ -221,13 +222,15 @@ def test_odd_text_is_refused_with_its_line(
 def test_any_line_of_usps_is_read_or_refused(line: bytes | str) -> None:
     try:
         label, image = originals._parse_line(line if isinstance(line, bytes) else line.encode(), 4)
-    except ValueError:
+    except (ValueError, OverflowError):
         return
     assert 0 <= label <= 255
     assert len(image) == 4
 
 
 # Archives
+
+IMAGES = "emnist-letters-train-images-idx3-ubyte.gz"
 
 
 def zip_of(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> list[Found]:
@@ -289,7 +292,10 @@ def test_a_damaged_or_locked_archive_is_told(making: Callable[[str], Made], tmp_
         while at >= 0:
             locked[at + offset] |= 1  # the flag of encryption
             at = content.find(mark, at + 1)
-    for bad in (b"", b"PK", content[:-30], content[500:], flipped, bytes(locked)):
+    packed = zip_of(tmp_path / "lzma.zip", {f"gzip/{IMAGES}": content}, zipfile.ZIP_LZMA)
+    lzma = bytearray(packed[0].path.read_bytes())
+    lzma[200:300] = b"\xff" * 100
+    for bad in (b"", b"PK", content[:-30], content[500:], flipped, bytes(locked), bytes(lzma)):
         (tmp_path / "bad.zip").write_bytes(bad)
         with pytest.raises(DataError, match=r"bad\.zip") as fault:
             read_originals(made.dataset, [Found("gzip.zip", tmp_path / "bad.zip", 0, "", "md5")])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mnistlab.data import published
 from mnistlab.data.datasets import DATASETS
 from mnistlab.data.published import Found, Published, check_file, find_originals
 from mnistlab.errors import DataError
@@ -154,6 +155,15 @@ def test_a_file_that_cannot_be_read_is_told(mnist: Made, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "open", opening)
     with pytest.raises(DataError, match=f"{FIRST}: cannot be read: Permission denied"):
         find_originals(mnist.dataset, mnist.folder)
+
+
+def test_gzip_data_without_an_end_in_sight_has_no_known_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "_MAX_CONTENT", 2**22)
+    for size, known in ((2**22, True), (2**26, False)):
+        (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(size), 9))
+        assert bool(published._content_sha256(tmp_path / "bomb.gz")) == known
 
 
 def test_damaged_gzip_data_has_no_known_content(tmp_path: Path) -> None:

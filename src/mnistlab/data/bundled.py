@@ -10,10 +10,13 @@ import re
 import shutil
 import tarfile
 import tempfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from mnistlab.errors import DamagedFileError, MnistlabError, RunError
+from filelock import FileLock, Timeout
+
+from mnistlab.data.folders import ImageFolders, Progress, load_folders
+from mnistlab.errors import DamagedFileError, DataError, LockedError, MnistlabError, RunError
 from mnistlab.files import flush_folder, remove, remove_leftovers, temporary_beside
 from mnistlab.names import printable
 from mnistlab.places import cache_folder, packaged
@@ -26,20 +29,45 @@ FINGERPRINT = "0e3460063392dc8cd2f86df4adb90477c77cfa8fd0b5815b1369bdb7e865c2e0"
 _MEMBER = re.compile(r"mnist_sample/(labels\.csv|(train|valid)/[37]/(0|[1-9][0-9]{0,4})\.png)")
 _MAX_MEMBER_BYTES = 1_000_000
 _MAX_MEMBERS = 20_000
-_MAX_UNZIPPED_BYTES = 2**28
+_MAX_UNZIPPED_BYTES = 2**26  # four times what is shipped
+_ATTEMPTS = 4  # to load a copy that others change or renew meanwhile
+_PATIENCE = 120.0  # seconds, for another process that unpacks
+
+Copy = tuple[int, ...]
+"""Tells one unpacked copy from the next at the same place."""
 
 
-def mnist_sample(*, renew: bool = False) -> Path:
+def load_sample(progress: Progress | None = None) -> ImageFolders:
+    """The bundled data, loaded; a copy that somebody changed is unpacked again first.
+
+    Raises RunError where that does not help, and as `mnist_sample`.
+    """
+    bad = None
+    for _ in range(_ATTEMPTS):
+        folder = mnist_sample(bad)
+        bad = _copy_at(folder)  # should it turn out to be
+        with contextlib.suppress(DataError):  # files are missing or damaged
+            loaded = load_folders(folder, progress=progress)
+            if loaded.fingerprint == FINGERPRINT:
+                return loaded
+    raise RunError(
+        f"{printable(folder)}: not the bundled data, however often it is unpacked; does another "
+        "program change it? set MNISTLAB_CACHE to another folder"
+    )
+
+
+def mnist_sample(bad: Copy | None = None) -> Path:
     """The folder of the bundled data, unpacked into the cache on first use.
 
-    `renew` unpacks it again, for a folder that somebody changed. Without a writable cache it goes
-    to a temporary folder that lasts as long as the process. Raises DamagedFileError if the
-    archive is not the one that was shipped.
+    Where the copy there is `bad`, which somebody changed, it is unpacked again; another one in its
+    place is left alone, as another process may have made it, and may be reading it. Without a
+    writable cache it goes to a temporary folder that lasts as long as the process. Raises
+    DamagedFileError if the archive is not the one that was shipped.
     """
     try:
         home = cache_folder() / "data"
         target = home / f"mnist_sample-{ARCHIVE_SHA256[:12]}"
-        if target.is_dir() and not renew:
+        if _is_good(target, bad):
             return target
         home.mkdir(parents=True, exist_ok=True)
         remove_leftovers(home, older_than=600)
@@ -50,7 +78,10 @@ def mnist_sample(*, renew: bool = False) -> Path:
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         target = home / "mnist_sample"
     try:
-        _unpack_to(target, renew=renew)
+        # Onto nothing, renaming a folder is one step; what is there is replaced by one at a time.
+        with _alone(home) if os.path.lexists(target) else contextlib.nullcontext():
+            if not _is_good(target, bad):
+                _unpack_to(target, bad)
     except OSError as error:
         raise RunError(
             f"{printable(target)}: the bundled data cannot be unpacked: {error.strerror or error}; "
@@ -59,7 +90,32 @@ def mnist_sample(*, renew: bool = False) -> Path:
     return target
 
 
-def _unpack_to(target: Path, *, renew: bool) -> None:
+def _copy_at(folder: Path) -> Copy | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def _is_good(target: Path, bad: Copy | None) -> bool:
+    return target.is_dir() and (bad is None or _copy_at(target) != bad)
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """While no other process replaces a copy."""
+    try:
+        with FileLock(home / ".mnist_sample.lock", timeout=_PATIENCE):
+            yield
+    except Timeout as error:
+        raise LockedError(
+            f"{printable(home)}: another process is unpacking the bundled data; stop it, or set "
+            "MNISTLAB_CACHE to another folder"
+        ) from error
+
+
+def _unpack_to(target: Path, bad: Copy | None) -> None:
     archive = packaged("data") / ARCHIVE
     content = archive.read_bytes()
     if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
@@ -70,25 +126,25 @@ def _unpack_to(target: Path, *, renew: bool) -> None:
     try:
         temporary.mkdir()
         extract_checked(content, temporary, _MEMBER)
-        _put_in_place(temporary / "mnist_sample", target, renew=renew)
+        _put_in_place(temporary / "mnist_sample", target, bad)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     flush_folder(target.parent)
 
 
-def _put_in_place(folder: Path, target: Path, *, renew: bool) -> None:
-    # Renaming a folder is one step, but only onto nothing. Where another process was faster, its
-    # copy is as good as ours and may be in use already; only what is no good is moved aside.
-    if os.path.lexists(target) and (renew or not target.is_dir()):
-        aside = temporary_beside(target)
-        with contextlib.suppress(FileNotFoundError):  # another process moved it aside first
-            os.replace(target, aside)
-        remove(aside)
+def _put_in_place(folder: Path, target: Path, bad: Copy | None) -> None:
+    # Where another process was faster, its copy is as good as ours and may be in use already; only
+    # what is no good is moved aside.
+    aside = temporary_beside(target)
+    if os.path.lexists(target) and not _is_good(target, bad):
+        os.replace(target, aside)
     try:
         os.rename(folder, target)
     except OSError:
         if not target.is_dir():
             raise
+    finally:
+        remove(aside)
 
 
 def extract_checked(content: bytes, folder: Path, allowed: "re.Pattern[str]") -> None:
@@ -109,7 +165,9 @@ def extract_checked(content: bytes, folder: Path, allowed: "re.Pattern[str]") ->
                 if member.isdir():
                     continue
                 name = member.name
-                if not member.isreg() or not allowed.fullmatch(name) or name in seen:
+                # not a sparse one neither: what it claims to hold would be skipped without end
+                regular = member.isreg() and not member.issparse()
+                if not regular or not allowed.fullmatch(name) or name in seen:
                     raise DamagedFileError(f"unexpected member {printable(name)!r} in the archive")
                 if member.size > _MAX_MEMBER_BYTES or len(seen) >= _MAX_MEMBERS:
                     raise DamagedFileError("the archive unpacks to more than it should")
@@ -123,7 +181,10 @@ def extract_checked(content: bytes, folder: Path, allowed: "re.Pattern[str]") ->
                 pass
     except MnistlabError:
         raise
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise  # of the disk
+        # tarfile raises whatever the damage leads it to, RecursionError for headers of headers
         raise DamagedFileError(f"the archive is damaged: {error}") from error
 
 

@@ -1,9 +1,13 @@
 """Decoded images, kept so that a second start need not decode.
 
 One sealed file per split, named by the folder it came from. It is used only if the folder's
-signature (names, sizes, mtime, ctime, inode of every file), the decoder and the Pillow version
-are those it was made with, and its seal holds. Otherwise it is made again: a cache can cost time,
-never truth.
+signature (names, sizes, mtime, ctime, inode of every file), the decoder and the versions of Pillow
+and of its libraries for lossy formats are those it was made with, and its seal holds. Otherwise it
+is made again: a cache can cost time, never truth.
+
+One thing no stamp shows: a program that has an image file mapped into its memory and goes on
+writing there. The system stamps the file at the first of these writes, and again only after it has
+written the page to the disk.
 """
 
 import contextlib
@@ -16,6 +20,7 @@ from typing import Any
 
 import PIL
 import torch
+from PIL import features
 
 from mnistlab.data.tree import SplitTree
 from mnistlab.errors import RunError
@@ -23,7 +28,12 @@ from mnistlab.files import remove_leftovers
 from mnistlab.places import cache_folder
 from mnistlab.tensorfiles import read_tensors, write_tensors
 
-DECODER = f"mnistlab 1, Pillow {PIL.__version__}"
+# Pillow's own packages bring their libraries along; those of a distribution or of conda are
+# updated without it, and what they make of lossy formats may change.
+_LIBRARIES = ", ".join(
+    f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
+)
+DECODER = f"mnistlab 2, Pillow {PIL.__version__}, {_LIBRARIES}"
 _COARSE_NS = 2_100_000_000  # file systems that stamp in whole (or two) seconds
 _FINE_NS = 50_000_000  # the others stamp by the kernel's tick, 10 ms at most
 
@@ -55,7 +65,7 @@ def entry_path(root: Path, split: str) -> Path | None:
 
 def read_entry(path: Path | None) -> tuple[str, DecodedSplit] | None:
     """The signature and the content of a cache file, or None if it is not whole and sound."""
-    if path is None:
+    if path is None or not path.is_file():  # a pipe would be waited for
         return None
     try:
         tensors, meta = read_tensors(path)
@@ -88,12 +98,15 @@ def store_entry(path: Path | None, tree: SplitTree, split: DecodedSplit) -> None
 
 
 def wait_until_settled(tree: SplitTree) -> bool:
-    """Wait until an edit made from now on must change a stamp; False if that takes too long.
+    """Wait until an edit made from now on must change a stamp; False if that takes too long, or
+    never comes.
 
     A file written a moment ago could be written again within the same tick of the file system's
     clock, with the same stamps. Reading begins only after that tick. Stamps that lie in the
     future (a clock that was set back) never settle: such a tree is decoded, but not kept.
     """
+    if not tree.shows_every_edit():
+        return False
     newest = tree.newest_ns()
     tick = _COARSE_NS if newest % 1_000_000_000 == 0 else _FINE_NS
     wait = newest + tick - time.time_ns()

@@ -72,6 +72,8 @@ def fetch(
             faults.append(f"  {printable(url)}: {printable(refused)}")
             continue
         with _writing(target):
+            with part.open("rb+") as arrived:
+                os.fsync(arrived.fileno())  # no power cut leaves the final name without its bytes
             os.replace(part, target)
             flush_folder(target.parent)
         if progress is not None:

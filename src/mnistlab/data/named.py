@@ -51,14 +51,7 @@ def load_data(
         return load_dataset(DATASETS[name])
     if name != BUNDLED:
         return load_folders(find_data(name), skip_bad=skip_bad, progress=progress)
-    try:
-        folders = load_folders(find_data(name), progress=progress)
-        if folders.fingerprint == bundled.FINGERPRINT:
-            return folders
-    except DataError:
-        pass  # files are missing or damaged
-    # Somebody changed the unpacked copy. The archive is the truth.
-    return load_folders(bundled.mnist_sample(renew=True), progress=progress)
+    return bundled.load_sample(progress)
 
 
 def load_split(

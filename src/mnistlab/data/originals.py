@@ -7,6 +7,7 @@ side; USPS is text.
 import bz2
 import contextlib
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,11 @@ from mnistlab.errors import DataError
 from mnistlab.names import natural_key, printable
 
 _MAX_MEMBER = 2**29  # bytes of one file in an archive
+# Whatever damage leads zipfile to: also locked members, unknown methods, names that are no UTF-8.
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, RuntimeError, ValueError),
+)
 _MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
 _TURNED_AT_ONCE = 4096  # images
 
@@ -114,7 +120,7 @@ def _opened(
                 yield where, member
     except KeyError as error:
         raise _fault(archive or where, f"no {name} in it") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except _ZIP_FAULTS as error:
         raise _fault(where, f"damaged zip data: {error}") from error
     except OSError as error:
         raise _fault(where, f"cannot be read: {error.strerror or error}") from error
@@ -135,7 +141,7 @@ def _read_usps(
                         raise _fault(path, f"line {len(labels) + 1}: more than {dataset.name} has")
                     try:
                         label, image = _parse_line(line, size)
-                    except ValueError as error:
+                    except (ValueError, OverflowError) as error:
                         raise _fault(path, f"line {len(labels) + 1}: {error}") from error
                     labels.append(label)
                     pixels += image

@@ -15,6 +15,7 @@ from mnistlab.names import printable
 from mnistlab.vision import torchvision
 
 _PIECE = 2**20
+_MAX_CONTENT = 2**28  # bytes; no file whose content is known unpacks to a quarter of it
 
 
 @dataclass(frozen=True)
@@ -147,14 +148,17 @@ def _lies_in(dataset: Dataset, folder: Path, name: str) -> Path | None:
 
 
 def _content_sha256(path: Path) -> str:
-    """The SHA-256 of a file that may be gzipped; empty if it is damaged."""
-    digest = hashlib.sha256()
+    """The SHA-256 of a file that may be gzipped; empty if it is damaged, or has no end in sight."""
+    digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as raw:
             zipped = raw.peek(2).startswith(b"\x1f\x8b")
             with gzip.GzipFile(fileobj=raw) if zipped else raw as file:
                 while piece := file.read(_PIECE):
                     digest.update(piece)
+                    size += len(piece)
+                    if size > _MAX_CONTENT:
+                        return ""
     except (OSError, EOFError, zlib.error):
         return ""
     return digest.hexdigest()

@@ -73,19 +73,21 @@ def _order(dataset: Dataset, split: IdxSplit) -> tuple[torch.Tensor, dict[str, i
 def load_dataset(dataset: Dataset) -> ImageFolders:
     """The dataset as it is kept, every byte verified.
 
-    Raises DataError, with what to do, where it has not been downloaded; DamagedFileError where its
-    file is not what was written.
+    Raises DataError, with what to do, where it has not been downloaded; DamagedFileError, with what
+    to do, where its file is not what was written or cannot be read.
     """
     path = dataset.path
     try:
+        if path.exists() and not path.is_file():
+            raise DamagedFileError(f"{printable(path)}: not a file; remove it")
         tensors, meta = read_tensors(path)
         if meta["kind"] != _KIND or meta["name"] != dataset.name:
             raise DamagedFileError(f"{printable(path)}: the file of something else")
         train, valid = (_split(dataset, split, tensors, meta[split]) for split in SPLITS)
     except FileNotFoundError:
         raise absent(dataset) from None
-    except (DamagedFileError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        why = error if isinstance(error, DamagedFileError) else f"{printable(path)}: damaged"
+    except (RunError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = error if isinstance(error, RunError) else f"{printable(path)}: damaged"
         raise DamagedFileError(
             f"{why}\nmake it again with: mnistlab data download {dataset.name} --force"
         ) from error

@@ -13,6 +13,7 @@ from mnistlab.names import is_clean, natural_key, printable
 EXPECTED = "train/<class>/*.png and valid/<class>/*.png"
 SPLITS = ("train", "valid")
 STAMPS = 5  # integers kept of each file: mode, size, mtime, ctime, inode
+_FINEST_WITHOUT_CTIME = 10_000_000  # nanoseconds: exFAT; FAT has two seconds, sshfs one
 
 
 @dataclass
@@ -45,7 +46,8 @@ class SplitTree:
     def signature(self) -> str:
         """Changes whenever a file is edited, added, deleted, renamed or replaced.
 
-        An edit that restores size and mtime still moves ctime, which no program can set.
+        An edit that restores size and mtime still moves ctime, which no program can set; where
+        that is not so, `shows_every_edit` says it.
         """
         digest = hashlib.sha256()
         for label in self.classes:
@@ -53,6 +55,20 @@ class SplitTree:
             digest.update(joined.encode("utf-8", "surrogateescape"))
         digest.update(self.stamps.tobytes())
         return digest.hexdigest()
+
+    def shows_every_edit(self) -> bool:
+        """Whether an edit must change a stamp, whatever its author does about the stamps.
+
+        FAT, sshfs and squashfs have no ctime: they show the mtime in its place, which every tool
+        that keeps times (`cp -p`, `rsync`, `unzip`) sets. It shows in a ctime that is the mtime,
+        in whole hundredths of a second, as fine as their clocks are. File systems with a ctime in
+        whole seconds are suspected as well, which costs them the cache. A file that cannot be
+        reached (a link to nowhere) has no stamps at all.
+        """
+        pairs = zip(self.stamps[2::STAMPS], self.stamps[3::STAMPS], strict=True)
+        return not any(
+            mtime == ctime and mtime % _FINEST_WITHOUT_CTIME == 0 for mtime, ctime in pairs
+        )
 
     def newest_ns(self) -> int:
         """The latest mtime or ctime, in nanoseconds; 0 for an empty split."""
