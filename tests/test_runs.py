@@ -62,13 +62,10 @@ def test_a_folder_that_is_there_is_never_taken(tmp_path: Path) -> None:
 def test_when_all_names_are_taken_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def taken(self: Path, *_: Any, **options: Any) -> None:
-        if not options:
-            raise FileExistsError
-
-    monkeypatch.setattr(Path, "mkdir", taken)
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
     with pytest.raises(RunError, match="too many runs in one second"):
-        create_run(tmp_path, "linear", 0)
+        create_run(tmp_path / "runs", "linear", 0)
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
@@ -193,8 +190,9 @@ def test_a_damaged_run_json_is_refused(tmp_path: Path, content: bytes) -> None:
 
 HOLDER = """
 import sys
-from filelock import FileLock
-with FileLock(sys.argv[1]):
+from pathlib import Path
+from mnistlab.runs import Run
+with Run(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -202,9 +200,9 @@ with FileLock(sys.argv[1]):
 
 def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Path) -> None:
     run = made(tmp_path, "one")
-    run.write_info({"pid": 4711})
+    run.write_info({"pid": 4711})  # of the process before, as the one that resumes has just begun
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, run.path / ".lock"],
+        [sys.executable, "-c", HOLDER, run.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -212,7 +210,7 @@ def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(LockedError, match=r"another process is training it \(process 4711\)"),
+            pytest.raises(LockedError, match=rf"training it \(process {holder.pid}\)"),
             run.locked(),
         ):
             raise AssertionError  # not reached

@@ -10,7 +10,7 @@ import pytest
 
 from mnistlab import experiment
 from mnistlab.checkpoint import load_state, save_model
-from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_termination
+from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals, ignore_signals
 from mnistlab.report import rows
 from tests.command import Result, spawn
 
@@ -61,7 +61,7 @@ def test_the_handlers_of_before_come_back() -> None:
 
 def test_a_signal_that_the_parent_has_us_ignore_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    end_on_termination()
+    end_on_signals()
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert not stop()
@@ -70,7 +70,7 @@ def test_a_signal_that_the_parent_has_us_ignore_stays_ignored() -> None:
 
 def test_termination_is_an_orderly_exit() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_on_termination()
+    end_on_signals()
     with pytest.raises(SystemExit) as leaving:
         signal.raise_signal(signal.SIGTERM)
     assert leaving.value.code == 143
