@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from campaign.commands import surroundings
@@ -55,9 +56,9 @@ class Row:
         runs = self.folder / "whole" / model
         arguments = _arguments(model, self.data)
         with self.pool.one() as forks:
-            for name in ("first", "second"):  # the first one also fills the cache
-                child = self._begin(forks, arguments, runs / name, "--json")
-                wait_until(lambda: only_run(runs / name) is not None, child)
+            for home in (runs / "first", runs / "second"):  # the first one also fills the cache
+                child = self._begin(forks, arguments, home, "--json")
+                wait_until(partial(_appeared, home), child)
                 started = time.monotonic()
                 outcome = child.finish()
                 self.seconds[model] = time.monotonic() - started
@@ -103,14 +104,14 @@ class Row:
             started = time.monotonic()
             child: Child
             if trial.started:
-                arguments = (*whole.arguments, "--run-dir", runs)
+                arguments = (*whole.arguments, "--run-dir", str(runs))
                 child = Started(*arguments, cwd=self.folder, env=self.env)
             else:
                 child = self._begin(forks, whole.arguments, runs)
             if trial.early:
                 time.sleep(moment * (1.5 if trial.started else 0.1))
             else:
-                wait_until(lambda: only_run(runs) is not None, child)
+                wait_until(partial(_appeared, runs), child)
                 time.sleep(moment * self.seconds[trial.model])
             send(child, signal.SIGKILL)
             if child.finish().code == KILLED or time.monotonic() - started > 60:
@@ -133,6 +134,10 @@ class Row:
         return None if same else "pixel-similarity: other weights"
 
 
+def _appeared(runs: Path) -> bool:
+    return only_run(runs) is not None
+
+
 def _arguments(model: str, data: Path) -> tuple[str, ...]:
     if model == "pixel-similarity":
         return ("baseline", "pixel-similarity", "--data", str(data))
@@ -142,7 +147,7 @@ def _arguments(model: str, data: Path) -> tuple[str, ...]:
 def _run(folder: Path, shares: dict[str, int], *, real: bool, workers: int) -> Tally:
     """`shares` says how often each model is killed."""
     chance = random.Random(7)
-    trials = []
+    trials: list[Trial] = []
     for model, count in shares.items():
         for _ in range(count):
             number = len(trials)

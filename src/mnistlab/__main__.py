@@ -1,5 +1,12 @@
 """`python -m mnistlab` and the console script: run a command, turn errors into exit codes."""
 
+# not `signal`, which takes longer to import than all else here
+import _signal  # type: ignore[import-not-found]
+
+# From the first line on, until `end_on_signals`: an end without a traceback.
+if __name__ == "__main__" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import contextlib
 import gc
 import os
