@@ -173,7 +173,8 @@ def wait_until(there: Callable[[], bool], child: Child, seconds: float = 60.0) -
         time.sleep(0.002)
 
 
-def _serve() -> None:
+def get_ready() -> None:
+    """Import all that a child will use, so that it starts with it."""
     import gc
 
     import torch
@@ -187,6 +188,10 @@ def _serve() -> None:
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
+
+
+def _serve() -> None:
+    get_ready()
     ended: dict[int, int] = {}
     for line in sys.stdin:
         what, about = json.loads(line)
@@ -194,7 +199,7 @@ def _serve() -> None:
         if what == "begin":
             answer = os.fork()
             if answer == 0:
-                _become(about)
+                become(about)
             with contextlib.suppress(OSError):  # the child does the same; whoever is first
                 os.setpgid(answer, answer)
         else:
@@ -206,7 +211,8 @@ def _serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _become(told: dict[str, Any]) -> None:
+def become(told: dict[str, Any]) -> None:
+    """Be `mnistlab ARGUMENTS` from here on: in a forked child; ends by SystemExit."""
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -23,12 +23,12 @@ def held(path: Path) -> Iterator[None]:
     """
     lock = FileLock(path)
     try:
+        _require(path.parent)  # which FileLock would make, and so a run that was deleted appear
         lock.acquire(timeout=_WAIT, poll_interval=_AGAIN)
     except Timeout as error:
         raise TimeoutError(errno.EAGAIN, "held by another process", str(path)) from error
     try:
-        if not path.exists():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        _require(path)
         _note(path, str(os.getpid()))
         yield
     finally:
@@ -58,6 +58,11 @@ def holder(path: Path) -> str:
         if text.isdigit() and len(text) < 20:
             return text
     return ""
+
+
+def _require(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _note(path: Path, text: str) -> None:
