@@ -457,12 +457,12 @@ def test_beyond_a_size_the_longest_unused_goes_but_nothing_of_today(
             os.utime(path, (time.time() - age * 86_400,) * 2)
     total = sum(path.stat().st_size for path in entries(small))
     monkeypatch.setattr(cache, "_KEEP_BYTES", total)
-    load_folders(make_tree(tmp_path / "one more"))
+    load_folders(make_tree(tmp_path / "8"))
     left = set(entries(small))
     assert days[2] | days[0] < left
     assert not days[3] & left
     monkeypatch.setattr(cache, "_KEEP_BYTES", 0)
-    load_folders(make_tree(tmp_path / "another"))
+    load_folders(make_tree(tmp_path / "9"))
     left = set(entries(small))
     assert days[0] < left
     assert not days[2] & left
