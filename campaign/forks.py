@@ -113,6 +113,8 @@ class Forks:
         """Start a child."""
         self._count += 1
         out, err = (self._folder / f"{self._count}.{name}" for name in ("out", "err"))
+        for path in (out, err):  # the child may be killed before it opens them
+            path.touch()
         told = {
             "arguments": [str(one) for one in arguments],
             "cwd": str(cwd),

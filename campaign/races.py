@@ -176,11 +176,15 @@ def _failed(ended: list[Outcome]) -> str | None:
 
 
 def _damage(cache: Path, number: int) -> None:
+    """Cut every entry off somewhere, or flip a bit of a pixel: they are the last of the file."""
     chance = random.Random(number)
     for path in sorted(cache.glob("decoded/*")):
         content = bytearray(path.read_bytes())
-        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-        path.write_bytes(content[: chance.randrange(len(content))] if number % 2 else content)
+        if number % 2:
+            del content[chance.randrange(len(content)) :]
+        else:
+            content[-chance.randint(1, 256)] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
 
 
 def _run(folder: Path, count: int, unpackings: int, workers: int) -> Tally:

@@ -70,6 +70,7 @@ class Driver:
     def try_points(self, command: tuple[str, ...], share: int, shares: int, most: int) -> Tally:
         """Kill at this share of the points of a command, and go on from each."""
         home = self.folder / "-".join(word.strip("-") for word in command)
+        home.mkdir()  # or the undisturbed child would make it
         before = self._interrupted() if command == RESUME else None
 
         def runs_for(name: str) -> Path:
