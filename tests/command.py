@@ -36,9 +36,10 @@ class Result:
 def run_in_process(*arguments: str | Path) -> Result:
     """Run `mnistlab ARGUMENTS` here, as off a terminal. Fast: torch is imported already."""
     from mnistlab.__main__ import main
+    from mnistlab.cli.signals import SIGNALS
 
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     code = 0
     thresholds = gc.get_threshold()
     try:

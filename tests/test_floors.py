@@ -11,6 +11,7 @@ FLOORS: dict[str, int] = {
     # floor 0: no torch
     "__init__": 0,
     "errors": 0,
+    "locks": 0,
     "names": 0,
     "files": 0,
     "outputs": 0,

@@ -13,6 +13,7 @@ import pytest
 
 from mnistlab import runs as module
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
+from mnistlab.files import temporary_beside
 from mnistlab.runs import DEFAULT_FOLDER, METRICS, Run, create_run, find_run, list_runs
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -62,13 +63,53 @@ def test_a_folder_that_is_there_is_never_taken(tmp_path: Path) -> None:
 def test_when_all_names_are_taken_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def taken(self: Path, *_: Any, **options: Any) -> None:
-        if not options:
-            raise FileExistsError
-
-    monkeypatch.setattr(Path, "mkdir", taken)
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
     with pytest.raises(RunError, match="too many runs in one second"):
-        create_run(tmp_path, "linear", 0)
+        create_run(tmp_path / "runs", "linear", 0)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_run_appears_with_its_first_files_in_it_or_not_at_all(tmp_path: Path) -> None:
+    def fill(run: Run) -> None:
+        run.write_info({})
+        assert list_runs(tmp_path) == []
+
+    def fail(run: Run) -> None:
+        fill(run)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_run(tmp_path, "linear", 0, fail)
+    assert list(tmp_path.iterdir()) == []
+    run = create_run(tmp_path, "linear", 0, fill)
+    assert list(tmp_path.iterdir()) == [run.path]
+    assert list_runs(tmp_path) == [run]
+
+
+def test_a_run_that_never_appeared_or_was_half_deleted_goes_away_in_time(tmp_path: Path) -> None:
+    old, new = (temporary_beside(tmp_path / name) for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "config.toml").write_text("")
+    os.utime(old, (0, 0))
+    run = create_run(tmp_path, "linear", 0)
+    assert set(tmp_path.iterdir()) == {new, run.path}  # which may just be filled
+
+
+@pytest.mark.usefixtures("noon")
+def test_a_name_that_another_process_took_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = made(tmp_path, "20261122-120000-linear-s0")
+    real, asked = os.path.lexists, []
+
+    def lexists(path: Path) -> bool:
+        asked.append(path)
+        return len(asked) > 1 and real(path)  # it was free when the first one was asked for
+
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    assert create_run(tmp_path, "linear", 0).name == f"{taken.name}-2"
+    assert taken.info_file.exists()
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
@@ -193,8 +234,9 @@ def test_a_damaged_run_json_is_refused(tmp_path: Path, content: bytes) -> None:
 
 HOLDER = """
 import sys
-from filelock import FileLock
-with FileLock(sys.argv[1]):
+from pathlib import Path
+from mnistlab.runs import Run
+with Run(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -202,9 +244,9 @@ with FileLock(sys.argv[1]):
 
 def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Path) -> None:
     run = made(tmp_path, "one")
-    run.write_info({"pid": 4711})
+    run.write_info({"pid": 4711})  # of the process before, as the one that resumes has just begun
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, run.path / ".lock"],
+        [sys.executable, "-c", HOLDER, run.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -212,7 +254,7 @@ def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(LockedError, match=r"another process is training it \(process 4711\)"),
+            pytest.raises(LockedError, match=rf"training it \(process {holder.pid}\)"),
             run.locked(),
         ):
             raise AssertionError  # not reached

@@ -10,11 +10,15 @@ Importing `mnistlab` is light; torch is imported when one of these names is firs
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# Not typing's, as importing that takes longer than all else here: a Ctrl-C in the meantime would
+# come before the command line can answer it without a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mnistlab import models
     from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
     from mnistlab.comparing import compare_runs
@@ -94,7 +98,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module 'mnistlab' has no attribute {name!r}")
     if not _HOMES[name]:

@@ -1,5 +1,12 @@
 """`python -m mnistlab` and the console script: run a command, turn errors into exit codes."""
 
+# not `signal`, which takes longer to import than all else here
+import _signal  # type: ignore[import-not-found]
+
+# From the first line on, until `end_on_signals`: an end without a traceback.
+if __name__ == "__main__" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import contextlib
 import gc
 import os
@@ -8,28 +15,40 @@ import sys
 
 def main() -> None:
     """Run the command line; never returns. No traceback reaches the user without --debug."""
+    from mnistlab.cli.signals import end_on_signals, ignore_signals
+
+    try:
+        end_on_signals()
+        code = _run()
+        ignore_signals()
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as leaving:  # of a signal
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    ignore_signals()
+    code = _flush(code)
+    # There is no point in visiting each object of torch once more on the way out: 0.4 seconds.
+    gc.freeze()
+    sys.exit(code)
+
+
+def _run() -> int:
     # Importing torch makes a million objects that all stay: looking for garbage among them while
     # they are made finds nothing and costs a tenth of a second.
     gc.set_threshold(200_000)
-    try:
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if stream is None:  # closed by the parent
-                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-            elif hasattr(stream, "reconfigure"):
-                # whatever the locale can not show is escaped instead of raising
-                stream.reconfigure(errors="backslashreplace")
-        from mnistlab.cli.app import run
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the parent
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            # whatever the locale can not show is escaped instead of raising
+            stream.reconfigure(errors="backslashreplace")
+    from mnistlab.cli.app import run
 
-        code = run()
-    except KeyboardInterrupt:
-        code = 130
+    try:
+        return run()
     except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    code = _flush(code)
-    # Nor is there a point in visiting each of them once more on the way out: 0.4 seconds.
-    gc.freeze()
-    sys.exit(code)
+        return leaving.code if isinstance(leaving.code, int) else 1
 
 
 def _flush(code: int) -> int:

@@ -19,7 +19,7 @@ from mnistlab.files import write_whole
 from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import Evaluation
 from mnistlab.models import build_model
-from mnistlab.runs import Run, create_run, unwritable
+from mnistlab.runs import Run, create_run
 from mnistlab.training import evaluate
 
 
@@ -107,13 +107,12 @@ def save_baseline(
             "weights_sha256": weights_sha256(baseline.model.state_dict()),
         },
     }
-    run = create_run(folder, baseline.card.model, 0)
-    try:
+
+    def fill(run: Run) -> None:
         write_whole(run.config_file, tomli_w.dumps(config).encode())
         for file in (run.model_file, run.best_file):
             save_model(file, baseline.model.state_dict(), baseline.card)
         run.write_metrics([row])
         run.write_info(info)
-    except OSError as error:
-        raise unwritable(run.path, error) from error
-    return run
+
+    return create_run(folder, baseline.card.model, 0, fill)

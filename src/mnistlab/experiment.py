@@ -223,11 +223,12 @@ def start(experiment: Experiment, folder: Path, command: list[str]) -> Run:
 
     Raises RunError where it cannot be written, before any training.
     """
-    run = create_run(folder, experiment.config.model, experiment.config.seed)
-    experiment.run, experiment.command = run, command
-    experiment.created = datetime.now(UTC).isoformat()
-    note_start(experiment)
-    return run
+    experiment.command, experiment.created = command, datetime.now(UTC).isoformat()
+    config = experiment.config
+    experiment.run = create_run(
+        folder, config.model, config.seed, lambda run: _write_start(experiment, run)
+    )
+    return experiment.run
 
 
 def train_run(
@@ -256,11 +257,15 @@ def note_start(experiment: Experiment) -> None:
     run = experiment.run
     assert run is not None
     try:
-        text = to_toml(experiment.config, experiment.origins)
-        write_whole(run.config_file, text.encode())
-        run.write_info(experiment.info("running", experiment.capture()))
+        _write_start(experiment, run)
     except OSError as error:
         raise unwritable(run.path, error) from error
+
+
+def _write_start(experiment: Experiment, run: Run) -> None:
+    text = to_toml(experiment.config, experiment.origins)
+    write_whole(run.config_file, text.encode())
+    run.write_info(experiment.info("running", experiment.capture()))
 
 
 def kept_weights(state: RunState) -> dict[str, torch.Tensor]:

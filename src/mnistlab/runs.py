@@ -13,16 +13,22 @@ import difflib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
-from mnistlab.files import is_temporary, remove, remove_leftovers, temporary_beside, write_whole
+from mnistlab.files import (
+    flush_folder,
+    is_temporary,
+    remove,
+    remove_leftovers,
+    temporary_beside,
+    write_whole,
+)
+from mnistlab.locks import held, holder, is_held
 from mnistlab.names import nearest, printable
 
 DEFAULT_FOLDER = Path("runs")
@@ -120,16 +126,7 @@ class Run:
 
     def is_held(self) -> bool:
         """Whether a process is working on it right now."""
-        lock = self.path / ".lock"
-        if not lock.exists():
-            return False
-        try:
-            with FileLock(lock, timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # a folder that cannot be written: nobody can be training in it
-            return False
+        return is_held(self.path / ".lock")
 
     def foreign_files(self) -> list[str]:
         """What lies in the folder and is none of a run's own files."""
@@ -161,43 +158,63 @@ class Run:
 
         Raises LockedError at once if another process holds it, RunError if it cannot be written.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            holder = ""
-            with contextlib.suppress(OSError, DamagedFileError):
-                holder = f" (process {self.info().get('pid')})"
-            raise LockedError(
-                f"{printable(self.path)}: another process is training it{holder}; wait for it or "
-                "stop it"
-            ) from error
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        try:
+        lock = self.path / ".lock"
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(lock))
+            except TimeoutError as error:
+                number = holder(lock)
+                by = f" (process {number})" if number else ""
+                raise LockedError(
+                    f"{printable(self.path)}: another process is training it{by}; wait for it or "
+                    "stop it"
+                ) from error
+            except OSError as error:
+                raise unwritable(self.path, error) from error
             remove_leftovers(self.path)
             yield
-        finally:
-            lock.release()
 
 
-def create_run(folder: Path, model: str, seed: int) -> Run:
-    """Make a new, empty run folder below `folder`; never an existing one.
+def create_run(
+    folder: Path, model: str, seed: int, fill: Callable[[Run], None] = lambda run: None
+) -> Run:
+    """Make a new run folder below `folder`; never an existing one.
 
-    Raises RunError where it cannot be made.
+    `fill` writes its first files; only then the folder appears under its name, in one step, so
+    that a run is never seen in part. Raises RunError where it cannot be made.
     """
-    stamp = datetime.now(UTC).strftime(_STAMP)
-    base = f"{stamp}-{model}-s{seed}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, 10_000):
-            path = folder / (base if attempt == 1 else f"{base}-{attempt}")
-            with contextlib.suppress(FileExistsError):
-                path.mkdir()  # fails if it exists: of two processes only one gets the name
-                return Run(path)
+        remove_leftovers(folder, older_than=600)
+        draft = temporary_beside(folder / model)
+        try:
+            draft.mkdir()
+            fill(Run(draft))
+            run = _appear(draft, folder / f"{datetime.now(UTC).strftime(_STAMP)}-{model}-s{seed}")
+        except BaseException:
+            remove(draft)
+            raise
+        flush_folder(folder)
+        return run
     except OSError as error:
         raise unwritable(folder, error) from error
-    raise RunError(f"{printable(folder / base)}: too many runs in one second")
+
+
+def _appear(draft: Path, base: Path) -> Run:
+    for attempt in range(1, 10_000):
+        path = base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")
+        if os.path.lexists(path):
+            continue
+        try:
+            # Two processes may take the same name: only one gets it, as a folder with files in it
+            # is never replaced.
+            os.rename(draft, path)
+        except OSError:
+            if not os.path.lexists(path):
+                raise
+        else:
+            return Run(path)
+    raise RunError(f"{printable(base)}: too many runs in one second")
 
 
 def list_runs(folder: Path) -> list[Run]:

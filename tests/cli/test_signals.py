@@ -1,16 +1,19 @@
 """Signals: finish the batch, save, say how to go on; a second one ends at once."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mnistlab import __main__ as main
 from mnistlab import experiment
 from mnistlab.checkpoint import load_state, save_model
-from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_termination
+from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals
 from mnistlab.report import rows
 from tests.command import Result, spawn
 
@@ -61,7 +64,7 @@ def test_the_handlers_of_before_come_back() -> None:
 
 def test_a_signal_that_the_parent_has_us_ignore_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    end_on_termination()
+    end_on_signals()
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert not stop()
@@ -70,10 +73,53 @@ def test_a_signal_that_the_parent_has_us_ignore_stays_ignored() -> None:
 
 def test_termination_is_an_orderly_exit() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_on_termination()
+    end_on_signals()
     with pytest.raises(SystemExit) as leaving:
         signal.raise_signal(signal.SIGTERM)
     assert leaving.value.code == 143
+
+
+def test_a_signal_while_a_module_is_imported_ends_at_once_whatever_catches_exceptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "swallowing.py").write_text(
+        "import signal\ntry: signal.raise_signal(signal.SIGINT)\nexcept BaseException: pass"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_on_signals()
+    import_module("swallowing")
+    assert codes == [130]
+
+
+def test_who_asks_twice_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(code: int) -> None:
+        raise RuntimeError(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    end_on_signals()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(RuntimeError, match="143"):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_no_signal_changes_how_a_command_ends_that_is_done(
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = main._flush
+
+    def flush(code: int) -> int:
+        for number in SIGNALS:
+            signal.raise_signal(number)
+        return real(code)
+
+    monkeypatch.setattr(main, "_flush", flush)
+    mnistlab("--version").ok()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

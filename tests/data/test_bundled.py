@@ -412,6 +412,18 @@ def test_what_a_killed_process_left_goes_away_in_time(small: Unpacking, own_cach
     assert list((own_cache / "data").iterdir()) == [folder]
 
 
+def test_what_a_killed_process_left_goes_away_even_if_the_next_one_unpacked_at_once(
+    small: Unpacking, own_cache: Path
+) -> None:
+    left = own_cache / "data" / ".mnist_sample-x.0.mnistlab-tmp"
+    left.mkdir(parents=True)
+    folder = mnist_sample()
+    assert left.exists()  # perhaps somebody is unpacking there
+    os.utime(left, (0, 0))
+    assert mnist_sample() == folder
+    assert not left.exists()
+
+
 def test_a_rename_that_fails_for_another_reason_is_told(
     small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,3 +461,41 @@ def test_an_entry_says_what_it_is_of(tiny: Path, small: Path) -> None:
     assert tensors["images"].shape == (24, 4, 4)
     assert meta["root"] == str(tiny.resolve())
     assert (meta["split"], meta["counts"]) == ("train", {"dark": 12, "light": 12})
+
+
+def test_what_nobody_uses_goes_away_in_time(tmp_path: Path, small: Path) -> None:
+    unused, used, new = (make_tree(tmp_path / name) for name in ("unused", "used", "new"))
+    for root in (unused, used):
+        load_folders(root)
+    assert len(entries(small)) == 4
+    long_ago = time.time() - 31 * 86_400
+    for path in entries(small):
+        os.utime(path, (long_ago, long_ago))
+    load_folders(used)
+    load_folders(new)
+    kept = {cache.entry_path(root, split) for root in (used, new) for split in ("train", "valid")}
+    assert set(entries(small)) == kept
+
+
+def test_beyond_a_size_the_longest_unused_goes_but_nothing_of_today(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = {}
+    for age in (3, 2, 0):  # days
+        load_folders(make_tree(tmp_path / f"{age}"))
+        days[age] = {cache.entry_path(tmp_path / f"{age}", split) for split in ("train", "valid")}
+    for age in (3, 2):
+        for path in days[age]:
+            assert path is not None
+            os.utime(path, (time.time() - age * 86_400,) * 2)
+    total = sum(path.stat().st_size for path in entries(small))
+    monkeypatch.setattr(cache, "_KEEP_BYTES", total)
+    load_folders(make_tree(tmp_path / "8"))
+    left = set(entries(small))
+    assert days[2] | days[0] < left
+    assert not days[3] & left
+    monkeypatch.setattr(cache, "_KEEP_BYTES", 0)
+    load_folders(make_tree(tmp_path / "9"))
+    left = set(entries(small))
+    assert days[0] < left
+    assert not days[2] & left

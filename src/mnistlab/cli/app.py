@@ -24,7 +24,6 @@ from mnistlab.cli import (
     show,
     train,
 )
-from mnistlab.cli.signals import end_on_termination
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
 
@@ -70,7 +69,6 @@ def _root(
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
-    end_on_termination()
     try:
         app(prog_name="mnistlab")
     except Exception as error:

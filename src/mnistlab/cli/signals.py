@@ -51,12 +51,41 @@ class StopSignals:
             os.write(sys.stderr.fileno(), text)
 
 
-def end_on_termination() -> None:
-    """Make SIGTERM an orderly exit (143), so that temporary files are removed on the way out."""
+class _Leaving:
+    """What a signal does outside of training: an orderly end, so that temporary files go."""
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def __init__(self) -> None:
+        self.begun = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        # While a module is imported there is nothing to tidy up, and an exception could be lost or
+        # shown on the way: libraries catch it, and what a module's lock calls back swallows it.
+        # And whoever asks twice does not want to wait.
+        if self.begun or _importing(frame):
+            os._exit(128 + number)
+        self.begun = True
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
+
+def end_on_signals() -> None:
+    """Make every signal an orderly exit with 128 + its number, without a word, from now on."""
+    leave = _Leaving()
     for number in SIGNALS:
-        if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, leave)
+
+
+def ignore_signals() -> None:
+    """Let no signal change how a process ends that is on its way out."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

@@ -3,7 +3,8 @@
 One sealed file per split, named by the folder it came from. It is used only if the folder's
 signature (names, sizes, mtime, ctime, inode of every file), the decoder and the versions of Pillow
 and of its libraries for lossy formats are those it was made with, and its seal holds. Otherwise it
-is made again: a cache can cost time, never truth.
+is made again: a cache can cost time, never truth. It does not grow for ever: what was not used for
+long goes.
 
 One thing no stamp shows: a program that has an image file mapped into its memory and goes on
 writing there. The system stamps the file at the first of these writes, and again only after it has
@@ -24,7 +25,7 @@ from PIL import features
 
 from mnistlab.data.tree import SplitTree
 from mnistlab.errors import RunError
-from mnistlab.files import remove_leftovers
+from mnistlab.files import remove, remove_leftovers
 from mnistlab.places import cache_folder
 from mnistlab.tensorfiles import read_tensors, write_tensors
 
@@ -34,6 +35,9 @@ _LIBRARIES = ", ".join(
     f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
 )
 DECODER = f"mnistlab 2, Pillow {PIL.__version__}, {_LIBRARIES}"
+_KEEP_DAYS = 30
+_KEEP_BYTES = 4 * 2**30
+_DAY = 86_400
 _COARSE_NS = 2_100_000_000  # file systems that stamp in whole (or two) seconds
 _FINE_NS = 50_000_000  # the others stamp by the kernel's tick, 10 ms at most
 
@@ -73,6 +77,8 @@ def read_entry(path: Path | None) -> tuple[str, DecodedSplit] | None:
             return None
         images = tensors["images"]
         split = DecodedSplit(images, meta["counts"], meta["skipped"], meta["fingerprint"])
+        with contextlib.suppress(OSError):
+            os.utime(path)  # when it was used last
         return str(meta["signature"]), split
     except (OSError, RunError, KeyError, TypeError):
         return None
@@ -95,6 +101,22 @@ def store_entry(path: Path | None, tree: SplitTree, split: DecodedSplit) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, older_than=3600)
         write_tensors(path, {"images": split.images}, meta)
+        _forget_unused(path.parent)
+
+
+def _forget_unused(folder: Path) -> None:
+    """Delete what nobody has used for 30 days, and beyond 4 GiB what was unused the longest.
+
+    What was used within a day stays in any case. Raises OSError.
+    """
+    with os.scandir(folder) as entries:
+        stats = [(entry.path, entry.stat()) for entry in entries if entry.is_file()]
+    total = sum(stat.st_size for _, stat in stats)
+    for path, stat in sorted(stats, key=lambda item: item[1].st_mtime):
+        unused = time.time() - stat.st_mtime
+        if unused > _KEEP_DAYS * _DAY or (total > _KEEP_BYTES and unused > _DAY):
+            remove(Path(path))
+            total -= stat.st_size
 
 
 def wait_until_settled(tree: SplitTree) -> bool:
