@@ -268,8 +268,9 @@ def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
         arguments = ["train", *settings, "--run-dir", str(runs)]
         forge.begin(Trial(arguments, str(ground.folder), env, terminal=name, ignored=ignored))
         shown = b""
-        while b"\n" not in shown.partition(b"seconds")[2]:
-            shown += os.read(master, 64)
+        while b"\n" not in shown.partition(b"accuracy")[2]:  # the header of the rows
+            piece = os.read(master, 64)
+            shown += piece
         # nobody reads on: before it has shown 300 rows it must wait for us
         os.close(master)
         ended = forge.finish()

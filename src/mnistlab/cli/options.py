@@ -81,14 +81,8 @@ Device = Annotated[
         "--device", metavar="auto|cpu|cuda|mps", help="Where to compute.  [default: auto]"
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        help="CPU threads, 0 for torch's choice; another count gives other last bits.",
-    ),
-]
+THREADS_HELP = "CPU threads, 0 for torch's choice; another count gives other last bits."
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help=THREADS_HELP)]
 SkipBad = Annotated[
     bool | None,
     typer.Option(
