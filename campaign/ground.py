@@ -29,6 +29,7 @@ class Ground:
     tree: Path = field(init=False)
     done: Path = field(init=False)
     sha256: str = field(init=False)
+    usual: dict[tuple[str | Path, ...], Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.env = surroundings(self.folder)

@@ -50,7 +50,7 @@ def _ways(own_disks: bool) -> list[tuple[str, bool, Callable[[Path], object], di
           for limit in (0, 20, 60)),
     ]  # fmt: skip
     if own_disks:
-        full = [
+        full: list[tuple[str, bool, Callable[[Path], object], dict[str, Any]]] = [
             ("a full disk", True, fill, {}),
             ("a read-only disk", True, partial(mount_again, options="ro"), {}),
             ("a disk without room for a file", True, take_inodes, {}),

@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -37,7 +37,7 @@ class Around:
     """Surroundings: in words, variables (None: not set), the rest of a Trial, what is styled."""
 
     told: str
-    variables: dict[str, str | None] = field(default_factory=dict)
+    variables: Mapping[str, str | None] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     styled: bool = False
 
@@ -89,8 +89,8 @@ def quick(folder: Path) -> Tally:
         commands = _commands(ground)
         trials = [
             *_off_terminals(ground, commands, every=len(OFF_TERMINALS)),
-            *_on_terminals(ground, commands, every=len(ON_TERMINALS)),
-            *_lost_terminals(ground, ("xterm",)),
+            *_on_terminals(ground, commands, every=2 * len(ON_TERMINALS)),
+            *_lost_terminals(ground, ("xterm",), ([],)),
             *_real_processes(ground, _quick_to_start(ground)[:3], every=12),
         ]
         return side_by_side(_fault_of, trials, 1)
@@ -100,11 +100,12 @@ def full(folder: Path) -> Tally:
     """Every command in all surroundings."""
     with forges(CORES) as forked:
         ground = _ground(folder, forked)
-        commands = [*_commands(ground), *((*named, "--help") for named in _all_commands())]
+        commands = [*_commands(ground), *_more_commands(ground)]
+        commands += [(*named, "--help") for named in _all_commands()]
         trials = [
             *_off_terminals(ground, commands, every=1),
             *_on_terminals(ground, commands, every=1),
-            *_lost_terminals(ground, ("xterm", "dumb")),
+            *_lost_terminals(ground, ("xterm", "dumb"), ([], ["SIGHUP"])),
             *_real_processes(ground, _quick_to_start(ground), every=1),
             *_real_processes(ground, [("eval", ground.done)], every=1),
         ]
@@ -129,37 +130,45 @@ def _commands(ground: Ground) -> list[Arguments]:
     short = ("--epochs", "2")
     return [
         ("--version",),
-        ("--help",),
         ("train", *data, *short, *into),
         ("train", *data, *short, *into, "--json"),
-        ("train", *data, *short, *into, "--quiet"),
-        ("train", *data, *short, *into, "--seeds", "3"),
         ("train", *data, "--dry-run"),
         ("train", "--resume", run),
         ("train", "--model", "linaer", "--epochs", "0"),
         ("baseline", "pixel-similarity", *data, *into),
         ("eval", run),
         ("eval", run, "--json"),
-        ("eval", "nowhere"),
         ("eval", run, "--min-accuracy", "1", "--data", ground.tree, "--split", "train"),
         ("predict", run, image),
-        ("predict", run, ground.tree / "none.png"),
         ("report", run, "-o", ground.folder / "page.html"),
-        ("plot", run, "-o", ground.folder / "curves.png"),
         ("show", run),
         ("show", image, ground.tree, "--count", "3"),
-        ("show", run, "--what", "confusion"),
         ("lr-find", *data, "--steps", "12"),
         ("eject", run),
         ("lesson",),
-        ("lesson", "derivative"),
         ("lesson", "derivative", "--code"),
         ("runs", "list", "--run-dir", run.parent),
         ("runs", "show", run),
-        ("runs", "compare", run, run),
         ("runs", "verify", run),
         ("data", "check", ground.tree),
         ("data", "list"),
+    ]
+
+
+def _more_commands(ground: Ground) -> list[Arguments]:
+    """More of the same, and those that take longer."""
+    run, data = ground.done, ("--data", ground.tree)
+    into = ("--run-dir", ground.folder / "runs")
+    return [
+        ("train", *data, "--epochs", "2", *into, "--quiet"),
+        ("train", *data, "--epochs", "2", *into, "--seeds", "3"),
+        ("eval", "nowhere"),
+        ("predict", run, ground.tree / "none.png"),
+        ("plot", run, "-o", ground.folder / "curves.png"),
+        ("show", run, "--what", "confusion"),
+        ("lesson", "derivative"),
+        ("ladder", *data),
+        ("runs", "compare", run, run),
     ]
 
 
@@ -214,8 +223,15 @@ def _environment(ground: Ground, around: Around) -> dict[str, str]:
     return env
 
 
+def _usual(ground: Ground, arguments: Arguments) -> Outcome:
+    """How a command ends with plain pipes; run once."""
+    if arguments not in ground.usual:
+        ground.usual[arguments] = ground.run(*arguments)
+    return ground.usual[arguments]
+
+
 def _off_terminal(ground: Ground, arguments: Arguments, around: Around) -> Fault:
-    usual = ground.run(*arguments)
+    usual = _usual(ground, arguments)
     got = ground.run(*arguments, env=_environment(ground, around), **around.more)
     code = usual.code
     for name in ("out", "err"):  # what cannot be written fails, if there is anything to write
@@ -230,7 +246,7 @@ def _off_terminal(ground: Ground, arguments: Arguments, around: Around) -> Fault
 
 
 def _on_terminal(ground: Ground, arguments: Arguments, around: Around) -> Fault:
-    usual = ground.run(*arguments)
+    usual = _usual(ground, arguments)
     got = on_terminal(ground, arguments, _environment(ground, around), **around.more)
     fault = wrongly_told(got, usual.code)
     if fault or around.styled:
@@ -251,16 +267,16 @@ def _restored(text: str) -> bool:
     return text.count("\x1b[?25l") <= text.count("\x1b[?25h")
 
 
-def _lost_terminals(ground: Ground, kinds: tuple[str, ...]) -> Trials:
+def _lost_terminals(ground: Ground, kinds: tuple[str, ...], told: tuple[list[str], ...]) -> Trials:
     """A training whose terminal is closed; also one that was told to take no notice."""
-    for kind, ignored in product(kinds, ([], ["SIGHUP"])):
+    for kind, ignored in product(kinds, told):
         trial = partial(_lost_terminal, ground, kind, ignored)
         yield f"a terminal ({kind}) that is closed, ignored: {ignored}", trial
 
 
 def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
     runs = ground.folder / f"lost-{kind}-{len(ignored)}"
-    settings = ("--data", str(ground.tree), "--epochs", "300", "--batch-size", "5")
+    settings = ("--data", str(ground.tree), "--epochs", "120", "--batch-size", "5")
     if not (ground.folder / "long").exists():
         ground.run("train", *settings, "--run-dir", ground.folder / "long")
     env = {**ground.env, "TERM": kind}
@@ -271,7 +287,7 @@ def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
         while b"\n" not in shown.partition(b"accuracy")[2]:  # the header of the rows
             piece = os.read(master, 64)
             shown += piece
-        # nobody reads on: before it has shown 300 rows it must wait for us
+        # nobody reads on: before it has shown 120 rows it must wait for us
         os.close(master)
         ended = forge.finish()
     if ended.code != (0 if ignored else 129):

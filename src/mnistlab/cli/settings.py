@@ -1,35 +1,10 @@
 """The settings of a training run as flags; `config.py` has their ranges."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mnistlab.cli import options
-
-
-def whole(text: str) -> int | str:
-    """`text` as a whole number; what is none stays, for `config.py` to refuse with all the rest."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def real(text: str) -> float | str:
-    """The same for a number with a fraction."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _whole(flag: str, told: str) -> Any:
-    return typer.Option(flag, metavar="N", parser=whole, help=told)
-
-
-def _real(flag: str, told: str) -> Any:
-    return typer.Option(flag, metavar="X", parser=real, help=told)
-
 
 Config = Annotated[
     str | None,
@@ -51,14 +26,14 @@ Model = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    _whole(
+    options.whole(
         "--epochs",
         "Passes over the training images.  [default: linear 20, two-layer 40, cnn 2, resnet18 1]",
     ),
 ]
 Lr = Annotated[
     float | None,
-    _real(
+    options.real(
         "--lr",
         "Learning rate, its peak in one-cycle.  [default: linear 1.0, two-layer 0.1, cnn "
         "0.01, resnet18 0.003]",
@@ -66,11 +41,11 @@ Lr = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    _whole("--batch-size", "Images per step.  [default: 256]"),
+    options.whole("--batch-size", "Images per step.  [default: 256]"),
 ]
 Hidden = Annotated[
     int | None,
-    _whole(
+    options.whole(
         "--hidden",
         "Width of the hidden layer (two-layer, cnn).  [default: 30, cnn 128]",
     ),
@@ -110,7 +85,7 @@ Shuffle = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _whole("--seed", "Decides weights and order.  [default: 0]"),
+    options.whole("--seed", "Decides weights and order.  [default: 0]"),
 ]
 Channels = Annotated[
     str | None,
@@ -120,7 +95,7 @@ Channels = Annotated[
 ]
 Depth = Annotated[
     int | None,
-    _whole(
+    options.whole(
         "--depth",
         "Convolutions a stage, from the second on (cnn).  [default: 1]",
     ),
@@ -143,7 +118,7 @@ BatchNorm = Annotated[
 ]
 Momentum = Annotated[
     float | None,
-    _real(
+    options.real(
         "--momentum",
         "Momentum, Adam's first beta; one-cycle dips 0.1 below.  [default: 0.9, cnn 0.75, "
         "resnet18 0.95]",
@@ -151,14 +126,14 @@ Momentum = Annotated[
 ]
 Beta2 = Annotated[
     float | None,
-    _real(
+    options.real(
         "--beta2",
         "Adam's second beta.  [default: 0.999, cnn 0.9, resnet18 0.99]",
     ),
 ]
 WeightDecay = Annotated[
     float | None,
-    _real(
+    options.real(
         "--weight-decay",
         "Shrinks weights each step (adamw).  [default: 0.01]",
     ),
@@ -174,14 +149,14 @@ Schedule = Annotated[
 ]
 Warmup = Annotated[
     float | None,
-    _real(
+    options.real(
         "--warmup",
         "Share of the steps until the peak (one-cycle).  [default: 0.25]",
     ),
 ]
 LabelSmoothing = Annotated[
     float | None,
-    _real(
+    options.real(
         "--label-smoothing",
         "Share of each target spread over all classes.  [default: 0.0; cnn, resnet18 0.1]",
     ),
@@ -213,21 +188,21 @@ Keep = Annotated[
 ]
 Patience = Annotated[
     int | None,
-    _whole(
+    options.whole(
         "--patience",
         "Stop after N epochs without a better one; 0: never.  [default: 0]",
     ),
 ]
 Seeds = Annotated[
     int | None,
-    _whole(
+    options.whole(
         "--seeds",
         "Train N seeds from --seed on; how much is luck?  [default: 1]",
     ),
 ]
 Threads = Annotated[
     int | None,
-    _whole("--threads", options.THREADS_HELP),
+    options.whole("--threads", options.THREADS_HELP),
 ]
 OrderSeed = Annotated[
     str | None,
