@@ -226,6 +226,18 @@ def test_every_unknown_setting_of_a_file_is_told_with_its_nearest(tmp_path: Path
     assert len(lines) == 3
 
 
+def test_an_unknown_setting_of_a_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
+    source = written(tmp_path, "epoch = 3\nlr = -1.0\n")
+    told = fault_of({"seed": -1}, source)
+    assert [line.split(":")[0] for line in told] == [source, f"lr (config {source})", "--seed"]
+
+
+def test_of_a_long_value_only_the_beginning_is_told() -> None:
+    [line] = fault_of({"model": "x" * 5000})
+    assert line.endswith("xxx..., 5,002 characters)")
+    assert len(line) < 300
+
+
 def test_an_unknown_preset_is_told_with_its_nearest() -> None:
     assert fault_of({}, "book-liner") == [
         "--config book-liner: no such file or preset; did you mean book-linear?"

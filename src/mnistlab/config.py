@@ -18,6 +18,7 @@ from mnistlab.names import nearest, printable
 from mnistlab.places import packaged
 
 _MAX_CONFIG_BYTES = 1_000_000
+_SHOWN = 100  # characters of a wrong value
 
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18"]
 Width = Annotated[int, Field(ge=1, le=2**16)]
@@ -114,6 +115,14 @@ def applies(key: str, config: TrainConfig) -> bool:
     return getattr(config, other) in values
 
 
+class UnknownSettingsError(ConfigError):
+    """A file has settings that nobody knows; `known` are the others."""
+
+    def __init__(self, message: str, known: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.known = known
+
+
 @dataclass(frozen=True)
 class Resolved:
     """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
@@ -129,15 +138,20 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
     """
     from_file: dict[str, Any] = {}
     file_label = ""
+    faults: list[str] = []
     if source is not None:
-        path = find_config(source)
-        from_file, file_label = read_config(path), f"config {printable(source)}"
+        file_label = f"config {printable(source)}"
+        try:
+            from_file = read_config(find_config(source))
+        except UnknownSettingsError as error:  # told with all that is wrong with the others
+            from_file = error.known
+            faults.append(str(error))
     given = {key: value for key, value in flags.items() if value is not None}
     values = {**from_file, **given}
     origins = dict.fromkeys(from_file, file_label)
     origins |= {key: f"--{key.replace('_', '-')}" for key in given}
 
-    faults = [
+    faults += [
         f"unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
         for key in given
         if key not in TrainConfig.model_fields
@@ -234,11 +248,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error
     unknown = [key for key in values if key not in TrainConfig.model_fields]
     if unknown:
-        raise ConfigError(
-            "\n".join(
-                f"{where}: unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
-                for key in unknown
-            )
+        told = [
+            f"{where}: unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
+            for key in unknown
+        ]
+        raise UnknownSettingsError(
+            "\n".join(told), {k: values[k] for k in values if k not in unknown}
         )
     return values
 
@@ -269,4 +284,9 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         message = "the path is not UTF-8; rename or move the folder"
     else:
         message = message[0].lower() + message[1:]
-    return f"{label}: {message} (got {printable(repr(item['input']))})"
+    return f"{label}: {message} (got {_short(item['input'])})"
+
+
+def _short(value: Any) -> str:
+    told = printable(repr(value))
+    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]}..., {len(told):,} characters"

@@ -318,6 +318,17 @@ def test_all_wrong_settings_are_told_before_any_work(
     ]
 
 
+def test_a_number_that_is_none_is_told_with_all_that_is_wrong(mnistlab: Mnistlab) -> None:
+    wrong = ("--epochs", "ten", "--lr", "high", "--threads", "1.5", "--seed", "9" * 5000)
+    result = mnistlab("train", *wrong, "--model", "linaer")
+    assert (result.code, result.out) == (2, "")
+    told = result.err.removeprefix("error: ").splitlines()
+    assert sorted(line.split(": ")[0] for line in told) == [
+        "--epochs", "--lr", "--model", "--seed", "--threads",
+    ]  # fmt: skip
+    assert "--epochs: input should be a valid integer (got 'ten')" in told
+
+
 def test_a_loss_that_does_not_fit_the_classes_is_refused(
     mnistlab: Mnistlab, tmp_path: Path
 ) -> None:

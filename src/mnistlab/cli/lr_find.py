@@ -33,7 +33,7 @@ def lr_find(
     precision: settings.Precision = None,
     seed: settings.Seed = None,
     device: options.Device = None,
-    threads: options.Threads = None,
+    threads: settings.Threads = None,
     skip_bad: options.SkipBad = None,
     start: Annotated[float, typer.Option("--start", metavar="X", help="The first rate.")] = 1e-4,
     end: Annotated[float, typer.Option("--end", metavar="X", help="The last rate.")] = 100.0,

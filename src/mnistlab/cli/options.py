@@ -3,7 +3,7 @@
 import contextlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,6 +53,32 @@ def complete_downloads(incomplete: str) -> list[str]:
     return [name for name in DATASETS if name.startswith(incomplete)]
 
 
+def parse_whole(text: str) -> int | str:
+    """`text` as a whole number; what is none stays, for `config.py` to refuse with all the rest."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def parse_real(text: str) -> float | str:
+    """The same for a number with a fraction."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def whole(flag: str, told: str) -> Any:
+    """The option of a setting that is a whole number."""
+    return typer.Option(flag, metavar="N", parser=parse_whole, help=told)
+
+
+def real(flag: str, told: str) -> Any:
+    """The option of a setting that is a number with a fraction."""
+    return typer.Option(flag, metavar="X", parser=parse_real, help=told)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
@@ -81,14 +107,8 @@ Device = Annotated[
         "--device", metavar="auto|cpu|cuda|mps", help="Where to compute.  [default: auto]"
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        help="CPU threads, 0 for torch's choice; another count gives other last bits.",
-    ),
-]
+THREADS_HELP = "CPU threads, 0 for torch's choice; another count gives other last bits."
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help=THREADS_HELP)]
 SkipBad = Annotated[
     bool | None,
     typer.Option(

@@ -26,32 +26,28 @@ Model = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(
+    options.whole(
         "--epochs",
-        metavar="N",
-        help="Passes over the training images.  [default: linear 20, two-layer 40, cnn 2, "
-        "resnet18 1]",
+        "Passes over the training images.  [default: linear 20, two-layer 40, cnn 2, resnet18 1]",
     ),
 ]
 Lr = Annotated[
     float | None,
-    typer.Option(
+    options.real(
         "--lr",
-        metavar="X",
-        help="Learning rate, its peak in one-cycle.  [default: linear 1.0, two-layer 0.1, cnn "
+        "Learning rate, its peak in one-cycle.  [default: linear 1.0, two-layer 0.1, cnn "
         "0.01, resnet18 0.003]",
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", metavar="N", help="Images per step.  [default: 256]"),
+    options.whole("--batch-size", "Images per step.  [default: 256]"),
 ]
 Hidden = Annotated[
     int | None,
-    typer.Option(
+    options.whole(
         "--hidden",
-        metavar="N",
-        help="Width of the hidden layer (two-layer, cnn).  [default: 30, cnn 128]",
+        "Width of the hidden layer (two-layer, cnn).  [default: 30, cnn 128]",
     ),
 ]
 Init = Annotated[
@@ -89,7 +85,7 @@ Shuffle = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", help="Decides weights and order.  [default: 0]"),
+    options.whole("--seed", "Decides weights and order.  [default: 0]"),
 ]
 Channels = Annotated[
     str | None,
@@ -99,8 +95,9 @@ Channels = Annotated[
 ]
 Depth = Annotated[
     int | None,
-    typer.Option(
-        "--depth", metavar="N", help="Convolutions a stage, from the second on (cnn).  [default: 1]"
+    options.whole(
+        "--depth",
+        "Convolutions a stage, from the second on (cnn).  [default: 1]",
     ),
 ]
 Padding = Annotated[
@@ -121,23 +118,24 @@ BatchNorm = Annotated[
 ]
 Momentum = Annotated[
     float | None,
-    typer.Option(
+    options.real(
         "--momentum",
-        metavar="X",
-        help="Momentum, Adam's first beta; one-cycle dips 0.1 below.  [default: 0.9, cnn 0.75, "
+        "Momentum, Adam's first beta; one-cycle dips 0.1 below.  [default: 0.9, cnn 0.75, "
         "resnet18 0.95]",
     ),
 ]
 Beta2 = Annotated[
     float | None,
-    typer.Option(
-        "--beta2", metavar="X", help="Adam's second beta.  [default: 0.999, cnn 0.9, resnet18 0.99]"
+    options.real(
+        "--beta2",
+        "Adam's second beta.  [default: 0.999, cnn 0.9, resnet18 0.99]",
     ),
 ]
 WeightDecay = Annotated[
     float | None,
-    typer.Option(
-        "--weight-decay", metavar="X", help="Shrinks weights each step (adamw).  [default: 0.01]"
+    options.real(
+        "--weight-decay",
+        "Shrinks weights each step (adamw).  [default: 0.01]",
     ),
 ]
 Schedule = Annotated[
@@ -151,18 +149,16 @@ Schedule = Annotated[
 ]
 Warmup = Annotated[
     float | None,
-    typer.Option(
+    options.real(
         "--warmup",
-        metavar="X",
-        help="Share of the steps until the peak (one-cycle).  [default: 0.25]",
+        "Share of the steps until the peak (one-cycle).  [default: 0.25]",
     ),
 ]
 LabelSmoothing = Annotated[
     float | None,
-    typer.Option(
+    options.real(
         "--label-smoothing",
-        metavar="X",
-        help="Share of each target spread over all classes.  [default: 0.0; cnn, resnet18 0.1]",
+        "Share of each target spread over all classes.  [default: 0.0; cnn, resnet18 0.1]",
     ),
 ]
 Augment = Annotated[
@@ -192,17 +188,21 @@ Keep = Annotated[
 ]
 Patience = Annotated[
     int | None,
-    typer.Option(
+    options.whole(
         "--patience",
-        metavar="N",
-        help="Stop after N epochs without a better one; 0: never.  [default: 0]",
+        "Stop after N epochs without a better one; 0: never.  [default: 0]",
     ),
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option(
-        "--seeds", metavar="N", help="Train N seeds from --seed on; how much is luck?  [default: 1]"
+    options.whole(
+        "--seeds",
+        "Train N seeds from --seed on; how much is luck?  [default: 1]",
     ),
+]
+Threads = Annotated[
+    int | None,
+    options.whole("--threads", options.THREADS_HELP),
 ]
 OrderSeed = Annotated[
     str | None,

@@ -53,7 +53,7 @@ def train(
     seeds: settings.Seeds = None,
     order_seed: settings.OrderSeed = None,
     device: options.Device = None,
-    threads: options.Threads = None,
+    threads: settings.Threads = None,
     skip_bad: options.SkipBad = None,
     run_dir: options.RunDir = DEFAULT_FOLDER,
     resume: Annotated[
