@@ -23,7 +23,7 @@ from mnistlab.files import remove_leftovers
 from mnistlab.places import cache_folder
 from mnistlab.tensorfiles import read_tensors, write_tensors
 
-DECODER = f"mnistlab 1, Pillow {PIL.__version__}"
+DECODER = f"mnistlab 2, Pillow {PIL.__version__}"
 _COARSE_NS = 2_100_000_000  # file systems that stamp in whole (or two) seconds
 _FINE_NS = 50_000_000  # the others stamp by the kernel's tick, 10 ms at most
 
