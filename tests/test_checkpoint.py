@@ -21,6 +21,7 @@ from mnistlab.checkpoint import (
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.tensorfiles import write_tensors
 
+ROW = {"epoch": 0, "train_loss": 0.5, "valid_loss": 1e-9, "accuracy": 0.1 + 0.2, "seconds": 0.5}
 CARD = ModelCard("two-layer", ("a", "b", "c"), (3, 4), {"hidden": 5}, "cross-entropy")
 
 
@@ -37,7 +38,7 @@ def state(**changes: Any) -> RunState:
         "epoch": 3,
         "batch": 2,
         "seconds": 0.125,
-        "history": [{"epoch": 0, "accuracy": 0.1 + 0.2}],
+        "history": [ROW],
         "best": {"epoch": 0, "accuracy": 0.1 + 0.2},
     }
     return RunState(**(fields | changes))
@@ -135,7 +136,10 @@ def test_every_flipped_byte_of_a_model_is_refused(tmp_path: Path) -> None:
         ({"format": 2}, "format 2"),
         ({"card": None}, "card makes no sense"),
         ({"card": {"model": "linear"}}, "card makes no sense"),
-        ({"card": {**CARD.__dict__, "model": "nosuch"}}, "cannot be built"),
+        ({"card": {**CARD.__dict__, "model": "nosuch"}}, "there is no model nosuch"),
+        ({"card": {**CARD.__dict__, "loss": "mnist"}}, "mnist is no loss for 3 classes"),
+        ({"card": {**CARD.__dict__, "classes": "abc"}}, "its classes are no list"),
+        ({"card": {**CARD.__dict__, "classes": ("a", "b", "a")}}, "names or more, each another"),
         ({"card": {**CARD.__dict__, "settings": {"hidden": -4}}}, "cannot be built"),
         ({"card": {**CARD.__dict__, "settings": {"depth": 4}}}, "cannot be built"),
         ({"card": {**CARD.__dict__, "settings": {"hidden": 6}}}, "two-layer needs"),
@@ -152,6 +156,22 @@ def test_a_sealed_file_with_other_content_is_refused(
         load_model(tmp_path / "m")
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.int32, torch.bool])
+def test_weights_of_another_type_are_not_converted(kind: torch.dtype, tmp_path: Path) -> None:
+    weights = CARD.build(1).state_dict()
+    weights["out.bias"] = weights["out.bias"].to(kind)
+    save_model(tmp_path / "m", weights, CARD)
+    with pytest.raises(DamagedFileError, match=r"tensor out\.bias: two-layer needs float32 3"):
+        load_model(tmp_path / "m")
+
+
+def test_a_model_larger_than_any_memory_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    card = ModelCard("linear", CARD.classes, (65536, 65536), {}, "cross-entropy")
+    save_model(tmp_path / "m", CARD.build(1).state_dict(), card)
+    with pytest.raises(DamagedFileError, match="linear needs float32 3, found no such"):
+        load_model(tmp_path / "m")
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     weights = CARD.build(1).state_dict()
     weights["hidden.bias"][0] = float("nan")
@@ -164,6 +184,26 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_a_state_file_with_other_content_is_refused(meta: Any, tmp_path: Path) -> None:
     write_tensors(tmp_path / "r", {"losses": torch.zeros(1)}, meta)
     with pytest.raises(DamagedFileError):
+        load_state(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"losses": torch.zeros(3)}, "its losses are not those of its batches"),
+        ({"losses": torch.zeros(2).double()}, "its losses are not those of its batches"),
+        ({"best_weights": {"hidden.bias": torch.zeros(5)}}, "not of the same model"),
+        ({"best_weights": {n: t / 0 for n, t in CARD.build(2).state_dict().items()}}, "not finite"),
+        ({"optimizer": {"steps": torch.tensor(float("nan"))}}, "steps are no number"),
+        ({"history": [{"epoch": 0}]}, "nonsense in its history"),
+        ({"epoch": float("inf"), "seconds": "2"}, "nonsense in its epoch, seconds"),
+    ],
+)
+def test_a_state_that_does_not_agree_with_itself_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    save_state(tmp_path / "r", state(**changes))
+    with pytest.raises(DamagedFileError, match=words):
         load_state(tmp_path / "r")
 
 

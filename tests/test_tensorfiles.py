@@ -186,6 +186,8 @@ def test_a_mangled_file_is_refused_with_one_kind_of_error(
         b'"data_offsets":[0,4]}}',
         b'{"__metadata__":{"mnistlab":"%s","seal":"%%s"}}' % (b"[" * 100_000),
         b'\xff{"seal":"%s"}',
+        b'{"__metadata__":{"mnistlab":"7","mnistlab":"8","seal":"%s"}}',
+        b'{"__metadata__":{"mnistlab":"{\\"a\\":1,\\"a\\":2}","seal":"%s"}}',
     ],
 )
 def test_a_well_sealed_file_of_somebody_else_is_refused(path: Path, header: bytes) -> None:
@@ -231,6 +233,31 @@ def test_a_file_too_large_to_be_ours_is_not_read(
     assert same(read_tensors(path)[0])
 
 
+def test_too_little_memory_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starve(self: Path, mode: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Path, "open", starve)
+    with pytest.raises(RunError, match="not enough memory to read it") as fault:
+        read_tensors(path)
+    assert not isinstance(fault.value, DamagedFileError)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such devices there")
+def test_a_device_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("/dev/zero")
+    with pytest.raises(DamagedFileError, match="not a regular file"):
+        read_tensors(tmp_path / "x")
+
+
+def test_more_tensors_than_any_model_has_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorfiles, "_MAX_TENSORS", len(TENSORS) - 1)
+    with pytest.raises(DamagedFileError, match="6 tensors, more than any model has"):
+        read_tensors(path)
+
+
 def test_no_file_a_folder_and_a_broken_disk_are_told_apart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,10 +266,10 @@ def test_no_file_a_folder_and_a_broken_disk_are_told_apart(
     with pytest.raises(RunError, match="cannot be read: Is a directory"):
         read_tensors(path.parent)
 
-    def fail(self: Path) -> bytes:
+    def fail(self: Path, mode: str) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(RunError, match="cannot be read: Input/output error") as fault:
         read_tensors(path)
     assert not isinstance(fault.value, DamagedFileError)

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import nn
 
+from mnistlab.config import SETTINGS_OF_MODELS, TrainConfig
 from mnistlab.errors import ConfigError, DamagedFileError
-from mnistlab.models import build_model
+from mnistlab.losses import losses_for
+from mnistlab.models import MODELS, build_model
 from mnistlab.names import printable
 from mnistlab.tensorfiles import read_tensors, write_tensors
 
 FORMAT = 1
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,35 @@ class RunState:
     mixed: bool = False
 
 
+class _Row(BaseModel):
+    epoch: int
+    train_loss: FiniteFloat
+    valid_loss: FiniteFloat
+    accuracy: FiniteFloat
+    seconds: FiniteFloat
+
+
+class _Best(BaseModel):
+    epoch: int
+    accuracy: FiniteFloat
+
+
+class _Plain(BaseModel):
+    """What a state file says beside its tensors and its card."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: dict[str, Any]
+    data_fingerprint: str
+    environment: dict[str, Any]
+    epoch: int = Field(ge=0, le=2**31)
+    batch: int = Field(ge=0, le=2**31)
+    seconds: FiniteFloat = Field(ge=0)
+    history: list[_Row]
+    best: _Best | None
+    mixed: bool
+
+
 def save_model(path: str | Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
     """Write a model file, whole or not at all. Raises OSError."""
     write_tensors(Path(path), weights, {"kind": "model", "format": FORMAT, "card": asdict(card)})
@@ -86,23 +119,43 @@ def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 def restore(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """Build the model of `card` and give it `weights`; `path` is named in errors."""
-    try:
-        model = card.build()
-    except (ConfigError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise _not_ours(path, f"its model cannot be built: {error}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    expected, found = _needed(path, card), _forms(weights)
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        raise _not_ours(
-            path,
-            f"tensor {wrong}: {card.model} needs {expected.get(wrong)}, found {found.get(wrong)}",
-        )
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise _not_ours(path, f"tensor {printable(name)} holds a value that is not finite")
+        needs, has = (forms.get(wrong, "no such tensor") for forms in (expected, found))
+        raise _not_ours(path, f"tensor {printable(wrong)}: {card.model} needs {needs}, found {has}")
+    _require_finite(path, weights)
+    model = card.build()
     model.load_state_dict(dict(weights))
     return model
+
+
+def _needed(path: Path, card: ModelCard) -> dict[str, str]:
+    """What tensors the model of `card` has, found out without the memory that they would take."""
+    try:
+        # so that no card asks for a hundred thousand layers
+        TrainConfig(**{k: v for k, v in card.settings.items() if k in SETTINGS_OF_MODELS})
+        with torch.device("meta"):
+            return _forms(card.build().state_dict())
+    except ValidationError as error:
+        keys = ", ".join(str(item["loc"][0]) for item in error.errors())
+        raise _not_ours(path, f"its model cannot be built: {keys} out of range") from error
+    except (ConfigError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise _not_ours(path, f"its model cannot be built: {printable(error)[:200]}") from error
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Type and shape of each tensor, as `float32 784 x 1`."""
+    return {
+        name: f"{tensor.dtype} {' x '.join(map(str, tensor.shape))}".removeprefix("torch.").strip()
+        for name, tensor in tensors.items()
+    }
+
+
+def _require_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise _not_ours(path, f"tensor {printable(name)} holds a value that is not finite")
 
 
 def save_state(path: Path, state: RunState) -> None:
@@ -111,20 +164,7 @@ def save_state(path: Path, state: RunState) -> None:
     tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.items()}
     tensors["losses"] = state.losses
-    plain = {
-        key: getattr(state, key)
-        for key in (
-            "config",
-            "data_fingerprint",
-            "environment",
-            "epoch",
-            "batch",
-            "seconds",
-            "history",
-            "best",
-            "mixed",
-        )
-    }
+    plain = {key: getattr(state, key) for key in _Plain.model_fields}
     meta = {"kind": "resume", "format": FORMAT, "card": asdict(state.card), **plain}
     write_tensors(path, tensors, meta)
 
@@ -132,31 +172,31 @@ def save_state(path: Path, state: RunState) -> None:
 def load_state(path: Path) -> RunState:
     """Read what `save_state` wrote. Raises as `load_model` does."""
     tensors, meta = read_tensors(path)
-    _require_kind(path, meta, "resume")
+    card = _card(path, _require_kind(path, meta, "resume"))
     groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     try:
+        plain = _Plain.model_validate(meta)
         losses = tensors.pop("losses")
         for name, tensor in tensors.items():
             group, _, rest = name.partition(".")
             groups[group][rest] = tensor
-        return RunState(
-            card=_card(path, meta),
-            config=dict(meta["config"]),
-            data_fingerprint=str(meta["data_fingerprint"]),
-            environment=dict(meta["environment"]),
-            weights=groups["model"],
-            best_weights=groups["best"],
-            losses=losses,
-            epoch=int(meta["epoch"]),
-            batch=int(meta["batch"]),
-            seconds=float(meta["seconds"]),
-            history=list(meta["history"]),
-            best=meta["best"],
-            optimizer=groups["optimizer"],
-            mixed=bool(meta["mixed"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _not_ours(path, f"{type(error).__name__} {error}") from error
+    except ValidationError as error:
+        keys = sorted({str(item["loc"][0]) for item in error.errors()})
+        raise _not_ours(path, f"nonsense in its {', '.join(keys)}") from error
+    except KeyError as error:
+        raise _not_ours(path, f"tensor {printable(error)[:200]} is missing or unknown") from error
+    weights, best, optimizer = groups.values()
+    if losses.shape != (plain.batch,) or losses.dtype != torch.float32:
+        raise _not_ours(path, "its losses are not those of its batches")
+    if best and _forms(best) != _forms(weights):
+        raise _not_ours(path, "its best weights are not of the same model")
+    if "steps" in optimizer and _forms(optimizer)["steps"] != "int64":
+        raise _not_ours(path, "its optimizer's steps are no number")
+    _require_finite(path, best)
+    fields = {key: meta[key] for key in _Plain.model_fields}
+    return RunState(
+        card, weights=weights, best_weights=best, optimizer=optimizer, losses=losses, **fields
+    )
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
@@ -190,16 +230,36 @@ def _card(path: Path, meta: dict[str, Any]) -> ModelCard:
     try:
         card = meta["card"]
         height, width = card["image_size"]
-        return ModelCard(
-            str(card["model"]),
-            tuple(str(name) for name in card["classes"]),
-            (int(height), int(width)),
-            dict(card["settings"]),
-            str(card["loss"]),
-            None if card.get("ground") is None else float(card["ground"]),
+        if not isinstance(card["classes"], list):
+            raise ValueError("its classes are no list")
+        return _checked(
+            ModelCard(
+                card["model"],
+                tuple(card["classes"]),
+                (height, width),
+                dict(card["settings"]),
+                card["loss"],
+                card.get("ground"),
+            )
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise _not_ours(path, f"its card makes no sense ({error})") from error
+        raise _not_ours(path, f"its card makes no sense ({printable(error)[:200]})") from error
+
+
+def _checked(card: ModelCard) -> ModelCard:
+    """The card, if a model can be used that says this of itself. Raises ValueError."""
+    classes = card.classes
+    if len(set(classes)) < max(len(classes), 2) or {type(name) for name in classes} != {str}:
+        raise ValueError("its classes are not two names or more, each another")
+    if not all(type(side) is int and 1 <= side <= _MAX_SIDE for side in card.image_size):
+        raise ValueError("its image size is none")
+    if card.model not in MODELS:
+        raise ValueError(f"there is no model {card.model}")
+    if card.loss not in losses_for(len(classes)):
+        raise ValueError(f"{card.loss} is no loss for {len(classes)} classes")
+    if card.ground is not None and not (type(card.ground) is float and 0 <= card.ground <= 1):
+        raise ValueError("its ground is no grey level")
+    return card
 
 
 def _not_ours(path: Path, why: str) -> DamagedFileError:

@@ -8,6 +8,7 @@ The files stay ordinary safetensors for every other reader.
 import hashlib
 import json
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ _BLANK = b"0" * 64
 _SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
 _MAX_FILE = 8 * 2**30
 _MAX_HEADER = 64 * 2**20
+_MAX_TENSORS = 2**15  # the deepest net that can be asked for has 27,000 in its whole state
 _CODES = {
     torch.int64: "I64",
     torch.float64: "F64",
@@ -91,18 +93,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     file cannot be read, FileNotFoundError where there is none.
     """
     where = printable(path)
-    try:
-        size = path.stat().st_size
-        if size > _MAX_FILE:
-            raise DamagedFileError(f"{where}: {size:,} bytes; no file of mnistlab is that large")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
+    content = _content(path, where)
     header_end = 8 + int.from_bytes(content[:8], "little")
-    if len(content) < 8 or header_end > min(len(content), _MAX_HEADER):
-        raise _damaged(where, "its header is cut off or no header at all")
     seal = _SEAL.search(content, 8, header_end)
     if seal is None:
         raise _damaged(where, "it carries no seal")
@@ -113,12 +105,51 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     if digest.hexdigest().encode() != seal[1]:
         raise _damaged(where, "its checksum does not match")
     try:
-        metadata = json.loads(json.loads(content[8:header_end])["__metadata__"]["mnistlab"])
+        stated = json.loads(content[8:header_end], object_pairs_hook=_once)
+        metadata = json.loads(stated["__metadata__"]["mnistlab"], object_pairs_hook=_once)
+        if len(stated) - 1 > _MAX_TENSORS:
+            raise _damaged(where, f"{len(stated) - 1:,} tensors, more than any model has")
         tensors = safetensors.torch.load(content)
     # A well-sealed file that somebody else made can still hold anything.
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise _damaged(where, f"its content makes no sense ({type(error).__name__})") from error
     return tensors, metadata
+
+
+def _content(path: Path, where: str) -> bytes:
+    """All bytes of a file that may be one of ours; of others no more than the header is read."""
+    try:
+        # Asked before it is opened: a pipe would wait for ever, a device has no end.
+        found = path.stat()
+        if found.st_size > _MAX_FILE:
+            raise DamagedFileError(
+                f"{where}: {found.st_size:,} bytes; no file of mnistlab is that large"
+            )
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise DamagedFileError(f"{where}: not a regular file; nothing loaded")
+        with path.open("rb") as file:
+            length = file.read(8)
+            header_end = 8 + int.from_bytes(length, "little")
+            if len(length) < 8 or header_end > min(found.st_size, _MAX_HEADER):
+                raise _damaged(where, "its header is cut off or no header at all")
+            if not _SEAL.search(file.read(header_end - 8)):
+                raise _damaged(where, "it carries no seal")
+            file.seek(0)
+            return file.read(found.st_size + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise RunError(f"{where}: not enough memory to read it") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # of two values with one name, two readers may take different ones
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def _damaged(where: str, why: str) -> DamagedFileError:

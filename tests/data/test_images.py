@@ -337,7 +337,7 @@ def test_a_huge_file_is_not_read_into_memory(
 
 
 def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def starve(image: Image.Image) -> Image.Image:
+    def starve(image: Image.Image, content: bytes) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(images, "_to_grey", starve)

@@ -34,7 +34,7 @@ from mnistlab.tensorfiles import read_tensors, write_tensors
 _LIBRARIES = ", ".join(
     f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
 )
-DECODER = f"mnistlab 2, Pillow {PIL.__version__}, {_LIBRARIES}"
+DECODER = f"mnistlab 3, Pillow {PIL.__version__}, {_LIBRARIES}"
 _KEEP_DAYS = 30
 _KEEP_BYTES = 4 * 2**30
 _DAY = 86_400

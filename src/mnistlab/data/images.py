@@ -5,12 +5,16 @@ ground turns blank) and ignores the rotation a camera notes down. Each case is m
 here, and what has no single right reading is refused by name.
 """
 
+import contextlib
+import functools
 import io
 import os
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnistlab.data.whole import area_fault, jpeg_fault, palette_fault, png_fault, tiff_fault
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
@@ -57,7 +61,7 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
         raise UndecodableError("empty file (zero bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
-            return _to_grey(image)
+            return _to_grey(image, content)
     except UndecodableError:
         raise
     except Image.DecompressionBombError as error:
@@ -89,7 +93,7 @@ def _available() -> tuple[str, ...]:
 _READY: list[str] = []
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
     width, height = image.size
     if width > MAX_SIDE or height > MAX_SIDE:
         raise UndecodableError(
@@ -98,7 +102,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UndecodableError(f"has {image.n_frames} frames; save the one that is meant")  # type: ignore[attr-defined]
     _mend_transparent_level(image)
-    image.load()
+    _load_whole(image, content)
     if _may_be_rotated(image):
         ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
     if image.mode == "L" and "transparency" not in image.info:
@@ -113,6 +117,36 @@ def _to_grey(image: Image.Image) -> Image.Image:
         )
     # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
     return image.convert("RGB").convert("L") if image.mode not in ("L", "1") else image.convert("L")
+
+
+def _load_whole(image: Image.Image, content: bytes) -> None:
+    """Load the pixels; raise UndecodableError where some of them are not in the file."""
+    kind = image.format
+    fault = area_fault(image)
+    if kind == "PNG":
+        fault = fault or png_fault(content)
+    elif kind == "TIFF":
+        _quiet_libtiff()
+        fault = fault or tiff_fault(image)
+    if not fault:
+        image.load()
+        fault = palette_fault(image)
+    if kind == "JPEG":
+        fault = fault or jpeg_fault(content, image)
+    if fault:
+        raise UndecodableError(f"damaged or truncated image: {fault}")
+
+
+@functools.cache
+def _quiet_libtiff() -> None:
+    # It writes what it finds wrong straight to stderr, without the name of the file; the user gets
+    # that from us. Pillow has no way to say so, the library itself has, where it can be reached.
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def _mend_transparent_level(image: Image.Image) -> None:
