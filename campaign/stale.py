@@ -33,7 +33,7 @@ def quick(folder: Path) -> Tally:
 
 def full(folder: Path) -> Tally:
     """Every way many times, and processes that renew the bundled data at once."""
-    tally = _row(folder, times=20, rounds=40)
+    tally = _row(folder, times=12, rounds=40)
     tally.add(renewed_by_processes(folder / "processes", rounds=3))
     return tally
 

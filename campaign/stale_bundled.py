@@ -50,7 +50,9 @@ def _file(copy: Path) -> None:
 
 
 def _link(copy: Path) -> None:
-    copy.rename(copy.with_name("away"))
+    away = copy.with_name("away")
+    shutil.rmtree(away, ignore_errors=True)
+    copy.rename(away)
     copy.symlink_to("away")
     _image(copy / "train" / "3" / "0.png", 222)
 
