@@ -161,14 +161,30 @@ def _training(
         if gone:
             return f"{found[0].name} is there again" if found else None
         mend(folder)
-        return _recovers(ground, found, ended.code == 1 and not ended.out)
+        kept = _epochs_kept(resumed, 0 if at is None else at[0])
+        return _recovers(ground, found, kept, ended.code == 1 and not ended.out)
 
 
-def _recovers(ground: Ground, runs: list[Path], untrained: bool) -> Fault:
+def _epochs_kept(resumed: bool, written: int) -> int:
+    """How many epochs a run must hold where that many files were written.
+
+    First two that say what it is; then five at each save, after each epoch, the state before all.
+    """
+    saves = (written + 2) // 5 if written > 2 else 0
+    return min(EPOCHS, saves + EPOCHS // 2 - (saves > 0) if resumed else saves)
+
+
+def _recovers(ground: Ground, runs: list[Path], kept: int, untrained: bool) -> Fault:
     """None if what is left of a training is whole and can be resumed to the same weights."""
+    from mnistlab.checkpoint import load_state
+
     for run in runs:
         if fault := broken_files(run):
             return fault
+        state = run / "resume.safetensors"
+        found = load_state(state).epoch if state.exists() else 0
+        if found < kept:
+            return f"{found} epochs are kept, not the {kept} that were saved"
         if (run / "run.json").exists():
             return ground.resumes(run)
     # there is no run: that was to be found before the first batch

@@ -21,6 +21,7 @@ from typing import Any
 from campaign.commands import Outcome
 from campaign.forge import CLOSED, GONE, Trial, forges
 from campaign.ground import Ground, wrongly_told
+from campaign.images import make_folders
 from campaign.screens import on_terminal, terminal
 from campaign.tally import CORES, Tally, side_by_side
 
@@ -107,7 +108,7 @@ def full(folder: Path) -> Tally:
             *_on_terminals(ground, commands, every=1),
             *_lost_terminals(ground, ("xterm", "dumb"), ([], ["SIGHUP"])),
             *_real_processes(ground, _quick_to_start(ground), every=1),
-            *_real_processes(ground, [("eval", ground.done)], every=1),
+            *_real_processes(ground, [_plainly_named(folder)], every=1),
         ]
         return side_by_side(_fault_of, trials, CORES)
 
@@ -182,6 +183,11 @@ def _quick_to_start(ground: Ground) -> list[Arguments]:
         ("data", "list"),
         ("runs", "show", ground.done, "--quiet"),
     ]
+
+
+def _plainly_named(folder: Path) -> Arguments:
+    """One that needs torch, and files whose names even the C locale can say."""
+    return ("train", "--dry-run", "--data", make_folders(folder / "plain"))
 
 
 def _all_commands() -> list[tuple[str, ...]]:
@@ -293,6 +299,11 @@ def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
     if ended.code != (0 if ignored else 129):
         return f"exit {ended.code}: {ended.err}"
     [run] = runs.iterdir()
+    status = json.loads((run / "run.json").read_text())["status"]
+    if status != ("done" if ignored else "stopped"):
+        return (
+            f"its run is left {status}"  # by a kill: what it had done since the last save is lost
+        )
     again = ground.run("train", "--resume", run, "--json")
     if fault := wrongly_told(again, 0):
         return fault

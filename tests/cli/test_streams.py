@@ -457,6 +457,21 @@ def test_a_reader_that_leaves_early_does_not_end_the_run(tiny: Path) -> None:
     assert len(info["result"]["epochs"]) == 300
 
 
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_nobody_reads_is_no_failure(flag: str) -> None:
+    from mnistlab.__main__ import main
+
+    err = io.StringIO()
+    with (
+        contextlib.redirect_stdout(broken(errno.EPIPE)),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["mnistlab", flag]),
+        pytest.raises(SystemExit) as leaving,
+    ):
+        main()
+    assert (leaving.value.code, err.getvalue()) == (0, "")
+
+
 SHELLS = """
 m="{python} -m mnistlab"
 $m --version >&- 2>&-; echo "closed $?" >&2
