@@ -32,7 +32,7 @@ def quick(folder: Path) -> Tally:
 
     told = in_child(trials)
     if told.code != LOADED:
-        return Tally(1, [told.text])
+        return Tally(1, [f"exit {told.code}: {told.text[-500:]}"])
     return Tally(**json.loads(told.text))
 
 
