@@ -21,8 +21,7 @@ DEEP = "[" * 100_000
 
 
 def sealed(header: Header | str, payload: bytes = b"") -> bytes:
-    """A safetensors file with the seal that `docs/architecture.md` describes; the header has it
-    as 64 zeros, or in `__metadata__` has none yet."""
+    """A safetensors file, sealed as `docs/architecture.md` describes; the header has 64 zeros."""
     if not isinstance(header, str):
         header = json.dumps(header, separators=(",", ":"))
     text = header.encode("utf-8", "surrogatepass")
