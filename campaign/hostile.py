@@ -93,7 +93,6 @@ def _files(kind: str, marker: Path) -> Iterator[tuple[str, Callable[[Path], obje
     yield "a sound beginning of 9 GiB", lambda path: _sparse(path, head, 9)
     yield "a pipe", os.mkfifo
     yield "a device without end", lambda path: path.symlink_to("/dev/zero")
-    yield "a link to itself", lambda path: path.symlink_to(path.name)
 
 
 def _sparse(path: Path, content: bytes, gigabytes: int = 7) -> None:
