@@ -29,6 +29,9 @@ bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/
 	$(BIN)/python -m benchmarks $(ARGS)
 
 campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour → docs/reliability.md
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[campaign]' || \
+	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m campaign $(ARGS)
 
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what mnistlab brings along (asks the package index)

@@ -81,6 +81,21 @@ def _damaged(content: bytes, bits: Bits = range(8), every: int = 1) -> Iterator[
         yield f"{len(more)} bytes before", more + content
 
 
+def _rewritten(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """JSON in which each value in turn is another one."""
+    whole = json.loads(content)
+    parts: list[tuple[str, Any]] = [("", whole)]
+    for where, part in parts:  # grows on the way
+        inside = enumerate(part) if isinstance(part, list) else list(part.items())
+        for key, value in inside:
+            for other in (None, -1, 1e308, "x", [], [1], {}, {"a": None}):
+                part[key] = other
+                yield f"{where}.{key} made {other}", json.dumps(whole).encode()
+            part[key] = value
+            if isinstance(value, dict | list):
+                parts.append((f"{where}.{key}", value))
+
+
 def _sealed(run: Run, bits: Bits) -> Tally:
     tally = Tally()
     for name, read in READERS.items():
@@ -153,7 +168,7 @@ def _summaries(run: Run, bits: Bits, every: int) -> Tally:
     """`runs list` has a line for a run, whatever is in its `run.json`."""
     tally = Tally()
     whole = run.info_file.read_bytes()
-    for what, content in _damaged(whole, bits, every):
+    for what, content in (*_damaged(whole, bits, every), *_rewritten(whole)):
         run.info_file.write_bytes(content)
         try:
             fault = "" if summarize(run).name == run.name else "another run"
@@ -174,7 +189,9 @@ def _texts(run: Run, data: Path, count: int) -> Tally:
         for number in range(share):
             copy = _copied(run)
             path = copy.path / name
-            what, content = chance.choice(list(_damaged(path.read_bytes())))
+            whole = path.read_bytes()
+            odd = name == "run.json" and number // len(ways) % 2 == 0
+            what, content = chance.choice(list(_rewritten(whole) if odd else _damaged(whole)))
             path.write_bytes(content)
             way = ways[number % len(ways)]
             told = _command(way, copy, data)

@@ -21,8 +21,7 @@ DEEP = "[" * 100_000
 
 
 def sealed(header: Header | str, payload: bytes = b"") -> bytes:
-    """A safetensors file with the seal that `docs/architecture.md` describes; the header has it
-    as 64 zeros, or in `__metadata__` has none yet."""
+    """A safetensors file, sealed as `docs/architecture.md` describes; the header has 64 zeros."""
     if not isinstance(header, str):
         header = json.dumps(header, separators=(",", ":"))
     text = header.encode("utf-8", "surrogatepass")
@@ -114,11 +113,11 @@ def cards() -> dict[str, dict[str, Any]]:
 def states() -> dict[str, dict[str, Any]]:
     """What a state file may claim beside its card."""
     claims: dict[str, dict[str, Any]] = {}
+    values: tuple[Any, ...] = (-1, float("inf"), float("nan"), "2", None, [], 2**70)
     for key in ("epoch", "batch", "seconds"):
-        for value in (-1, float("inf"), float("nan"), "2", None, [], 2**70):
-            if (key, value) == ("seconds", 2**70):
-                continue  # long, but no nonsense
-            claims[f"{key} {value!r:.9}"] = {key: value}
+        for value in values:
+            if (key, value) != ("seconds", 2**70):  # long, but no nonsense
+                claims[f"{key} {value!r:.9}"] = {key: value}
     for key in ("config", "environment", "history", "best", "mixed", "data_fingerprint"):
         claims[f"{key} of a number"] = {key: 7}
         claims[f"{key} of pairs"] = {key: [[1, 2]]}

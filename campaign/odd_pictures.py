@@ -6,6 +6,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from PIL import Image
 
@@ -139,8 +140,12 @@ def _photographs() -> Iterator[Odd]:
     flat = Image.new("L", (24, 16), 90)
     flat.paste(200, (8, 8, 24, 16))
     shown = [[90] * 24] * 8 + [[90] * 8 + [200] * 16] * 8
-    for name, options in {"plain": {}, "progressive": {"progressive": True},
-                          "with restarts": {"restart_marker_blocks": 2}}.items():  # fmt: skip
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "progressive": {"progressive": True},
+        "with restarts": {"restart_marker_blocks": 2},
+    }
+    for name, options in kinds.items():
         whole = saved(flat, "JPEG", quality=100, **options)
         yield Odd(f"a JPEG, {name}", whole, shown, slack=2)
         yield Odd(f"a JPEG, {name}, and more", whole + b"junk" * 50, shown, slack=2)

@@ -192,9 +192,10 @@ def test_a_state_file_with_other_content_is_refused(meta: Any, tmp_path: Path) -
     [
         ({"losses": torch.zeros(3)}, "its losses are not those of its batches"),
         ({"losses": torch.zeros(2).double()}, "its losses are not those of its batches"),
-        ({"best_weights": {"hidden.bias": torch.zeros(5)}}, "not of the same model"),
+        ({"best_weights": {"hidden.bias": torch.zeros(5)}}, "two-layer needs"),
         ({"best_weights": {n: t / 0 for n, t in CARD.build(2).state_dict().items()}}, "not finite"),
         ({"optimizer": {"steps": torch.tensor(float("nan"))}}, "steps are no number"),
+        ({"card": ModelCard("linear", CARD.classes, (3, 4), {}, "cross-entropy")}, "linear needs"),
         ({"history": [{"epoch": 0}]}, "nonsense in its history"),
         ({"epoch": float("inf"), "seconds": "2"}, "nonsense in its epoch, seconds"),
     ],

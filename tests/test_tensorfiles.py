@@ -254,7 +254,7 @@ def test_more_tensors_than_any_model_has_are_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorfiles, "_MAX_TENSORS", len(TENSORS) - 1)
-    with pytest.raises(DamagedFileError, match="6 tensors, more than any model has"):
+    with pytest.raises(DamagedFileError, match="its content makes no sense"):
         read_tensors(path)
 
 

@@ -119,15 +119,22 @@ def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 def restore(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """Build the model of `card` and give it `weights`; `path` is named in errors."""
+    _require_fit(path, card, weights)
+    model = card.build()
+    model.load_state_dict(dict(weights))
+    return model
+
+
+def _require_fit(path: Path, card: ModelCard, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise DamagedFileError unless `weights` are those of the model of `card`, and finite."""
     expected, found = _needed(path, card), _forms(weights)
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
         needs, has = (forms.get(wrong, "no such tensor") for forms in (expected, found))
         raise _not_ours(path, f"tensor {printable(wrong)}: {card.model} needs {needs}, found {has}")
-    _require_finite(path, weights)
-    model = card.build()
-    model.load_state_dict(dict(weights))
-    return model
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise _not_ours(path, f"tensor {printable(name)} holds a value that is not finite")
 
 
 def _needed(path: Path, card: ModelCard) -> dict[str, str]:
@@ -150,12 +157,6 @@ def _forms(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
         name: f"{tensor.dtype} {' x '.join(map(str, tensor.shape))}".removeprefix("torch.").strip()
         for name, tensor in tensors.items()
     }
-
-
-def _require_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise _not_ours(path, f"tensor {printable(name)} holds a value that is not finite")
 
 
 def save_state(path: Path, state: RunState) -> None:
@@ -188,11 +189,10 @@ def load_state(path: Path) -> RunState:
     weights, best, optimizer = groups.values()
     if losses.shape != (plain.batch,) or losses.dtype != torch.float32:
         raise _not_ours(path, "its losses are not those of its batches")
-    if best and _forms(best) != _forms(weights):
-        raise _not_ours(path, "its best weights are not of the same model")
+    for kept in (weights, best) if best else (weights,):
+        _require_fit(path, card, kept)
     if "steps" in optimizer and _forms(optimizer)["steps"] != "int64":
         raise _not_ours(path, "its optimizer's steps are no number")
-    _require_finite(path, best)
     fields = {key: meta[key] for key in _Plain.model_fields}
     return RunState(
         card, weights=weights, best_weights=best, optimizer=optimizer, losses=losses, **fields

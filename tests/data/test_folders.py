@@ -321,7 +321,7 @@ def _parent(path: Path) -> None:
 
 BAD_FILES: list[tuple[Callable[[Path], None], str]] = [
     (_zero, "empty file (zero bytes)"),
-    (_cut, "damaged or truncated image (OSError)"),
+    (_cut, "damaged or truncated image: its rows end early"),
     (_text, "not an image in a known format"),
     (_huge, "absurdly large (at most 4096 x 4096 pixels)"),
     (_large, "absurdly large: 1 x 5000 pixels (at most 4096 x 4096)"),

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
 from campaign import fuzz_targets, fuzzing
+from campaign.tally import CORES
 
 
 def test_five_thousand_odd_inputs_raise_no_errors_but_ours(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_without_the_tool_for_the_search_random_input_goes_on(
     find_spec("atheris") is None or sys.platform != "linux", reason="atheris is not installed"
 )
 def test_the_search_runs_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzzing, "SEARCH", 10.0 / fuzzing.CORES)
+    monkeypatch.setattr(fuzzing, "SEARCH", 10.0 / CORES)
     tally = fuzzing._searches(tmp_path)
     assert tally.faults == []
     assert tally.tried > 100

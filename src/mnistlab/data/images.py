@@ -143,8 +143,10 @@ def _quiet_libtiff() -> None:
     # that from us. Pillow has no way to say so, the library itself has, where it can be reached.
     import ctypes
 
+    from PIL import _imaging
+
     with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(_imaging.__file__)
         library.TIFFSetErrorHandler(None)
         library.TIFFSetWarningHandler(None)
 
