@@ -27,7 +27,7 @@ from mnistlab.files import is_temporary
 from mnistlab.runs import Run
 
 CHECKOUT = Path(__file__).parents[1]
-WARM_UP = 10  # cycles after which nothing may grow any more
+WARM_UP = 10  # cycles at most, after which nothing may grow any more
 GROWTH = 8.0  # MB of memory: what an allocator's luck may take
 RUNS, LISTED_IN = 200, 0.5  # seconds
 
@@ -120,17 +120,18 @@ def _soak(folder: Path, count: int, seed: int) -> Tally:
     tally = Tally()
     memory: list[float] = []
     first: Usage | None = None
+    warm = min(WARM_UP, count // 3)
     for number in range(count):
         fault = cycles.cycle()
         usage = cycles.usage()
-        if number == min(WARM_UP, count - 1):
+        if number == warm:
             first = usage
         elif first is not None and usage != first:
             fault = fault or f"{usage} after {first}"
         memory.append(_resident())
         tally.check(fault is None, f"cycle {number}: {fault}")
-    settled = memory[WARM_UP:]
-    if len(settled) >= WARM_UP:
+    settled = memory[warm:]
+    if count >= 10 * WARM_UP:
         tenth = max(len(settled) // 10, 1)
         growth = statistics.median(settled[-tenth:]) - statistics.median(settled[:tenth])
         tally.check(growth <= GROWTH, f"memory grew by {growth:.1f} MB over {count} cycles")

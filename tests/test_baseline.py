@@ -13,7 +13,7 @@ from mnistlab.baseline import Baseline, fit_baseline, save_baseline
 from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import ConfigError, RunError
-from mnistlab.runs import Run
+from mnistlab.runs import Run, list_runs
 from tests.conftest import make_tree
 
 
@@ -92,6 +92,18 @@ def test_a_full_disk_while_the_baseline_is_written_is_told(
     monkeypatch.setattr(module, "save_model", full)
     with pytest.raises(RunError, match="cannot be written: No space left on device"):
         fitted(tiny)
+
+
+def test_a_baseline_is_never_seen_in_part(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Run, *_: object) -> None:
+        assert self.model_file.exists()
+        assert list_runs(Path("runs")) == []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "write_metrics", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tiny)
+    assert list(Path("runs").iterdir()) == []
 
 
 def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:

@@ -60,3 +60,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"), held(tmp_path / ".lock"):
         raise AssertionError  # not reached
     assert (tmp_path / "precious").read_text() == "old"
+
+
+def test_what_cannot_be_locked_is_held_by_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    assert not is_held(tmp_path / ".lock")
