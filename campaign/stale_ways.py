@@ -117,7 +117,7 @@ def move_to_the_other_class(root: Path, random: Random) -> None:
 
 def rename_a_class(root: Path, random: Random) -> None:
     for split in ("train", "valid"):
-        (root / split / "dark").rename(root / split / f"night{random.randrange(9)}")
+        (root / split / "dark").rename(root / split / "dusk")  # it stays before the other
 
 
 def exchange_classes(root: Path, random: Random) -> None:
