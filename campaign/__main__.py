@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,9 @@ def _write(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # started in the background, Ctrl-C and a lost terminal are ignored, and trials would be too
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     sys.exit(main(parser.parse_args().rows))

@@ -1,6 +1,7 @@
 """Shared fixtures. No test touches the network, the user's cache or the current folder."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from tests.command import Result, run_in_process
 # Before torch is imported, here and in every process that a test starts: the tests run side by
 # side, one a core, and a second thread would only get in the way of the others.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what ignores a signal
+# hands that on: the processes that the tests send one would never hear it.
+for number, default in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 CHECKOUT = Path(__file__).parents[1]
 
