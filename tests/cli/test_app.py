@@ -256,7 +256,7 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
     [
         (("trian",), "Did you mean 'train'?"),
         (("train", "--epocs", "3"), "--epochs"),
-        (("train", "--epochs", "many"), "--epochs: input should be a valid integer (got 'many')"),
+        (("reproduce", "--seeds", "many"), "Invalid value for '--seeds'"),
         (("train", "extra"), "unexpected extra argument"),
         (("train", "--color", "red"), "'auto', 'always', 'never'"),
         (("train", "--min-accuracy", "1.5"), "less than or equal to 1"),
