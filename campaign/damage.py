@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from campaign.forked import Told, command
 from campaign.images import make_folders
 from campaign.tally import Tally
 from mnistlab.checkpoint import load_model, load_state
+from mnistlab.config import resolve
 from mnistlab.data.cache import read_entry
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DamagedFileError
@@ -199,7 +199,7 @@ def _texts(run: Run, data: Path, count: int) -> Tally:
             if not fault and told.code == 0 and way in sound and _numbers(told) != sound[way]:
                 fault = "other numbers"
             if not fault and told.code == 0 and (way, name) == ("verify", "config.toml"):
-                fault = _same_settings(run, content)
+                fault = _told_settings(run, copy, told)
             end = f"exit {told.code} {told.text[-300:]}"
             tally.check(not fault, f"{way} with {name}, {what}: {fault}: {end}")
     return tally
@@ -236,8 +236,10 @@ def _numbers(told: Told) -> Any:
     return {key: found[key] for key in keys if key in found}
 
 
-def _same_settings(run: Run, content: bytes) -> str:
-    """What is wrong if a run was verified by settings that are not its own; empty if nothing."""
-    damaged = tomllib.loads(content.decode("utf-8-sig"))
-    sound = tomllib.loads(run.config_file.read_text(encoding="utf-8"))
-    return "" if damaged == sound else "verified by other settings"
+def _told_settings(run: Run, damaged: Run, told: Told) -> str:
+    """What is wrong if a run was verified by other settings without a word; empty if nothing."""
+    sound, other = (resolve({}, str(one.config_file)).config.model_dump() for one in (run, damaged))
+    changed = [key for key in sound if sound[key] != other[key]]
+    # what a setting of `auto` comes to is decided anew, and compared
+    silent = [key for key in changed if other[key] != "auto" and key not in told.text]
+    return f"other settings, untold: {', '.join(silent)}" if silent else ""

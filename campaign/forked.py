@@ -22,8 +22,8 @@ LOADED, REFUSED, BROKEN = 0, 1, 70  # how `in_child` ends
 
 @dataclass(frozen=True)
 class Told:
-    """How work in a child ended: exit code (128 + signal), all that it wrote, seconds, and by how
-    many MB it was larger at its peak than at its start."""
+    """How work in a child ended: exit code (128 + signal), all that it wrote, seconds of computing,
+    which other work beside it does not change, and by how many MB it grew to its peak."""
 
     code: int
     text: str
@@ -45,12 +45,11 @@ def in_child(work: Callable[[], object]) -> Told:
         warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads; here is one
         sys.stdout.flush()
         sys.stderr.flush()
-        started = time.monotonic()
         child = os.fork()
         if not child:
             _child(work, stream.fileno())
-        status = os.waitpid(child, 0)[1]
-        seconds = time.monotonic() - started
+        _, status, used = os.wait4(child, 0)
+        seconds = used.ru_utime + used.ru_stime
         stream.seek(0)
         text, _, growth = stream.read().decode(errors="backslashreplace").rpartition("\0")
     code = os.waitstatus_to_exitcode(status)
@@ -60,9 +59,9 @@ def in_child(work: Callable[[], object]) -> Told:
 def in_process(work: Callable[[], object]) -> Told:
     """As `in_child`, but here: for many trials in one child, whose peak they share."""
     out = io.StringIO()
-    before, started = _peak(), time.monotonic()
+    before, started = _peak(), time.process_time()
     code = _outcome(work, out)
-    return Told(code, out.getvalue(), time.monotonic() - started, (_peak() - before) / 1024)
+    return Told(code, out.getvalue(), time.process_time() - started, (_peak() - before) / 1024)
 
 
 def _child(work: Callable[[], object], fd: int) -> None:

@@ -27,7 +27,7 @@ def quick(folder: Path) -> Tally:
     """Every file through the functions that read it, all in one child: a few seconds."""
 
     def trials() -> None:
-        tally = _campaign(folder, in_process, 10 * SECONDS)  # other tests run beside
+        tally = _campaign(folder, in_process)
         print(json.dumps(tally.__dict__))
 
     told = in_child(trials)
@@ -41,10 +41,10 @@ def full(folder: Path) -> Tally:
     from mnistlab.vision import torchvision
 
     torchvision()  # once, here, and not in every child that looks at a resnet18
-    return _campaign(folder, in_child, SECONDS, _trained(folder))
+    return _campaign(folder, in_child, _trained(folder))
 
 
-def _campaign(folder: Path, way: Way, seconds: float, run: Path | None = None) -> Tally:
+def _campaign(folder: Path, way: Way, run: Path | None = None) -> Tally:
     torch.set_num_threads(1)
     tally = Tally()
     marker = folder / "ran"
@@ -60,7 +60,7 @@ def _campaign(folder: Path, way: Way, seconds: float, run: Path | None = None) -
             if run is not None:
                 outcomes += _through_commands(kind, name, path, run)
             for words, told in outcomes:
-                fault = _fault(told, seconds, marker)
+                fault = _fault(told, marker)
                 tally.check(not fault, f"{kind}: {words}: {fault}")
                 slowest, largest = max(slowest, told.seconds), max(largest, told.growth)
     tally.notes.append(f"at most {slowest:.1f} s and {largest:.0f} MB")
@@ -108,7 +108,7 @@ def _read(kind: str, path: Path) -> None:
         restore(path, state.card, state.weights)
 
 
-def _fault(told: Told, seconds: float, marker: Path) -> str:
+def _fault(told: Told, marker: Path) -> str:
     """What is wrong with how a file was refused; empty if nothing is."""
     if marker.exists():
         marker.unlink()
@@ -118,7 +118,7 @@ def _fault(told: Told, seconds: float, marker: Path) -> str:
     message = told.text.strip()
     if not message or len(message) > 2000 or not message.replace("\n", "").isprintable():
         return f"its message is {message[:100]!r}, {len(message)} characters"
-    if told.seconds > seconds or told.growth > MEGABYTES:
+    if told.seconds > SECONDS or told.growth > MEGABYTES:
         return f"{told.seconds:.1f} s and {told.growth:.0f} MB"
     return ""
 
