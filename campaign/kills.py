@@ -21,9 +21,9 @@ from mnistlab.runs import Run
 
 KILLED = 128 + signal.SIGKILL
 MODELS = {
-    "linear": ("--epochs", "12"),
-    "two-layer": ("--epochs", "12", "--hidden", "4"),
-    "cnn": ("--epochs", "8", "--channels", "4", "--hidden", "4"),
+    "linear": ("--epochs", "8"),
+    "two-layer": ("--epochs", "8", "--hidden", "4"),
+    "cnn": ("--epochs", "6", "--channels", "4", "--hidden", "4"),
     "resnet18": ("--epochs", "2", "--batch-size", "12"),
     "pixel-similarity": (),
 }
@@ -163,7 +163,7 @@ def _run(folder: Path, shares: dict[str, int], *, real: bool, workers: int) -> T
 
 def quick(folder: Path) -> Tally:
     """20 forks."""
-    shares = {"linear": 10, "two-layer": 4, "cnn": 3, "pixel-similarity": 3}
+    shares = {"linear": 14, "cnn": 3, "pixel-similarity": 3}
     return _run(folder, shares, real=False, workers=1)
 
 

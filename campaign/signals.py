@@ -19,7 +19,7 @@ from campaign.images import make_folders
 from campaign.kept import fault_of, leftovers, only_run, whole_run
 from campaign.tally import CORES, Tally, side_by_side
 
-TRAIN = ("--epochs", "12", "--batch-size", "7")
+TRAIN = ("--epochs", "8", "--batch-size", "7")
 LOADED = {"bundled": 14_436, "many": 400}  # files of the archive, images of the folder
 
 
