@@ -172,7 +172,7 @@ def wait_until(there: Callable[[], bool], child: Child, seconds: float = 60.0) -
     """Wait until something is `there`, or the child has ended."""
     end = time.monotonic() + seconds
     while not there() and child.running() and time.monotonic() < end:
-        time.sleep(0.002)
+        time.sleep(0.004)
 
 
 def get_ready() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,32 @@ def fault_of(run: Run | None, whole: Whole) -> str | None:
     if epochs != [str(epoch) for epoch in range(whole.epochs)]:
         return f"epochs in metrics.csv: {' '.join(epochs)}"
     return f"left behind: {', '.join(left)}" if (left := leftovers(run.path)) else None
+
+
+def broken(run: Run) -> str | None:
+    """What in a run folder is not whole; None if each file is the one of some save."""
+    from mnistlab.checkpoint import load_model, load_state
+
+    try:
+        for path in run.path.iterdir():
+            if path in (run.model_file, run.best_file):
+                load_model(path)
+            elif path == run.state_file:
+                load_state(path)
+            elif path == run.config_file:
+                tomllib.loads(path.read_text())
+            elif path == run.info_file:
+                run.info()
+            elif path.name == "metrics.csv":
+                text = path.read_text()
+                rows = list(csv.reader(text.splitlines()))
+                if not text.endswith("\n") or {len(row) for row in rows} != {5}:
+                    return f"metrics.csv: {text!r}"
+            elif path.name != ".lock" and not is_temporary(path.name):
+                return f"{path.name}: whose is that?"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -5,13 +5,11 @@ point: of a training that saves after every epoch, of one that is resumed where 
 something, and of the baseline.
 """
 
-import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,9 @@ from campaign import faultpoints
 from campaign.commands import surroundings
 from campaign.forks import become, get_ready
 from campaign.images import make_folders
-from campaign.kept import Whole, fault_of, leftovers, only_run
+from campaign.kept import Whole, broken, fault_of, leftovers, only_run
 from campaign.tally import CORES, SkippedError, Tally, side_by_side
 from mnistlab.files import is_temporary, temporary_beside
-from mnistlab.runs import Run
 
 CHECKOUT = Path(__file__).parents[1]
 TRAIN = ("train", "--epochs", "2", "--batch-size", "12")
@@ -126,7 +123,7 @@ class Driver:
 
     def _fault(self, command: tuple[str, ...], runs: Path) -> str | None:
         run = only_run(runs)
-        if run is not None and (fault := _broken(run)):
+        if run is not None and (fault := broken(run)):
             return fault
         if runs.is_dir():
             for path in runs.iterdir():  # a folder that never appeared; ten minutes later
@@ -145,32 +142,6 @@ class Driver:
             assert run is not None
             fault = None if run.info()["result"]["weights_sha256"] == whole.sha256 else "weights"
         return fault or (f"left behind: {', '.join(left)}" if (left := leftovers(runs)) else None)
-
-
-def _broken(run: Run) -> str | None:
-    """What in a run folder is not whole; None if each file is the one of some save."""
-    from mnistlab.checkpoint import load_model, load_state
-
-    try:
-        for path in run.path.iterdir():
-            if path in (run.model_file, run.best_file):
-                load_model(path)
-            elif path == run.state_file:
-                load_state(path)
-            elif path == run.config_file:
-                tomllib.loads(path.read_text())
-            elif path == run.info_file:
-                run.info()
-            elif path.name == "metrics.csv":
-                text = path.read_text()
-                rows = list(csv.reader(text.splitlines()))
-                if not text.endswith("\n") or {len(row) for row in rows} != {5}:
-                    return f"metrics.csv: {text!r}"
-            elif path.name != ".lock" and not is_temporary(path.name):
-                return f"{path.name}: whose is that?"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _drive(folder: Path, share: int, shares: int, most: int) -> Tally:
