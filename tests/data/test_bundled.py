@@ -308,8 +308,8 @@ def test_many_threads_unpacking_at_once_agree(small: Unpacking, own_cache: Path)
     for thread in threads:
         thread.join()
     assert found == [bundled.FINGERPRINT] * 6
-    assert [p.name[0] for p in (own_cache / "data").iterdir()] != ["."]
-    assert len(list((own_cache / "data").iterdir())) == 1
+    beside = {path.name for path in (own_cache / "data").iterdir()} - {mnist_sample().name}
+    assert beside <= {".mnist_sample.lock"}  # which a late one may have taken
 
 
 def test_a_copy_that_another_process_renewed_meanwhile_is_left_alone(
