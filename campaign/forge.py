@@ -57,6 +57,7 @@ class Forge:
             [sys.executable, "-m", "campaign.forge", *(["light"] if light else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[1],  # where the package campaign lies; trials have their own
             env=environment,
             text=True,
         )

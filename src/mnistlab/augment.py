@@ -30,7 +30,5 @@ def augment(xb: torch.Tensor, seed: int, epoch: int, batch: int) -> torch.Tensor
     rows = (wide * cos, shear - high * sin, right * 2 * SHIFT)
     below = (wide * sin, high * cos, down * 2 * SHIFT)
     maps = torch.stack([*rows, *below], dim=1).reshape(-1, 2, 3)
-    # non_blocking: a GPU goes on computing while these few numbers are on their way
-    maps = maps.to(xb.device, non_blocking=True)
-    grid = affine_grid(maps, list(xb.shape), align_corners=False)
+    grid = affine_grid(maps.to(xb.device, non_blocking=True), list(xb.shape), align_corners=False)
     return grid_sample(xb, grid, align_corners=False)

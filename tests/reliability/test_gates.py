@@ -17,8 +17,14 @@ from packaging.version import Version
 from tests.reliability.gates import breaches
 
 CHECKOUT = Path(__file__).parents[2]
-# Breaches that are meant: file → what, and why. There are none.
-ALLOWED: dict[str, dict[str, str]] = {}
+# Breaches that are meant: file → what, and why.
+ALLOWED: dict[str, dict[str, str]] = {
+    "campaign/hostile_files.py": {
+        "imports pickle": "writes pickles, to see that none is opened",
+        "names torch.save": "the same",
+    },
+    "campaign/screens.py": {"imports pty": "opens a terminal; starts nothing in it"},
+}
 PROJECT = CHECKOUT / "pyproject.toml"
 
 
