@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit bench campaign audit sbom archive wheel clean help
+.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
 
-test: lint types unit ## ruff, mypy and pytest with coverage
+test: lint types unit ## ruff, mypy and pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -20,8 +20,11 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.installed-dev ## which lines the tests run; half as long again as the tests alone
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist worksteal $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -214,8 +214,8 @@ def _run(folder: Path, shares: dict[str, int], *, real: bool, workers: int) -> T
 
 
 def quick(folder: Path) -> Tally:
-    """16 forks."""
-    shares = {"train": 8, "eval": 4, "decode": 4}
+    """8 forks."""
+    shares = {"train": 4, "eval": 2, "decode": 2}
     return _run(folder, shares, real=False, workers=1)
 
 

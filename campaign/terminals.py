@@ -282,7 +282,7 @@ def _lost_terminals(ground: Ground, kinds: tuple[str, ...], told: tuple[list[str
 
 def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
     runs = ground.folder / f"lost-{kind}-{len(ignored)}"
-    settings = ("--data", str(ground.tree), "--epochs", "120", "--batch-size", "5")
+    settings = ("--data", str(ground.tree), "--epochs", "400", "--batch-size", "5")
     if not (ground.folder / "long").exists():
         ground.run("train", *settings, "--run-dir", ground.folder / "long")
     env = {**ground.env, "TERM": kind}
@@ -293,7 +293,7 @@ def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
         while b"\n" not in shown.partition(b"accuracy")[2]:  # the header of the rows
             piece = os.read(master, 64)
             shown += piece
-        # nobody reads on: before it has shown 120 rows it must wait for us
+        # nobody reads on: long before it has shown all rows it must wait for us
         os.close(master)
         ended = forge.finish()
     if ended.code != (0 if ignored else 129):
