@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "predict": 2,
     # floor 3: where a config becomes objects
     "runs": 3,
+    "records": 0,
     "experiment": 3,
     "ladder": 3,
     "eject": 3,

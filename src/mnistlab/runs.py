@@ -30,6 +30,7 @@ from mnistlab.files import (
 )
 from mnistlab.locks import held, holder, is_held
 from mnistlab.names import nearest, printable
+from mnistlab.records import METRICS, parse_record
 
 DEFAULT_FOLDER = Path("runs")
 _STAMP = "%Y%m%d-%H%M%S"
@@ -37,7 +38,6 @@ OWN_FILES = {
     *("config.toml", "metrics.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
 }
-METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,9 @@ class Run:
     def info(self) -> dict[str, Any]:
         """The content of `run.json`. Raises DamagedFileError, FileNotFoundError."""
         try:
-            text = self.info_file.read_text(encoding="utf-8")
-            loaded = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFileError(f"{printable(self.info_file)}: not valid JSON") from error
-        if not isinstance(loaded, dict):
-            raise DamagedFileError(f"{printable(self.info_file)}: not a JSON object")
-        if wrong := _ill_formed(loaded):
-            raise DamagedFileError(f"{printable(self.info_file)}: {wrong} makes no sense")
-        return loaded
+            return parse_record(self.info_file.read_bytes())
+        except ValueError as error:
+            raise DamagedFileError(f"{printable(self.info_file)}: {error}") from error
 
     def is_complete(self) -> bool:
         """Whether the last save was the final one and all its files are there."""
@@ -260,37 +254,6 @@ def find_run(name: str, folder: Path) -> Run:
     if names:
         told = nearest(name, near or ["latest", *names[:-6:-1]])  # the last five of perhaps many
     raise ConfigError(f"{printable(name)}: no such run in {printable(folder)}{told}")
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
-
-
-# What the parts of a `run.json` are, as far as others rely on it.
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("config", "origins", "data", "environment"), dict),
-    **dict.fromkeys(("status", "created", "model"), str),
-    **dict.fromkeys(("classes", "command"), list),
-    "result": (dict, type(None)),
-}
-
-
-def _ill_formed(info: dict[str, Any]) -> str:
-    """The first part of a `run.json` that is not what it should be; empty if all are."""
-    for key, kind in _KINDS.items():
-        if key in info and not isinstance(info[key], kind):
-            return key
-    result = info.get("result") or {}
-    for key in ("epochs", "band", "seeds"):
-        rows = result.get(key, [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            return f"result.{key}"
-    for row in result.get("epochs", []):
-        if not all(isinstance(row.get(column), int | float) for column in METRICS):
-            return "result.epochs"
-    if not isinstance(result.get("best", {}), dict | None):
-        return "result.best"
-    return ""
 
 
 def _created(run: Run) -> str:
