@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "outputs": 0,
     "places": 0,
     "config": 0,
+    "configfile": 0,
     "book": 0,
     # floor 1: data, models, and what they are made of
     "vision": 1,

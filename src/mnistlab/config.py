@@ -4,7 +4,6 @@ Precedence: a flag, then the `--config` file, then the default of the model, the
 Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mnistlab.configfile import UnknownSettingsError, find_config, read_toml
 from mnistlab.errors import ConfigError
 from mnistlab.names import nearest, printable
-from mnistlab.places import packaged
 
-_MAX_CONFIG_BYTES = 1_000_000
 _SHOWN = 100  # characters of a wrong value
 
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18"]
@@ -115,14 +113,6 @@ def applies(key: str, config: TrainConfig) -> bool:
     return getattr(config, other) in values
 
 
-class UnknownSettingsError(ConfigError):
-    """A file has settings that nobody knows; `known` are the others."""
-
-    def __init__(self, message: str, known: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.known = known
-
-
 @dataclass(frozen=True)
 class Resolved:
     """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
@@ -201,61 +191,12 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
     return Resolved(config, {key: origins.get(key, "default") for key in TrainConfig.model_fields})
 
 
-def find_config(source: str) -> Path:
-    """The file meant by `--config`: a path, or the name of a preset in `configs/`.
-
-    Raises ConfigError with the nearest preset where there is neither.
-    """
-    path = Path(source)
-    try:
-        if path.suffix == ".toml" or path.is_file():
-            return path
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--config {printable(source)}: {error}") from error
-    known = presets()
-    if source in known:
-        return known[source]
-    raise ConfigError(
-        f"--config {printable(source)}: no such file or preset{nearest(source, known)}"
-    )
-
-
-def presets() -> dict[str, Path]:
-    """Every preset: its name and its file, in order of name."""
-    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in one TOML file, their names checked, their values not yet.
 
-    Raises ConfigError for what cannot be read, is not flat TOML, or has unknown keys (all listed).
+    Raises ConfigError as `read_toml`.
     """
-    where = printable(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_CONFIG_BYTES + 1)  # /dev/zero has no end
-        if len(content) > _MAX_CONFIG_BYTES:
-            raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
-        # some editors put a byte order mark in front
-        values = tomllib.loads(content.decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{where}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8 text; configs are TOML files") from error
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error
-    unknown = [key for key in values if key not in TrainConfig.model_fields]
-    if unknown:
-        told = [
-            f"{where}: unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
-            for key in unknown
-        ]
-        raise UnknownSettingsError(
-            "\n".join(told), {k: values[k] for k in values if k not in unknown}
-        )
-    return values
+    return read_toml(path, TrainConfig.model_fields)
 
 
 def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
