@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from mnistlab.data.folders import ImageFolders
@@ -35,8 +36,20 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that the bundled data is unpacked once."""
-    return tmp_path_factory.mktemp("cache")
+    """One cache for the whole session, so that the bundled data is unpacked and decoded once.
+
+    Where several processes share the tests out, the first one fills it, and the others wait.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp("cache")
+    from mnistlab.data.named import load_data
+
+    base = tmp_path_factory.getbasetemp().parent
+    with FileLock(base / "cache.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTLAB_CACHE", str(base / "cache"))
+        if not (base / "cache").exists():
+            load_data("mnist_sample")
+    return base / "cache"
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +83,9 @@ def sample(shared_cache: Path) -> ImageFolders:
     """The bundled MNIST_SAMPLE, loaded."""
     from mnistlab.data.named import load_data
 
-    before = os.environ.get("MNISTLAB_CACHE")
-    os.environ["MNISTLAB_CACHE"] = str(shared_cache)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTLAB_CACHE", str(shared_cache))
         return load_data("mnist_sample")
-    finally:
-        if before is None:
-            del os.environ["MNISTLAB_CACHE"]
-        else:
-            os.environ["MNISTLAB_CACHE"] = before
 
 
 @pytest.fixture(scope="session")
