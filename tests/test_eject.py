@@ -347,8 +347,8 @@ def test_changed_data_and_existing_files_are_refused(tiny: Path, tmp_path: Path)
     refused = run_in_process("eject", "latest", "-o", tmp_path / "there.py")
     assert (refused.code, (tmp_path / "there.py").read_text()) == (2, "mine")
     refused = run_in_process("eject", "latest", "-o", tmp_path / "no" / "such.py")
-    assert refused.code == 1
-    assert "cannot be written" in refused.err
+    assert refused.code == 2
+    assert "not a file name in an existing folder" in refused.err
     next((tiny / "valid" / "dark").iterdir()).unlink()
     refused = run_in_process("eject")
     assert refused.code == 2

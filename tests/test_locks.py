@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -65,3 +66,36 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_what_cannot_be_locked_is_held_by_nobody(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     assert not is_held(tmp_path / ".lock")
+
+
+def test_a_folder_that_vanishes_meanwhile_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    acquire = FileLock.acquire
+
+    def late(self: FileLock, *rest: Any, **named: Any) -> Any:
+        folder.rename(tmp_path / "deleted")
+        return acquire(self, *rest, **named)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(FileNotFoundError), held(folder / ".lock"):
+        pytest.fail("held")
+    assert [path.name for path in tmp_path.iterdir()] == ["deleted"]
+
+
+def test_who_takes_a_lock_this_very_moment_is_waited_for_to_say_who_it_is(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    taken = FileLock(path, thread_local=False)
+    taken.acquire()
+    saying = threading.Timer(0.25, path.write_text, ["4711"])
+    saying.start()
+    with pytest.raises(TimeoutError), held(path):
+        pytest.fail("held")
+    assert holder(path) == "4711"
+    saying.join()
+    path.write_text("")
+    threading.Timer(0.25, taken.release).start()
+    with held(path):
+        assert holder(path) == str(os.getpid())

@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
 
     model: ModelName = "linear"
     data: str = Field(default="mnist_sample", min_length=1)
-    epochs: int = Field(default=20, ge=1, le=1_000_000)
+    epochs: int = Field(default=20, ge=1, le=100_000)  # their history must fit a file's header
     lr: float = Field(default=1.0, gt=0, le=1e38, allow_inf_nan=False)  # float32 ends at 3e38
     batch_size: int = Field(default=256, ge=1, le=2**31)
     init: Literal["uniform", "normal"] = "uniform"

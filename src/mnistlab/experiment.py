@@ -151,9 +151,15 @@ class Experiment:
             self.run.write_metrics(state.history)
             self.run.write_info(self.info(status, state))
         except OSError as error:
+            kept = "its folder is gone, and with it the last save"
+            if self.run.path.is_dir():
+                kept = (
+                    "the files of the last save are as they were; when this is mended: mnistlab "
+                    f"train --resume {printable(self.run.reference)}"
+                )
             raise RunError(
                 f"{printable(self.run.path)}: the run cannot be saved: {error.strerror or error}; "
-                "the files of the last save are as they were"
+                f"{kept}"
             ) from error
 
     def info(self, status: str, state: RunState | None = None) -> dict[str, Any]:

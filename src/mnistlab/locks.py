@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 # Seconds. Whoever only looks holds the lock for some microseconds; that is waited out.
 _WAIT = 0.1
 _LOOK = 0.02
 _AGAIN = 0.005
+_TRIES = 10
 
 
 @contextlib.contextmanager
@@ -21,14 +22,14 @@ def held(path: Path) -> Iterator[None]:
     Raises TimeoutError as good as at once if another process holds it, OSError if it cannot be
     written or has vanished meanwhile with its folder.
     """
-    lock = FileLock(path)
+    for _ in range(_TRIES):
+        lock = _acquired(path, _WAIT)
+        # who comes or goes this very moment has not said who it is yet, or not any more
+        if lock is not None or holder(path):
+            break
+    if lock is None:
+        raise TimeoutError(errno.EAGAIN, "held by another process", str(path))
     try:
-        _require(path.parent)  # which FileLock would make, and so a run that was deleted appear
-        lock.acquire(timeout=_WAIT, poll_interval=_AGAIN)
-    except Timeout as error:
-        raise TimeoutError(errno.EAGAIN, "held by another process", str(path)) from error
-    try:
-        _require(path)
         _note(path, str(os.getpid()))
         yield
     finally:
@@ -40,15 +41,34 @@ def is_held(path: Path) -> bool:
     """Whether a process holds the lock file `path` right now."""
     if not path.exists():
         return False
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=_LOOK, poll_interval=_AGAIN)
-    except Timeout:
-        return True
+        lock = _acquired(path, _LOOK)
     except OSError:  # a folder that cannot be written: nobody can be at work in it
         return False
+    if lock is None:
+        return True
     lock.release()
     return False
+
+
+def _acquired(path: Path, timeout: float) -> BaseFileLock | None:
+    """The lock, taken; None if another process has it. Raises OSError if there is no folder."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout, poll_interval=_AGAIN)
+        # FileLock makes a folder that is missing: one that was deleted meanwhile came back
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return lock
+            path.unlink()
+            path.parent.rmdir()
+        lock.release()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    except Timeout:
+        return None
+    finally:
+        os.close(fd)
 
 
 def holder(path: Path) -> str:

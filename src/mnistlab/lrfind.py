@@ -20,6 +20,7 @@ from mnistlab.losses import smoothed
 from mnistlab.recipe import new_optimizer
 from mnistlab.training import precision
 
+_MOST_STEPS = 100_000
 SMOOTH = 0.9  # share of the running mean of the losses that each step keeps
 GIVE_UP = 4.0  # times the lowest smoothed loss: from there it only gets worse
 
@@ -72,10 +73,10 @@ def find_lr(
 
     Ends early when the loss runs away. Raises ConfigError for a range that is none.
     """
-    if not 0 < start < end or not math.isfinite(end) or steps < 10:
+    if not 0 < start < end or not math.isfinite(end) or not 10 <= steps <= _MOST_STEPS:
         raise ConfigError(
             f"a sweep from {start:g} to {end:g} in {steps} steps makes no sense: it needs "
-            "0 < start < end and at least 10 steps"
+            f"0 < start < end and 10 to {_MOST_STEPS:,} steps"
         )
     config, device = experiment.config, experiment.device
     model = experiment.card.build(config.seed).to(device)

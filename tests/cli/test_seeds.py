@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_finished_seeds(tiny: Path, mnistlab: Mnistlab) -> None
 
 
 def test_ctrl_c_before_the_first_epoch_is_told(tiny: Path) -> None:
-    flags = ("--data", tiny, "--epochs", "1000000", "--seeds", "2", "--order-seed", "own")
+    flags = ("--data", tiny, "--epochs", "100000", "--seeds", "2", "--order-seed", "own")
     with spawn("train", *flags) as process:
         assert process.stdout is not None
         assert process.stdout.readline()

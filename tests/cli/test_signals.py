@@ -196,7 +196,7 @@ def test_a_second_signal_while_saving_leaves_the_last_save_intact(
 def test_a_real_process_stops_saves_and_can_be_resumed(
     mnistlab: Mnistlab, tiny: Path, number: int, code: int
 ) -> None:
-    with spawn("train", "--data", tiny, "--epochs", "1000000", "--seed", "3") as process:
+    with spawn("train", "--data", tiny, "--epochs", "100000", "--seed", "3") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("epoch ")
         assert process.stdout.readline().startswith("    0 ")  # so it is in the loop

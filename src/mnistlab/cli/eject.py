@@ -8,8 +8,9 @@ import typer
 
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
-from mnistlab.errors import ConfigError, RunError
+from mnistlab.errors import ConfigError
 from mnistlab.names import printable
+from mnistlab.outputs import require_file, write_file
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 
@@ -38,21 +39,17 @@ def eject(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
-    if output is not None and output.exists():
-        raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
+    if output is not None:
+        if output.exists():
+            raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
+        require_file(output, (), "-o")
     from mnistlab.eject import eject as write_script
-    from mnistlab.files import write_whole
 
     script = write_script(found)
     if output is None:
         streams.result(script.rstrip("\n"))
     else:
-        try:
-            write_whole(output, script.encode())
-        except OSError as error:
-            raise RunError(
-                f"{printable(output)}: cannot be written: {error.strerror or error}"
-            ) from error
+        write_file(output, script.encode())
         streams.notice(f"run it with: python {printable(shlex.quote(str(output)))}")
     streams.document(
         {
