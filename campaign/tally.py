@@ -1,6 +1,7 @@
 """What a row of the campaign tried, how often its promise held, and how trials run side by side."""
 
 import os
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -47,12 +48,21 @@ def side_by_side(
     trial: Callable[[T], str | None], items: Iterable[T], workers: int = CORES
 ) -> Tally:
     """Run `trial` on every item, `workers` at a time; it returns None where the promise held,
-    else what was wrong.
+    else what was wrong. A trial that breaks did not hold.
 
     For trials that wait for processes of their own: they run in threads.
     """
+
+    def tried(item: T) -> str | None:
+        try:
+            return trial(item)
+        except SkippedError:
+            raise
+        except Exception as error:  # the other trials go on
+            return f"the trial broke: {''.join(traceback.format_exception(error))[-1000:]}"
+
     tally = Tally()
     with ThreadPoolExecutor(workers) as pool:
-        for fault in pool.map(trial, items):
+        for fault in pool.map(tried, items):
             tally.check(fault is None, fault or "")
     return tally

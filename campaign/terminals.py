@@ -275,16 +275,19 @@ def _restored(text: str) -> bool:
 
 def _lost_terminals(ground: Ground, kinds: tuple[str, ...], told: tuple[list[str], ...]) -> Trials:
     """A training whose terminal is closed; also one that was told to take no notice."""
+    ground.run("train", *_long(ground), "--run-dir", ground.folder / "long")
     for kind, ignored in product(kinds, told):
         trial = partial(_lost_terminal, ground, kind, ignored)
         yield f"a terminal ({kind}) that is closed, ignored: {ignored}", trial
 
 
+def _long(ground: Ground) -> tuple[str, ...]:
+    return ("--data", str(ground.tree), "--epochs", "400", "--batch-size", "5")
+
+
 def _lost_terminal(ground: Ground, kind: str, ignored: list[str]) -> Fault:
     runs = ground.folder / f"lost-{kind}-{len(ignored)}"
-    settings = ("--data", str(ground.tree), "--epochs", "400", "--batch-size", "5")
-    if not (ground.folder / "long").exists():
-        ground.run("train", *settings, "--run-dir", ground.folder / "long")
+    settings = _long(ground)
     env = {**ground.env, "TERM": kind}
     with terminal(80) as (master, name), ground.forges.one() as forge:
         arguments = ["train", *settings, "--run-dir", str(runs)]
