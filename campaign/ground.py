@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from campaign.commands import Outcome, surroundings
@@ -30,6 +31,7 @@ class Ground:
     done: Path = field(init=False)
     sha256: str = field(init=False)
     usual: dict[tuple[str | Path, ...], Outcome] = field(default_factory=dict)
+    making: Lock = field(default_factory=Lock)  # what trials share is made by the first of them
 
     def __post_init__(self) -> None:
         self.env = surroundings(self.folder)
@@ -56,9 +58,10 @@ class Ground:
     def half_done(self, runs: Path) -> Path:
         """A run in `runs` that was trained for half of its epochs."""
         begun = self.folder / "half"
-        if not begun.exists():
-            settings = ("--data", self.tree, *_SETTINGS, "--epochs", str(EPOCHS // 2), "--quiet")
-            self.run("train", *settings, "--run-dir", begun)
+        with self.making:
+            if not begun.exists():
+                settings = ("--data", self.tree, *_SETTINGS, "--epochs", str(EPOCHS // 2))
+                self.run("train", *settings, "--quiet", "--run-dir", begun)
         [run] = begun.iterdir()
         shutil.copytree(run, runs / run.name)
         return runs / run.name
