@@ -197,6 +197,9 @@ def test_a_state_file_with_other_content_is_refused(meta: Any, tmp_path: Path) -
         ({"optimizer": {"steps": torch.tensor(float("nan"))}}, "steps are no number"),
         ({"card": ModelCard("linear", CARD.classes, (3, 4), {}, "cross-entropy")}, "linear needs"),
         ({"history": [{"epoch": 0}]}, "nonsense in its history"),
+        ({"history": [{**ROW, "accuracy": "0.9"}]}, "nonsense in its history"),
+        ({"history": [], "best": None}, "history is not that of its epochs"),
+        ({"best": None}, "best epoch is none of its history"),
         ({"epoch": float("inf"), "seconds": "2"}, "nonsense in its epoch, seconds"),
     ],
 )

@@ -15,6 +15,8 @@ import sys
 
 def main() -> None:
     """Run the command line; never returns. No traceback reaches the user without --debug."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # the console script
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from mnistlab.cli.signals import end_on_signals, ignore_signals
 
     try:

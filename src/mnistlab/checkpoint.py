@@ -72,6 +72,8 @@ class RunState:
 
 
 class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     epoch: int
     train_loss: FiniteFloat
     valid_loss: FiniteFloat
@@ -80,6 +82,8 @@ class _Row(BaseModel):
 
 
 class _Best(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     epoch: int
     accuracy: FiniteFloat
 
@@ -191,6 +195,10 @@ def load_state(path: Path) -> RunState:
         raise _not_ours(path, "its losses are not those of its batches")
     for kept in (weights, best) if best else (weights,):
         _require_fit(path, card, kept)
+    if plain.epoch and not plain.history:
+        raise _not_ours(path, "its history is not that of its epochs")
+    if (plain.best is None) != (not plain.history):
+        raise _not_ours(path, "its best epoch is none of its history")
     if "steps" in optimizer and _forms(optimizer)["steps"] != "int64":
         raise _not_ours(path, "its optimizer's steps are no number")
     fields = {key: meta[key] for key in _Plain.model_fields}

@@ -158,7 +158,12 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
         if key not in values:
             values[key] = value
             origins[key] = f"default of {model}"
-    if values.get("seeds", 1) != 1 and model == "linear" and "order_seed" not in values:
+    if (
+        values.get("seeds", 1) != 1
+        and model == "linear"
+        and "order_seed" not in values
+        and (isinstance(values.get("seed", 0), int))
+    ):
         values["order_seed"] = values.get("seed", 0)
         origins["order_seed"] = "shared, so that all seeds train at once"
         if (

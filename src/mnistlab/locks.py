@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 # Seconds. Whoever only looks holds the lock for some microseconds; that is waited out.
 _WAIT = 0.1
@@ -30,10 +30,10 @@ def held(path: Path) -> Iterator[None]:
     if lock is None:
         raise TimeoutError(errno.EAGAIN, "held by another process", str(path))
     try:
-        _note(path, str(os.getpid()))
+        _note(lock, path, str(os.getpid()))
         yield
     finally:
-        _note(path, "")
+        _note(lock, path, "")
         lock.release()
 
 
@@ -53,20 +53,35 @@ def is_held(path: Path) -> bool:
 
 def _acquired(path: Path, timeout: float) -> BaseFileLock | None:
     """The lock, taken; None if another process has it. Raises OSError if there is no folder."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=timeout, poll_interval=_AGAIN)
-        # FileLock makes a folder that is missing: one that was deleted meanwhile came back
+    with _kept(path.parent) as folder:
+        try:
+            lock.acquire(timeout=timeout, poll_interval=_AGAIN)
+        except Timeout:
+            return None
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), path.stat()):
+            if folder is None or os.path.samestat(os.fstat(folder), path.parent.stat()):
                 return lock
-            path.unlink()
-            path.parent.rmdir()
+        # FileLock makes a folder that is missing: one that was deleted meanwhile came back
         lock.release()
+        with contextlib.suppress(OSError):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    except Timeout:
-        return None
+
+
+@contextlib.contextmanager
+def _kept(folder: Path) -> Iterator[int | None]:
+    """The folder, opened, so that no other one gets its number; None where that cannot be."""
+    if os.name == "nt":  # pragma: no cover - there a folder with an open file is never renamed
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        yield None
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        yield fd
     finally:
         os.close(fd)
 
@@ -80,12 +95,9 @@ def holder(path: Path) -> str:
     return ""
 
 
-def _require(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-
-
-def _note(path: Path, text: str) -> None:
+def _note(lock: BaseFileLock, path: Path, text: str) -> None:
+    if isinstance(lock, SoftFileLock):  # a file system without locks: the file itself is the lock
+        return
     # Beside the lock itself: where it cannot be written (Windows), only the number is not told.
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))

@@ -499,3 +499,19 @@ def test_beyond_a_size_the_longest_unused_goes_but_nothing_of_today(
     left = set(entries(small))
     assert days[0] < left
     assert not days[2] & left
+
+
+def test_a_cache_that_may_not_be_searched_is_done_without(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = make_tree(tmp_path / "tree")
+    expected = load_folders(tree).fingerprint
+    real = os.stat
+
+    def stat(path: object, *rest: object, **named: object) -> object:
+        if "decoded" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert load_folders(tree).fingerprint == expected

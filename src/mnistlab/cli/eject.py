@@ -40,9 +40,9 @@ def eject(
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
     if output is not None:
+        require_file(output, (), "-o")
         if output.exists():
             raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
-        require_file(output, (), "-o")
     from mnistlab.eject import eject as write_script
 
     script = write_script(found)

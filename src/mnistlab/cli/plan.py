@@ -37,11 +37,15 @@ def skipped_lines(experiment: "Experiment") -> list[str]:
 
 def show_plan(experiment: "Experiment", streams: Streams) -> None:
     """`--dry-run`: every setting with its origin, the model and the data."""
+    import torch
+
     from mnistlab.layers import layers_of
     from mnistlab.report.grid import settings_table, table
 
     settings = experiment.config.model_dump()
-    layers = layers_of(experiment.model, experiment.data.image_size)
+    with torch.device("meta"):  # shapes without values: no second model in memory
+        shadow = experiment.card.build()
+    layers = layers_of(shadow, experiment.data.image_size)
     splits = {"train": experiment.data.train, "valid": experiment.data.valid}
     streams.document(
         {

@@ -69,7 +69,8 @@ def entry_path(root: Path, split: str) -> Path | None:
 
 def read_entry(path: Path | None) -> tuple[str, DecodedSplit] | None:
     """The signature and the content of a cache file, or None if it is not whole and sound."""
-    if path is None or not path.is_file():  # a pipe would be waited for
+    # a pipe would be waited for; and unlike Path.is_file this never raises
+    if path is None or not os.path.isfile(path):
         return None
     try:
         tensors, meta = read_tensors(path)
@@ -100,6 +101,7 @@ def store_entry(path: Path | None, tree: SplitTree, split: DecodedSplit) -> None
     with contextlib.suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, older_than=3600)
+        _forget_unused(path.parent)  # the disk may be full of them
         write_tensors(path, {"images": split.images}, meta)
         _forget_unused(path.parent)
 
@@ -109,8 +111,12 @@ def _forget_unused(folder: Path) -> None:
 
     What was used within a day stays in any case. Raises OSError.
     """
+    stats = []
     with os.scandir(folder) as entries:
-        stats = [(entry.path, entry.stat()) for entry in entries if entry.is_file()]
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process was faster
+                if entry.is_file():
+                    stats.append((entry.path, entry.stat()))
     total = sum(stat.st_size for _, stat in stats)
     for path, stat in sorted(stats, key=lambda item: item[1].st_mtime):
         unused = time.time() - stat.st_mtime

@@ -131,7 +131,7 @@ def _load_whole(image: Image.Image, content: bytes) -> None:
     if not fault:
         image.load()
         fault = palette_fault(image)
-    if kind == "JPEG":
+    if kind in ("JPEG", "MPO"):  # a phone's: a JPEG with more behind it
         fault = fault or jpeg_fault(content, image)
     if fault:
         raise UndecodableError(f"damaged or truncated image: {fault}")

@@ -4,6 +4,7 @@ It holds exactly what `load_folders` makes of the same images as folders of PNG 
 download NAME --to DIR`): the same order, labels, names and fingerprint, without the files.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def load_dataset(dataset: Dataset) -> ImageFolders:
     """
     path = dataset.path
     try:
-        if path.exists() and not path.is_file():
+        # not Path's own, which raise where a folder may not be searched
+        if os.path.exists(path) and not os.path.isfile(path):
             raise DamagedFileError(f"{printable(path)}: not a file; remove it")
         tensors, meta = read_tensors(path)
         if meta["kind"] != _KIND or meta["name"] != dataset.name:
