@@ -162,7 +162,7 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
         values.get("seeds", 1) != 1
         and model == "linear"
         and "order_seed" not in values
-        and (isinstance(values.get("seed", 0), int))
+        and isinstance(values.get("seed", 0), int)
     ):
         values["order_seed"] = values.get("seed", 0)
         origins["order_seed"] = "shared, so that all seeds train at once"

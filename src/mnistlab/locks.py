@@ -39,7 +39,7 @@ def held(path: Path) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock file `path` right now."""
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where the folder may not be searched
         return False
     try:
         lock = _acquired(path, _LOOK)

@@ -422,3 +422,18 @@ def test_noise_raises_nothing_but_undecodable(start: bytes, rest: bytes) -> None
     except UndecodableError:
         return
     assert image.mode == "L"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_ends_early_is_refused_also_before_another_picture(progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    thumbnail = saved(Image.new("L", (4, 4), 9), "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = "a thumbnail: " + thumbnail.decode("latin-1")  # an end mark in a part before
+    whole = saved(Image.fromarray(noise), "JPEG", progressive=progressive, exif=exif)
+    cut = whole[: len(whole) // 2] + b"\xff\xd9"
+    for behind in (b"", whole, b"made by a phone \xff\xd9"):
+        expected = np.asarray(decode_grey_bytes(whole))
+        assert np.array_equal(np.asarray(decode_grey_bytes(whole + behind)), expected)
+        with pytest.raises(UndecodableError, match="damaged or truncated"):
+            decode_grey_bytes(cut + behind)

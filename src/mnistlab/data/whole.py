@@ -5,6 +5,7 @@ says in a few words what is wrong, or nothing.
 """
 
 import io
+import re
 import struct
 import zlib
 
@@ -20,6 +21,7 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _PIECE = 2**20
 _STRIP_BYTES, _TILE_BYTES, _SAMPLE_FORMAT, _BITS = 279, 325, 339, 258
 _SIGNED = 2
+_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 
 
 def png_fault(content: bytes) -> str:
@@ -80,10 +82,24 @@ def jpeg_fault(content: bytes, image: Image.Image) -> str:
     The decoder then makes up the rest and says nothing. More data before the end mark is passed
     over where the picture is complete, and makes another picture of one that is not.
     """
-    end = content.rfind(b"\xff\xd9")
+    end = _end_of_jpeg(content)
     longer = content[:end] + b"\x55" * 64 + content[end:]
     with Image.open(io.BytesIO(longer), formats=("JPEG",)) as other:
         return "" if other.tobytes() == image.tobytes() else "its data ends early"
+
+
+def _end_of_jpeg(content: bytes) -> int:
+    """Where the end mark of the first picture is: parts before it may hold a thumbnail with one of
+    their own, and a phone's file goes on with another picture behind it."""
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != _JPEG_END:
+        scan = content[at + 1] == _JPEG_SCAN
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        # within a scan, a mark follows an FF, and is neither stuffing nor a restart
+        if scan and (mark := re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(content, at)):
+            at = mark.start()
+    found = content[at : at + 2] == b"\xff\xd9"
+    return at if found else content.rfind(b"\xff\xd9")
 
 
 def tiff_fault(image: Image.Image) -> str:
