@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
 from mnistlab.losses import mnist_loss
 from mnistlab.models import build_model
@@ -24,16 +24,16 @@ from mnistlab.training import train_epochs
 
 EPOCHS = {"linear": 20, "two-layer": 40}
 LR = {"linear": 1.0, "two-layer": 0.1}
-Fit = Callable[[ImageFolders, str, bool], tuple[float, float]]
+Fit = Callable[[ImageData, str, bool], tuple[float, float]]
 
 
-def mnistlab(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
+def mnistlab(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
     """Ours, as `mnistlab train` runs it: on one thread."""
     torch.set_num_threads(1)
     return all_cores(data, name, shuffle)
 
 
-def all_cores(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
+def all_cores(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
     """Ours on as many threads as torch chooses, as the others run."""
     model = build_model(name, data.image_size, data.classes)
     opt = BasicOptim(model.parameters(), LR[name])
@@ -45,7 +45,7 @@ def all_cores(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, floa
     return time.perf_counter() - started, last.accuracy
 
 
-def dataloader(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
+def dataloader(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
     """The plain PyTorch loop over `DataLoader(TensorDataset)`, torch's SGD."""
     train, valid = _float_sets(data)
     model = _module(name)
@@ -66,7 +66,7 @@ def dataloader(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, flo
     return time.perf_counter() - started, accuracy
 
 
-def fastai(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
+def fastai(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
     """fastai's Learner, as the chapter writes it, without its progress bar."""
     vision = import_fastai()
     train, valid = _float_sets(data)
@@ -85,7 +85,7 @@ def fastai(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
     return time.perf_counter() - started, float(learner.recorder.values[-1][-1])
 
 
-def products(data: ImageFolders, name: str, shuffle: bool) -> tuple[float, float]:
+def products(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
     """The floor: only the matrix products that such a fit needs, forward and backward."""
     x = data.train_ds.tensors[0].float().flatten(1) / 255
     valid = data.valid_ds.tensors[0].float().flatten(1) / 255
@@ -147,7 +147,7 @@ def _items(ds: TensorDataset) -> list[tuple[torch.Tensor, ...]]:
     return [ds[i] for i in range(len(ds))]
 
 
-def _float_sets(data: ImageFolders) -> list[TensorDataset]:
+def _float_sets(data: ImageData) -> list[TensorDataset]:
     return [
         TensorDataset(
             ds.tensors[0].float().flatten(1) / 255, (ds.tensors[1] == 0).float().unsqueeze(1)

@@ -5,7 +5,7 @@ import time
 
 from mnistlab.config import resolve
 from mnistlab.experiment import prepare
-from mnistlab.seeds import SeedStudy
+from mnistlab.studies.seeds import SeedStudy
 
 
 def seconds(seeds: int) -> float:

@@ -19,13 +19,12 @@ import torch
 from campaign.forked import Told, command
 from campaign.images import make_folders
 from campaign.tally import Tally
-from mnistlab.checkpoint import load_model, load_state
 from mnistlab.config import resolve
 from mnistlab.data.cache import read_entry
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DamagedFileError
-from mnistlab.runs import Run
-from mnistlab.summaries import summarize
+from mnistlab.runs import Run, summarize
+from mnistlab.storage import load_model, load_state
 
 READERS: dict[str, Callable[[Path], object]] = {
     "model.safetensors": load_model,

@@ -176,7 +176,7 @@ def _epochs_kept(resumed: bool, written: int) -> int:
 
 def _recovers(ground: Ground, runs: list[Path], kept: int, untrained: bool) -> Fault:
     """None if what is left of a training is whole and can be resumed to the same weights."""
-    from mnistlab.checkpoint import load_state
+    from mnistlab.storage import load_state
 
     for run in runs:
         if fault := broken_files(run):

@@ -182,8 +182,8 @@ def get_ready() -> None:
     import torch
 
     import mnistlab.cli.train
+    import mnistlab.experiment
     import mnistlab.report.tables
-    import mnistlab.resuming
     import mnistlab.scoring
     import mnistlab.vision  # noqa: F401
 

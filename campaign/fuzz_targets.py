@@ -12,13 +12,12 @@ from pathlib import Path
 
 from campaign.encoders import chunk, filtered, gif, grey, header, idat, png, tiff
 from campaign.hostile_files import sealed, sound
-from mnistlab.checkpoint import load_model, load_state, restore
-from mnistlab.config import read_config, resolve
-from mnistlab.configfile import presets
+from mnistlab.config import presets, read_config, resolve
 from mnistlab.data.bundled import _MEMBER, extract_checked
 from mnistlab.data.idx import read_idx
 from mnistlab.data.images import UndecodableError, decode_grey_bytes, quiet_pillow
 from mnistlab.errors import MnistlabError
+from mnistlab.storage import load_model, load_state, restore
 
 
 def checkpoint(data: bytes, folder: Path) -> None:

@@ -92,7 +92,7 @@ def broken_files(run: Path) -> str | None:
     """None if every file in the folder of a run is whole and nothing is left over."""
     from mnistlab.errors import MnistlabError
     from mnistlab.files import is_temporary
-    from mnistlab.tensorfiles import read_tensors
+    from mnistlab.storage import read_tensors
 
     for path in run.iterdir():
         if is_temporary(path.name):

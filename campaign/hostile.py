@@ -16,7 +16,7 @@ from campaign.forked import LOADED, REFUSED, Told, command, in_child, in_process
 from campaign.hostile_files import cards, headers, pickles, sealed, sound, states, texts
 from campaign.images import make_folders
 from campaign.tally import Tally
-from mnistlab.checkpoint import load_model, load_state, restore
+from mnistlab.storage import load_model, load_state, restore
 
 SECONDS = 2.0
 MEGABYTES = 200.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mnistlab.checkpoint import ModelCard
+from mnistlab.storage import ModelCard
 
 CARD = ModelCard("two-layer", ("a", "b", "c"), (3, 4), {"hidden": 5}, "cross-entropy")
 WIDTHS = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "U8": 1,

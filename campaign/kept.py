@@ -38,7 +38,7 @@ def only_run(folder: Path) -> Run | None:
 
 def fault_of(run: Run | None, whole: Whole) -> str | None:
     """What is wrong with a run that was disturbed and then trained to its end; None if nothing."""
-    from mnistlab.checkpoint import load_model, load_state, weights_sha256
+    from mnistlab.storage import load_model, load_state, weights_sha256
 
     if run is None:
         return "there is no run"
@@ -62,7 +62,7 @@ def fault_of(run: Run | None, whole: Whole) -> str | None:
 
 def broken(run: Run) -> str | None:
     """What in a run folder is not whole; None if each file is the one of some save."""
-    from mnistlab.checkpoint import load_model, load_state
+    from mnistlab.storage import load_model, load_state
 
     try:
         for path in run.path.iterdir():

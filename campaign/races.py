@@ -19,8 +19,7 @@ from campaign.forks import Forked, Forks, Pool, send, wait_until
 from campaign.images import make_folders
 from campaign.kept import fault_of, leftovers, only_run, whole_run
 from campaign.tally import CORES, Tally, side_by_side
-from mnistlab.locks import is_held
-from mnistlab.runs import Run, list_runs
+from mnistlab.runs import Run, is_held, list_runs
 
 RESUME = ("train", "--resume", "latest")
 

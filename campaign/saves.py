@@ -99,7 +99,7 @@ class Driver:
     def _interrupted(self) -> Path:
         """A run killed after its first epoch, and what a write left of which nobody knows."""
         from mnistlab import experiment
-        from mnistlab.checkpoint import save_model
+        from mnistlab.storage import save_model
 
         runs = self.folder / "interrupted"
 

@@ -98,8 +98,7 @@ class Cycles:
         os.waitpid(pid, 0)
 
     def _resume(self, run: Run) -> None:
-        from mnistlab.experiment import note_start
-        from mnistlab.resuming import resume
+        from mnistlab.experiment import note_start, resume
 
         with run.locked():
             experiment = resume(run, ["resume"])

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from tests.command import Result, run_in_process
 
 # Before torch is imported, here and in every process that a test starts: the tests run side by
@@ -79,7 +79,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample(shared_cache: Path) -> ImageFolders:
+def sample(shared_cache: Path) -> ImageData:
     """The bundled MNIST_SAMPLE, loaded."""
     from mnistlab.data.named import load_data
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 
-from mnistlab.checkpoint import ModelCard
 from mnistlab.data.handwriting import How, NoInkError, Prepared, prepare
 from mnistlab.data.images import decode_grey_bytes
-from mnistlab.logits import predictions
+from mnistlab.losses import predictions
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 from mnistlab.scoring import open_model
+from mnistlab.storage import ModelCard
 from mnistlab.training import compute_logits
 
 Floats = NDArray[np.float64]

@@ -2,8 +2,8 @@
 
 import torch
 
-from mnistlab.augment import augment
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.batches import augment
+from mnistlab.data.folders import ImageData
 
 
 def test_what_is_done_depends_on_seed_epoch_and_position_alone() -> None:
@@ -26,7 +26,7 @@ def test_levels_stay_in_range_and_shapes_are_kept() -> None:
         assert float(out.max()) <= 1
 
 
-def test_images_move_a_little_each_in_its_own_way(sample: ImageFolders) -> None:
+def test_images_move_a_little_each_in_its_own_way(sample: ImageData) -> None:
     xb = sample.train_ds.tensors[0][:400].unsqueeze(1) / 255
     out = augment(xb, 0, 0, 0)
     assert not any(torch.equal(before, after) for before, after in zip(xb, out, strict=True))

@@ -10,10 +10,10 @@ from PIL import Image
 
 from mnistlab import baseline as module
 from mnistlab.baseline import Baseline, fit_baseline, save_baseline
-from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.runs import Run, list_runs
+from mnistlab.storage import load_model, weights_sha256
 from tests.conftest import make_tree
 
 

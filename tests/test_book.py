@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.losses import LOSSES, mnist_loss
-from mnistlab.many import StackedLinear, train_many
 from mnistlab.models import LinearModel, PixelSimilarity, build_model
 from mnistlab.optim import BasicOptim
+from mnistlab.studies.seeds import StackedLinear, train_many
 from mnistlab.training import evaluate
 from tests.command import run_in_process
 
@@ -23,7 +23,7 @@ SECOND_THREE = [
 ]
 
 
-def test_the_data_is_the_chapters(sample: ImageFolders) -> None:
+def test_the_data_is_the_chapters(sample: ImageData) -> None:
     images, labels = sample.train_ds.tensors
     assert sample.classes == ("3", "7")
     assert images.shape == (12396, 28, 28)
@@ -37,7 +37,7 @@ def test_the_data_is_the_chapters(sample: ImageFolders) -> None:
 
 @pytest.mark.parametrize(("distance", "to_seven"), [("l1", 0.1586), ("rmse", 0.3021)])
 def test_the_second_three_against_the_mean_images(
-    sample: ImageFolders, distance: str, to_seven: float
+    sample: ImageData, distance: str, to_seven: float
 ) -> None:
     model = PixelSimilarity(sample.image_size, 2, distance).fit(*sample.train_ds.tensors)
     second = sample.train_ds.tensors[0][1:2].unsqueeze(1) / 255
@@ -65,7 +65,7 @@ def test_pixel_similarity_scores_the_chapters_figures(
 
 
 def test_multiplying_one_weight_by_1_0001_leaves_the_accuracy_unchanged(
-    sample: ImageFolders,
+    sample: ImageData,
 ) -> None:
     model = build_model("linear", sample.image_size, sample.classes, seed=0, init="normal")
     before = evaluate(model, sample.train_ds, sample.classes, mnist_loss)
@@ -74,7 +74,7 @@ def test_multiplying_one_weight_by_1_0001_leaves_the_accuracy_unchanged(
     assert after.accuracy == before.accuracy
 
 
-def test_gradients_of_a_batch_of_four_accumulate(sample: ImageFolders) -> None:
+def test_gradients_of_a_batch_of_four_accumulate(sample: ImageData) -> None:
     # book.md §5 prints -0.0017, -0.0034, -0.0051 for an unknown draw: once, twice, three times
     model = build_model("linear", sample.image_size, sample.classes, seed=0)
     xb = sample.train_ds.tensors[0][:4].unsqueeze(1) / 255
@@ -88,7 +88,7 @@ def test_gradients_of_a_batch_of_four_accumulate(sample: ImageFolders) -> None:
     assert found[0] < 0
 
 
-def test_an_untrained_linear_model_guesses(sample: ImageFolders) -> None:
+def test_an_untrained_linear_model_guesses(sample: ImageData) -> None:
     accuracies = [
         evaluate(
             build_model("linear", (28, 28), sample.classes, seed, init="normal"),
@@ -113,7 +113,7 @@ def test_book_two_layer_ends_within_the_chapters_range() -> None:
     assert 0.981 <= found.json["accuracy"] <= 0.984
 
 
-def test_twenty_seeds_of_book_linear_end_within_the_chapters_range(sample: ImageFolders) -> None:
+def test_twenty_seeds_of_book_linear_end_within_the_chapters_range(sample: ImageData) -> None:
     # trained as one stack, whose members equal seeds trained alone (test_many.py)
     models = [build_model("linear", (28, 28), sample.classes, seed) for seed in range(20)]
     stack = StackedLinear([model for model in models if isinstance(model, LinearModel)])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.checkpoint import (
+from mnistlab.errors import DamagedFileError, RunError
+from mnistlab.storage import (
     ModelCard,
     RunState,
     load_model,
@@ -17,9 +18,8 @@ from mnistlab.checkpoint import (
     save_model,
     save_state,
     weights_sha256,
+    write_tensors,
 )
-from mnistlab.errors import DamagedFileError, RunError
-from mnistlab.tensorfiles import write_tensors
 
 ROW = {"epoch": 0, "train_loss": 0.5, "valid_loss": 1e-9, "accuracy": 0.1 + 0.2, "seconds": 0.5}
 CARD = ModelCard("two-layer", ("a", "b", "c"), (3, 4), {"hidden": 5}, "cross-entropy")

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from mnistlab.baseline import fit_baseline, save_baseline
-from mnistlab.checkpoint import ModelCard, save_model
-from mnistlab.comparing import compare_runs
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DataError
 from mnistlab.models import build_model
 from mnistlab.runs import Run
+from mnistlab.storage import ModelCard, save_model
+from mnistlab.studies.compare import compare_runs
 from tests.conftest import make_tree
 
 

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnistlab import configfile as module
+from mnistlab import config as module
 from mnistlab.config import (
     MODEL_DEFAULTS,
     SETTINGS_OF_MODELS,
@@ -18,11 +18,12 @@ from mnistlab.config import (
     Resolved,
     TrainConfig,
     applies,
+    find_config,
+    presets,
     read_config,
     resolve,
     to_toml,
 )
-from mnistlab.configfile import find_config, presets
 from mnistlab.errors import ConfigError
 from tests.conftest import CHECKOUT
 

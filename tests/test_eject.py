@@ -12,8 +12,7 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from mnistlab.config import TrainConfig
-from mnistlab.configfile import presets
+from mnistlab.config import TrainConfig, presets
 from mnistlab.data.named import load_data
 from mnistlab.eject.honoured import HONOURED, require_honoured
 from mnistlab.eject.readers import reader_for

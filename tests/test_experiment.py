@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from mnistlab import experiment as module
-from mnistlab.checkpoint import load_model, load_state, save_state, weights_sha256
 from mnistlab.config import Resolved, TrainConfig, resolve
 from mnistlab.errors import (
     ConfigError,
@@ -20,9 +19,9 @@ from mnistlab.errors import (
     DivergedError,
     RunError,
 )
-from mnistlab.experiment import Experiment, note_start, prepare, start
+from mnistlab.experiment import Experiment, note_start, prepare, resume, start
 from mnistlab.losses import LOSSES, mnist_loss
-from mnistlab.resuming import resume
+from mnistlab.storage import load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process
 from tests.conftest import make_tree
 

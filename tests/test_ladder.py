@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnistlab.data.folders import ImageFolders
-from mnistlab.ladder import climb
+from mnistlab.data.folders import ImageData
 from mnistlab.models import MODELS
 from mnistlab.report.tables import ladder_table
+from mnistlab.studies.ladder import climb
 from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
-def test_the_ladder_on_the_bundled_data(sample: ImageFolders) -> None:
+def test_the_ladder_on_the_bundled_data(sample: ImageData) -> None:
     steps = list(climb(sample, "mnist_sample", {"threads": 1}))
     drawn = io.StringIO()
     Console(file=drawn, width=10_000).print(ladder_table(steps))
@@ -31,7 +31,7 @@ def test_the_ladder_on_the_bundled_data(sample: ImageFolders) -> None:
 
 
 def test_the_ladder_has_a_step_for_every_model_and_starts_at_the_baseline() -> None:
-    from mnistlab.ladder import STEPS
+    from mnistlab.studies.ladder import STEPS
 
     assert set(STEPS) == set(MODELS)
     assert STEPS[0] == "pixel-similarity"

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mnistlab.layers import layers_of
-from mnistlab.models import MODELS, build_model
+from mnistlab.models import MODELS, build_model, layers_of
 
 
 def test_a_cnn_by_hand() -> None:

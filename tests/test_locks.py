@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from mnistlab.locks import held, holder, is_held
+from mnistlab.runs import held, holder, is_held
 
 
 def test_a_lock_says_who_holds_it_as_long_as_it_is_held(tmp_path: Path) -> None:

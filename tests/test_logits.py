@@ -2,7 +2,7 @@
 
 import torch
 
-from mnistlab.logits import n_logits, predictions, probabilities, targets_for
+from mnistlab.losses import n_logits, predictions, probabilities, targets_for
 
 
 def test_the_first_class_has_target_one_and_a_positive_logit() -> None:

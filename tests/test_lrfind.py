@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.checkpoint import weights_sha256
 from mnistlab.config import resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
-from mnistlab.lrfind import Sweep, find_lr, one_digit
+from mnistlab.storage import weights_sha256
+from mnistlab.studies.lr_find import Sweep, find_lr, one_digit
 from tests.command import Result
 
 # The best of a grid of rates for each model with its defaults (accuracy after its epochs): linear

@@ -4,26 +4,26 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import DivergedError
 from mnistlab.losses import LOSSES, mnist_loss
-from mnistlab.many import (
+from mnistlab.metrics import EpochMetrics
+from mnistlab.models import LinearModel, TwoLayerModel, build_model
+from mnistlab.optim import BasicOptim
+from mnistlab.studies.seeds import (
     WIDE_LOSSES,
     StackedLinear,
     StackedTwoLayer,
     train_many,
     wide_mnist_loss,
 )
-from mnistlab.metrics import EpochMetrics
-from mnistlab.models import LinearModel, TwoLayerModel, build_model
-from mnistlab.optim import BasicOptim
 from mnistlab.training import compute_logits, train_epochs
 
 SEEDS = range(5)
 
 
 def alone(
-    name: str, data: ImageFolders, seed: int, lr: float
+    name: str, data: ImageData, seed: int, lr: float
 ) -> tuple[torch.nn.Module, list[EpochMetrics]]:
     model = build_model(name, data.image_size, data.classes, seed)
     opt = BasicOptim(model.parameters(), lr)
@@ -35,7 +35,7 @@ def alone(
 
 @pytest.mark.parametrize(("name", "lr"), [("linear", 1.0), ("two-layer", 0.1)])
 def test_each_model_of_a_stack_equals_the_same_seed_trained_alone(
-    name: str, lr: float, sample: ImageFolders
+    name: str, lr: float, sample: ImageData
 ) -> None:
     models = [build_model(name, sample.image_size, sample.classes, seed) for seed in SEEDS]
     stack: torch.nn.Module
@@ -58,7 +58,7 @@ def test_each_model_of_a_stack_equals_the_same_seed_trained_alone(
         )
 
 
-def test_a_stack_gives_back_the_state_of_each_model(sample: ImageFolders) -> None:
+def test_a_stack_gives_back_the_state_of_each_model(sample: ImageData) -> None:
     models = [build_model("linear", (28, 28), sample.classes, seed) for seed in SEEDS]
     stack = StackedLinear([m for m in models if isinstance(m, LinearModel)])
     for place, model in enumerate(models):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistlab.paired import Paired
+from mnistlab.metrics import Paired
 
 counts = st.integers(0, 400)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mnistlab import places
+from mnistlab import files as places
 from mnistlab.errors import RunError
-from mnistlab.places import cache_folder, packaged
+from mnistlab.files import cache_folder, packaged
 from tests.conftest import CHECKOUT
 
 

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mnistlab import predict as module
-from mnistlab.checkpoint import ModelCard
-from mnistlab.data.folders import ImageFolders, load_folders
+from mnistlab import scoring as module
+from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.ground import even_ground
 from mnistlab.errors import RunError
 from mnistlab.losses import mnist_loss
 from mnistlab.models import PixelSimilarity, build_model
 from mnistlab.optim import BasicOptim
-from mnistlab.predict import predict_images, save_prepared
+from mnistlab.scoring import predict_images, save_prepared
+from mnistlab.storage import ModelCard
 from mnistlab.training import compute_logits, train_epochs
 from tests.conftest import make_tree
 from tests.drawn import (
@@ -34,7 +34,7 @@ Opened = tuple[nn.Module, ModelCard]
 
 
 @pytest.fixture(scope="module")
-def two_layer(sample: ImageFolders) -> Opened:
+def two_layer(sample: ImageData) -> Opened:
     """What `mnistlab train --config two-layer` makes."""
     torch.set_num_threads(1)
     model = build_model("two-layer", sample.image_size, sample.classes, seed=0, hidden=30)
@@ -87,7 +87,7 @@ def write(images: torch.Tensor, folder: str, mode: str = "L") -> list[str]:
     return names
 
 
-def test_a_file_gets_what_its_pixels_get(sample: ImageFolders, two_layer: Opened) -> None:
+def test_a_file_gets_what_its_pixels_get(sample: ImageData, two_layer: Opened) -> None:
     model, card = two_layer
     images = sample.valid_ds.tensors[0][1000:1020]
     found, faults = predict_images(model, card, write(images, "d", "RGBA"))
@@ -112,7 +112,7 @@ def test_a_file_gets_what_its_pixels_get(sample: ImageFolders, two_layer: Opened
 
 
 def test_many_images_go_through_in_batches_and_keep_their_order(
-    sample: ImageFolders, two_layer: Opened, monkeypatch: pytest.MonkeyPatch
+    sample: ImageData, two_layer: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = write(sample.valid_ds.tensors[0][::100], "d")
     names[3:3] = ["missing.png"]
@@ -130,7 +130,7 @@ def test_many_images_go_through_in_batches_and_keep_their_order(
 
 
 def test_what_cannot_be_used_is_named_and_the_rest_goes_on(
-    sample: ImageFolders, two_layer: Opened
+    sample: ImageData, two_layer: Opened
 ) -> None:
     Image.new("L", (300, 300), 255).save("blank.png")
     Path("text.png").write_text("no image")
@@ -152,7 +152,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(
     assert predict_images(*two_layer, []) == ([], {})
 
 
-def test_stdin_is_an_image_like_any_other(sample: ImageFolders, two_layer: Opened) -> None:
+def test_stdin_is_an_image_like_any_other(sample: ImageData, two_layer: Opened) -> None:
     [name] = write(sample.valid_ds.tensors[0][:1], "d")
     [[from_file], _] = predict_images(*two_layer, [name])
     [[from_stdin], _] = predict_images(*two_layer, ["-"], stdin=Path(name).read_bytes)
@@ -177,9 +177,7 @@ def test_models_of_more_classes_and_without_weights_predict_too(tmp_path: Path) 
 # the prepared images
 
 
-def test_the_prepared_images_are_what_the_model_saw(
-    sample: ImageFolders, two_layer: Opened
-) -> None:
+def test_the_prepared_images_are_what_the_model_saw(sample: ImageData, two_layer: Opened) -> None:
     names = write(255 - sample.valid_ds.tensors[0][:12], "d")
     found, _ = predict_images(*two_layer, [*names, "-"], stdin=Path(names[0]).read_bytes)
     Path("seen").mkdir()  # an empty folder may be there
@@ -192,7 +190,7 @@ def test_the_prepared_images_are_what_the_model_saw(
 
 
 def test_a_full_disk_leaves_no_part_of_the_prepared_images(
-    sample: ImageFolders, two_layer: Opened, monkeypatch: pytest.MonkeyPatch
+    sample: ImageData, two_layer: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = predict_images(*two_layer, write(sample.valid_ds.tensors[0][:3], "d"))
     saved = Image.Image.save

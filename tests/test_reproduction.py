@@ -7,12 +7,12 @@ import torch
 
 from mnistlab import book, reproduction
 from mnistlab.config import resolve
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.figures import Figure, Track, spread
 from mnistlab.lessons.kit import Check
-from mnistlab.many import ManyMetrics, StackedLinear, train_many
 from mnistlab.reproduction import Reproduction
+from mnistlab.studies.seeds import ManyMetrics, StackedLinear, train_many
 from tests.command import run_in_process
 
 
@@ -40,7 +40,7 @@ def test_an_unexplained_difference_fails_and_an_explained_one_does_not() -> None
     assert Reproduction([good, told]).holds
 
 
-def test_the_smoothed_train_loss_is_the_chapters(sample: ImageFolders) -> None:
+def test_the_smoothed_train_loss_is_the_chapters(sample: ImageData) -> None:
     # By hand with three batches in two epochs: 0.98 of the old, 0.02 of the new, corrected.
     track = Track(sample, 1)
     logits = torch.zeros(2038, 1)
@@ -51,7 +51,7 @@ def test_the_smoothed_train_loss_is_the_chapters(sample: ImageFolders) -> None:
     assert [float(v) for v in track.train_losses] == pytest.approx([first, second])
 
 
-def test_a_mean_of_batch_means_is_not_the_accuracy(sample: ImageFolders) -> None:
+def test_a_mean_of_batch_means_is_not_the_accuracy(sample: ImageData) -> None:
     # All of the last batch of 246 wrong: it weighs 1/8, not 246/2038.
     track = Track(sample, 1)
     logits = torch.where(sample.valid_ds.tensors[1] == 0, 1.0, -1.0).unsqueeze(1)
@@ -61,9 +61,7 @@ def test_a_mean_of_batch_means_is_not_the_accuracy(sample: ImageFolders) -> None
     assert float(track.accuracies[0]) == pytest.approx(1 - 246 / 2038)
 
 
-def test_the_whole_chapter_is_compared(
-    sample: ImageFolders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_chapter_is_compared(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     # One figure per printed number of §6, and the checks of every lesson that the sections name.
     lines: list[str] = []
     found = reproduction.reproduce(sample, seeds=6, progress=lines.append)
@@ -81,7 +79,7 @@ def test_the_whole_chapter_is_compared(
     assert len(inside) > 0.6 * len(trained)
 
 
-def test_the_library_sgd_equals_basic_optim_to_the_bit(sample: ImageFolders) -> None:
+def test_the_library_sgd_equals_basic_optim_to_the_bit(sample: ImageData) -> None:
     models = reproduction._linear_models(sample, range(3), "uniform")
     ends = []
     for make in (reproduction._basic(1.0), reproduction._library(1.0)):

@@ -14,8 +14,7 @@ import pytest
 from mnistlab import runs as module
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import temporary_beside
-from mnistlab.records import METRICS
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, find_run, list_runs
+from mnistlab.runs import DEFAULT_FOLDER, METRICS, Run, create_run, find_run, list_runs
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

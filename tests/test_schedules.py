@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnistlab.schedules import constant, one_cycle
+from mnistlab.optim import constant, one_cycle
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(77, 0.25), (49, 0.3), (1000, 0.5), (30, 0.1)])

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from mnistlab.baseline import Baseline, fit_baseline, save_baseline
-from mnistlab.checkpoint import ModelCard, save_model
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.models import build_model
 from mnistlab.runs import Run
 from mnistlab.scoring import data_of, open_model, score_run
+from mnistlab.storage import ModelCard, save_model
 from tests.conftest import make_tree
 
 

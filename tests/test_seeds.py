@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.config import resolve
 from mnistlab.errors import DivergedError
 from mnistlab.experiment import Experiment, prepare, start
-from mnistlab.seeds import SeedStudy
-from mnistlab.spread import band
+from mnistlab.storage import load_model, weights_sha256
+from mnistlab.studies.seeds import SeedStudy, band
 
 
 def alone(seed: int, **settings: Any) -> Experiment:
@@ -110,7 +109,7 @@ def test_the_run_keeps_the_median_and_the_best_seed_and_every_row(tiny: Path) ->
 
 def test_of_two_in_the_middle_the_lower_is_typical_and_of_equals_the_first_is_best() -> None:
     study = study_of(seeds=4, epochs=1, data="mnist_sample")
-    from mnistlab.spread import SeedResult
+    from mnistlab.studies.seeds import SeedResult
 
     study.results = [
         SeedResult(seed, [{"accuracy": accuracy}])

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from mnistlab.errors import ConfigError
-from mnistlab.runs import Run
-from mnistlab.summaries import SORTABLE, summaries, summarize
+from mnistlab.runs import SORTABLE, Run, summaries, summarize
 from tests.command import Result
 
 

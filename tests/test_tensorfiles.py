@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistlab import tensorfiles
+from mnistlab import storage as tensorfiles
 from mnistlab.errors import DamagedFileError, RunError
-from mnistlab.tensorfiles import read_tensors, write_tensors
+from mnistlab.storage import read_tensors, write_tensors
 
 TENSORS = {
     "weights": torch.tensor([[1.5, -2.0], [float("inf"), 1e-45]]),

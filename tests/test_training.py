@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from mnistlab import training
 from mnistlab.config import resolve
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import DivergedError
+from mnistlab.experiment import fitting_loss, model_settings, new_optimizer, run_epochs
 from mnistlab.losses import LOSSES, losses_for, mnist_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
-from mnistlab.recipe import fitting_loss, model_settings, new_optimizer, run_epochs
 from mnistlab.training import Place, compute_logits, evaluate, train_epochs
 
 
@@ -45,7 +45,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_unshuffled_training_equals_a_plain_pytorch_loop_to_the_bit(sample: ImageFolders) -> None:
+def test_unshuffled_training_equals_a_plain_pytorch_loop_to_the_bit(sample: ImageData) -> None:
     # The outside truth: a DataLoader, nn.Linear-like model, torch's SGD, the chapter's formula.
     ours = build_model("linear", sample.image_size, sample.classes, seed=0)
     theirs = build_model("linear", sample.image_size, sample.classes, seed=0)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mnistlab.checkpoint import load_model, save_model
 from mnistlab.errors import RunError
 from mnistlab.runs import Run
-from mnistlab.verifying import verify_run
+from mnistlab.storage import load_model, save_model
+from mnistlab.studies.verify import verify_run
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]
@@ -85,7 +85,7 @@ def test_a_swapped_model_file_is_named(run: Run) -> None:
 
 
 def test_a_forged_state_does_not_repeat(run: Run) -> None:
-    from mnistlab.checkpoint import load_state, save_state
+    from mnistlab.storage import load_state, save_state
 
     state = load_state(run.state_file)
     state.weights["bias"] = state.weights["bias"] + 1e-7

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mnistlab import models
-    from mnistlab.checkpoint import ModelCard, load_model, save_model, weights_sha256
-    from mnistlab.comparing import compare_runs
     from mnistlab.data.folders import load_folders
     from mnistlab.data.named import load_data
     from mnistlab.errors import MnistlabError
@@ -29,11 +27,12 @@ if TYPE_CHECKING:
     from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
     from mnistlab.models import LinearModel, PixelSimilarity, TwoLayerModel, build_model
     from mnistlab.optim import BasicOptim
-    from mnistlab.predict import predict_images
     from mnistlab.report.pictures import Curves, Images
     from mnistlab.report.plots import draw
     from mnistlab.runs import find_run
-    from mnistlab.scoring import open_model, score_run
+    from mnistlab.scoring import open_model, predict_images, score_run
+    from mnistlab.storage import ModelCard, load_model, save_model, weights_sha256
+    from mnistlab.studies.compare import compare_runs
     from mnistlab.training import evaluate, train_epochs
 
 _HOMES = {
@@ -42,28 +41,28 @@ _HOMES = {
     "Images": "report.pictures",
     "LinearModel": "models",
     "MnistlabError": "errors",
-    "ModelCard": "checkpoint",
+    "ModelCard": "storage",
     "PixelSimilarity": "models",
     "TwoLayerModel": "models",
     "binary_cross_entropy": "losses",
     "build_model": "models",
-    "compare_runs": "comparing",
+    "compare_runs": "studies.compare",
     "cross_entropy": "losses",
     "draw": "report.plots",
     "evaluate": "training",
     "find_run": "runs",
     "load_data": "data.named",
     "load_folders": "data.folders",
-    "load_model": "checkpoint",
+    "load_model": "storage",
     "mnist_loss": "losses",
     "models": "",
     "open_model": "scoring",
-    "predict_images": "predict",
-    "save_model": "checkpoint",
+    "predict_images": "scoring",
+    "save_model": "storage",
     "score_run": "scoring",
     "train_epochs": "training",
     "train_run": "experiment",
-    "weights_sha256": "checkpoint",
+    "weights_sha256": "storage",
 }
 
 __all__ = [

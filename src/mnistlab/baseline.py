@@ -10,8 +10,7 @@ import tomli_w
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.checkpoint import ModelCard, save_model, weights_sha256
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.ground import even_ground
 from mnistlab.data.named import NAMED
 from mnistlab.devices import choose_device, environment
@@ -20,6 +19,7 @@ from mnistlab.losses import LOSSES, losses_for
 from mnistlab.metrics import Evaluation
 from mnistlab.models import build_model
 from mnistlab.runs import Run, create_run
+from mnistlab.storage import ModelCard, save_model, weights_sha256
 from mnistlab.training import evaluate
 
 
@@ -34,7 +34,7 @@ class Baseline:
     seconds: float
 
 
-def fit_baseline(data: ImageFolders, distance: str, device: str = "auto") -> Baseline:
+def fit_baseline(data: ImageData, distance: str, device: str = "auto") -> Baseline:
     """Fit the mean images on the training split and score the other.
 
     fastbook ch. 4, § "Pixel Similarity". Raises ConfigError for a device that is not there.
@@ -64,7 +64,7 @@ def fit_baseline(data: ImageFolders, distance: str, device: str = "auto") -> Bas
 
 def save_baseline(
     baseline: Baseline,
-    data: ImageFolders,
+    data: ImageData,
     settings: dict[str, Any],
     folder: Path,
     command: list[str],

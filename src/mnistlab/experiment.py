@@ -2,42 +2,145 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.checkpoint import (
+from mnistlab.config import (
+    SETTINGS_OF_MODELS,
+    Resolved,
+    TrainConfig,
+    applies,
+    read_config,
+    resolve,
+    to_toml,
+)
+from mnistlab.data.folders import ImageData, Progress
+from mnistlab.data.ground import even_ground
+from mnistlab.data.named import NAMED, load_data
+from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
+from mnistlab.errors import ConfigError, DamagedFileError, DataError, DivergedError, RunError
+from mnistlab.files import write_whole
+from mnistlab.losses import LOSSES, SMOOTHABLE, losses_for, smoothed
+from mnistlab.metrics import EpochMetrics
+from mnistlab.names import printable
+from mnistlab.optim import OPTIMIZERS, BasicOptim, Schedule, one_cycle
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
+from mnistlab.storage import (
     ModelCard,
     RunState,
+    load_state,
+    restore,
     save_model,
     save_state,
     weights_sha256,
 )
-from mnistlab.config import Resolved, TrainConfig, resolve, to_toml
-from mnistlab.data.folders import ImageFolders, Progress
-from mnistlab.data.ground import even_ground
-from mnistlab.data.named import NAMED, load_data
-from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
-from mnistlab.errors import ConfigError, DivergedError, RunError
-from mnistlab.files import write_whole
-from mnistlab.metrics import EpochMetrics
-from mnistlab.names import printable
-from mnistlab.optim import BasicOptim
-from mnistlab.recipe import (
-    fitting_loss,
-    model_settings,
-    new_optimizer,
-    require_sound,
-    run_epochs,
-)
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
-from mnistlab.training import Place
+from mnistlab.training import Place, train_epochs
+
+_OF_THE_CHAPTER = ("linear", "two-layer")
+_UNSOUND_SIDE = 16  # pixels: on 8 to 16 no two runs were equal, from 17 on all were
+
+
+def fitting_loss(config: TrainConfig, n_classes: int) -> str:
+    """The name of the loss that `config` means for so many classes.
+
+    `auto` is the chapter's `mnist` for its own models on two classes, else a cross-entropy.
+    Raises ConfigError for a loss that does not fit.
+    """
+    fitting = losses_for(n_classes)
+    if config.label_smoothing:
+        fitting = tuple(name for name in fitting if name in SMOOTHABLE)
+    if config.loss == "auto":
+        return fitting[0] if config.model in _OF_THE_CHAPTER else fitting[-1]
+    if config.loss in fitting:
+        return config.loss
+    smooth = f" with label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
+    raise ConfigError(
+        f"--loss {config.loss} does not fit {n_classes} classes{smooth}; use {' or '.join(fitting)}"
+    )
+
+
+def require_sound(config: TrainConfig, image_size: tuple[int, int]) -> None:
+    """Refuse what torch computes wrongly on a CPU: resnet18 in bfloat16 on small images.
+
+    Its last stages are then a single pixel wide, and there the gradients of torch 2.13's bfloat16
+    convolutions are of whatever was in memory. Raises ConfigError.
+    """
+    small = min(image_size) <= _UNSOUND_SIDE
+    if config.model == "resnet18" and config.precision == "bf16" and small:
+        raise ConfigError(
+            f"--precision bf16: torch computes resnet18 wrongly in it on images of "
+            f"{_UNSOUND_SIDE} pixels or less; use fp32, which is as fast"
+        )
+
+
+def model_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are the model's own."""
+    return {
+        key: getattr(config, key)
+        for key, models in SETTINGS_OF_MODELS.items()
+        if config.model in models
+    }
+
+
+def new_optimizer(config: TrainConfig, model: nn.Module) -> BasicOptim:
+    """The optimizer that `config` asks for, at its first step."""
+    extra = {
+        key: getattr(config, key)
+        for key in ("momentum", "beta2", "weight_decay")
+        if applies(key, config)
+    }
+    return OPTIMIZERS[config.optimizer](model.parameters(), config.lr, **extra)
+
+
+def schedule_of(config: TrainConfig, n_images: int) -> Schedule | None:
+    """The schedule over all epochs of `n_images`; None if nothing changes from step to step."""
+    if config.schedule == "constant":
+        return None
+    total = config.epochs * -(-n_images // config.batch_size)
+    momentum = config.momentum if applies("momentum", config) else 0.0
+    return one_cycle(config.lr, momentum, total, warmup=config.warmup)
+
+
+def run_epochs(
+    config: TrainConfig,
+    model: nn.Module,
+    opt: BasicOptim,
+    train_ds: TensorDataset,
+    valid_ds: TensorDataset,
+    classes: Sequence[str],
+    *,
+    seed: int,
+    place: Place,
+    stop: Callable[[], bool],
+) -> Generator[EpochMetrics]:
+    """`train_epochs` as `config` says, for a model that was drawn from `seed`."""
+    return train_epochs(
+        model,
+        opt,
+        LOSSES[config.loss],
+        train_ds,
+        valid_ds,
+        classes,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        shuffle=config.shuffle,
+        seed=config.order_of(seed),
+        train_loss=smoothed(config.loss, config.label_smoothing),
+        schedule=schedule_of(config, len(train_ds)),
+        augmented=config.augment,
+        bf16=config.precision == "bf16",
+        place=place,
+        stop=stop,
+    )
+
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
 
@@ -48,7 +151,7 @@ class Experiment:
 
     config: TrainConfig
     origins: dict[str, str]
-    data: ImageFolders
+    data: ImageData
     device: torch.device
     model: nn.Module
     opt: BasicOptim
@@ -300,3 +403,99 @@ def copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _done(state: RunState) -> str:
     return f"after epoch {state.epoch - 1}" if state.epoch else "as drawn, before training"
+
+
+def resume(
+    run: Run,
+    command: list[str],
+    *,
+    epochs: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Experiment:
+    """Take up `run` where it stopped; `epochs` is the new total.
+
+    The thread count is that of the first part unless `threads` says otherwise, since another
+    count gives other last bits. `notices` of the result names all that differs from then.
+    Raises ConfigError, DataError if the data has changed, DamagedFileError.
+    """
+    try:
+        state = load_state(run.state_file)
+        settings = state.config
+    except FileNotFoundError:
+        state = None  # stopped before its first save: begin again, which gives the same weights
+        settings = read_config(run.config_file)
+    if epochs is not None:
+        if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
+            raise ConfigError(
+                f"--epochs {epochs}: the one cycle of {printable(run.name)} was laid out over "
+                f"{settings.get('epochs')} epochs, and its rate ends at nothing; start a new run"
+            )
+        settings["epochs"] = epochs
+    if threads is not None:
+        settings["threads"] = threads
+    try:
+        config = TrainConfig(**settings)
+    except ValidationError as error:
+        keys = ", ".join(str(item["loc"][0]) for item in error.errors())
+        raise DamagedFileError(
+            f"{printable(run.path)}: its settings do not hold: {printable(keys)}"
+        ) from error
+    if state is not None and (config.epochs, 0) < (state.epoch, state.batch):
+        begun = f" and begun epoch {state.epoch}" if state.batch else ""
+        raise ConfigError(
+            f"--epochs {config.epochs}: {printable(run.name)} has done {state.epoch} epochs "
+            f"already{begun}"
+        )
+    info = _info_or_empty(run)
+    origins = {**dict.fromkeys(TrainConfig.model_fields, "resumed run"), **info.get("origins", {})}
+    if epochs is not None:
+        origins["epochs"] = "--epochs"
+    if threads is not None:
+        origins["threads"] = "--threads"
+    experiment = prepare(Resolved(config, origins), progress)
+    experiment.run, experiment.command = run, command
+    experiment.created = str(info.get("created", ""))
+    if state is not None:
+        _take_over(experiment, state)
+    return experiment
+
+
+def _take_over(experiment: Experiment, state: RunState) -> None:
+    assert experiment.run is not None
+    if experiment.data.fingerprint != state.data_fingerprint:
+        raise DataError(
+            experiment.config.data,
+            [
+                f"{printable(experiment.data.root)}: not the data that "
+                f"{printable(experiment.run.name)} was "
+                "trained on (images, labels or classes have changed); start a new run"
+            ],
+        )
+    if state.card != experiment.card:
+        raise DamagedFileError(
+            f"{printable(experiment.run.state_file)}: model and settings do not agree"
+        )
+    restored = restore(experiment.run.state_file, state.card, state.weights)
+    experiment.model.load_state_dict(restored.state_dict())
+    experiment.opt.load_state(state.optimizer)
+    experiment.place = Place(state.epoch, state.batch, list(state.losses.unbind()), state.seconds)
+    experiment.history = state.history
+    experiment.best, experiment.best_weights = state.best, state.best_weights
+    experiment.mixed = state.mixed
+    now = environment(experiment.device)
+    for key in ("torch", "threads", "device", "platform", "processor"):
+        then = state.environment.get(key)
+        if then != now[key]:
+            experiment.notices.append(
+                f"{key} was {then}, now {now[key]}: the weights can differ in their last bits from "
+                "those of an unbroken run"
+            )
+            experiment.mixed = True
+
+
+def _info_or_empty(run: Run) -> dict[str, Any]:
+    try:
+        return run.info()
+    except (FileNotFoundError, DamagedFileError):
+        return {}

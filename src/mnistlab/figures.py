@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from mnistlab.data.folders import ImageFolders
-from mnistlab.many import ManyMetrics, wide_mnist_loss
+from mnistlab.data.folders import ImageData
 from mnistlab.report.pictures import Curves
+from mnistlab.studies.seeds import ManyMetrics, wide_mnist_loss
 
 SMOOTHING = 0.98
 
@@ -74,7 +74,7 @@ def spread(
 class Track:
     """What the chapter prints of each epoch, for many seeds."""
 
-    def __init__(self, data: ImageFolders, seeds: int) -> None:
+    def __init__(self, data: ImageData, seeds: int) -> None:
         self.labels = data.valid_ds.tensors[1]
         self.targets = (self.labels == 0).float().unsqueeze(1)
         self.smooth = torch.zeros(seeds, dtype=torch.float64)

@@ -14,22 +14,22 @@ from torch import nn
 
 from mnistlab import book
 from mnistlab.config import resolve
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.figures import SMOOTHING, Figure, Track, batch_means_of, hits, plain, spread
 from mnistlab.lessons import run_lesson
 from mnistlab.lessons.kit import Check
 from mnistlab.losses import mnist_loss
-from mnistlab.many import (
+from mnistlab.models import LinearModel, TwoLayerModel, build_model
+from mnistlab.optim import BasicOptim
+from mnistlab.report.pictures import Curves
+from mnistlab.studies.seeds import (
     StackedLinear,
     StackedTwoLayer,
     Steps,
     train_many,
     wide_logits,
 )
-from mnistlab.models import LinearModel, TwoLayerModel, build_model
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Curves
 from mnistlab.training import evaluate
 
 LINEAR_SEEDS = 128
@@ -73,7 +73,7 @@ Progress = Callable[[str], None]
 
 
 def reproduce(
-    data: ImageFolders,
+    data: ImageData,
     seeds: int | None = None,
     progress: Progress = lambda step: None,
     *,
@@ -161,7 +161,7 @@ def exact_figures(section: str, lesson: str) -> list[Figure]:
     ]
 
 
-def data_figures(data: ImageFolders) -> list[Figure]:
+def data_figures(data: ImageData) -> list[Figure]:
     """What the chapter says of the files: counts, names, order, labels."""
     table = (data.root / "labels.csv").read_text(encoding="utf-8").splitlines()
     rows = [row.split(",") for row in table[1:]]
@@ -196,7 +196,7 @@ def _exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
     return Figure(section, item, chapter, ours, "equal" if same else "differs")
 
 
-def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
+def random_figures(data: ImageData, seeds: range) -> list[Figure]:
     """Figures of untrained random models: accuracies, and the gradient of one batch of four."""
     scratch = _linear_models(data, seeds, "normal")
     library = _linear_models(data, seeds, "uniform")
@@ -233,7 +233,7 @@ def random_figures(data: ImageFolders, seeds: range) -> list[Figure]:
     return rows
 
 
-def _two_layer(data: ImageFolders, seeds: range, progress: Progress) -> Track:
+def _two_layer(data: ImageData, seeds: range, progress: Progress) -> Track:
     parts = []
     for first in seeds[::_GROUP]:
         group = seeds[first : first + _GROUP]
@@ -252,7 +252,7 @@ def _two_layer(data: ImageFolders, seeds: range, progress: Progress) -> Track:
     return joined
 
 
-def _linear_models(data: ImageFolders, seeds: range, init: str) -> list[LinearModel]:
+def _linear_models(data: ImageData, seeds: range, init: str) -> list[LinearModel]:
     models = [build_model("linear", data.image_size, data.classes, s, init=init) for s in seeds]
     return [model for model in models if isinstance(model, LinearModel)]
 

@@ -10,14 +10,17 @@ runs/20261122-091500-linear-s0/
 
 import contextlib
 import difflib
+import errno
 import json
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
@@ -28,9 +31,154 @@ from mnistlab.files import (
     temporary_beside,
     write_whole,
 )
-from mnistlab.locks import held, holder, is_held
-from mnistlab.names import nearest, printable
-from mnistlab.records import METRICS, parse_record
+from mnistlab.names import natural_key, nearest, printable
+
+# Seconds. Whoever only looks holds the lock for some microseconds; that is waited out.
+_WAIT = 0.1
+_LOOK = 0.02
+_AGAIN = 0.005
+_TRIES = 10
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which says from then on which process does.
+
+    Raises TimeoutError as good as at once if another process holds it, OSError if it cannot be
+    written or has vanished meanwhile with its folder.
+    """
+    for _ in range(_TRIES):
+        lock = _acquired(path, _WAIT)
+        # who comes or goes this very moment has not said who it is yet, or not any more
+        if lock is not None or holder(path):
+            break
+    if lock is None:
+        raise TimeoutError(errno.EAGAIN, "held by another process", str(path))
+    try:
+        _note(lock, path, str(os.getpid()))
+        yield
+    finally:
+        _note(lock, path, "")
+        lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file `path` right now."""
+    if not os.path.exists(path):  # Path.exists raises where the folder may not be searched
+        return False
+    try:
+        lock = _acquired(path, _LOOK)
+    except OSError:  # a folder that cannot be written: nobody can be at work in it
+        return False
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def _acquired(path: Path, timeout: float) -> BaseFileLock | None:
+    """The lock, taken; None if another process has it. Raises OSError if there is no folder."""
+    lock = FileLock(path)
+    with _kept(path.parent) as folder:
+        try:
+            lock.acquire(timeout=timeout, poll_interval=_AGAIN)
+        except Timeout:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if folder is None or os.path.samestat(os.fstat(folder), path.parent.stat()):
+                return lock
+        # FileLock makes a folder that is missing: one that was deleted meanwhile came back
+        lock.release()
+        with contextlib.suppress(OSError):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+@contextlib.contextmanager
+def _kept(folder: Path) -> Iterator[int | None]:
+    """The folder, opened, so that no other one gets its number; None where that cannot be."""
+    if os.name == "nt":  # pragma: no cover - there a folder with an open file is never renamed
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        yield None
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def holder(path: Path) -> str:
+    """The number of the process that holds the lock file `path`; empty if it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        text = path.read_text(encoding="ascii")
+        if text.isdigit() and len(text) < 20:
+            return text
+    return ""
+
+
+def _note(lock: BaseFileLock, path: Path, text: str) -> None:
+    if isinstance(lock, SoftFileLock):  # a file system without locks: the file itself is the lock
+        return
+    # Beside the lock itself: where it cannot be written (Windows), only the number is not told.
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        with open(fd, "w", encoding="ascii") as file:
+            file.write(text)
+
+
+METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
+
+
+def parse_record(content: bytes) -> dict[str, Any]:
+    """The record in the bytes of a `run.json`.
+
+    Raises ValueError, with the first part that is not what it should be.
+    """
+    try:
+        loaded = json.loads(content.decode("utf-8"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("not valid JSON") from error
+    if not isinstance(loaded, dict):
+        raise ValueError("not a JSON object")
+    if wrong := _ill_formed(loaded):
+        raise ValueError(f"{wrong} makes no sense")
+    return loaded
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+# What the parts of a `run.json` are, as far as others rely on it.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("config", "origins", "data", "environment"), dict),
+    **dict.fromkeys(("status", "created", "model"), str),
+    **dict.fromkeys(("classes", "command"), list),
+    "result": (dict, type(None)),
+}
+
+
+def _ill_formed(info: dict[str, Any]) -> str:
+    """The first part of a `run.json` that is not what it should be; empty if all are."""
+    for key, kind in _KINDS.items():
+        if key in info and not isinstance(info[key], kind):
+            return key
+    result = info.get("result") or {}
+    for key in ("epochs", "band", "seeds"):
+        rows = result.get(key, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return f"result.{key}"
+    for row in result.get("epochs", []):
+        if not all(isinstance(row.get(column), int | float) for column in METRICS):
+            return "result.epochs"
+    if not isinstance(result.get("best", {}), dict | None):
+        return "result.best"
+    return ""
+
 
 DEFAULT_FOLDER = Path("runs")
 _STAMP = "%Y%m%d-%H%M%S"
@@ -272,3 +420,106 @@ def unwritable(path: Path, error: OSError) -> RunError:
         f"{printable(path)}: cannot be written: {error.strerror or error}; "
         "name another folder with --run-dir"
     )
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run was and what came of it; None for what its folder does not say.
+
+    `status`: done, stopped, running, killed (it says running, but nobody holds it), diverged,
+    damaged (`run.json` cannot be read). `epochs` are those done; `accuracy` is the last one (of
+    several seeds, the median seed's); `best` is that of the best epoch (of several seeds, of the
+    best seed); `seconds` is the time of all epochs and seeds.
+    """
+
+    name: str
+    path: str
+    created: str | None
+    model: str | None
+    seed: int | None
+    seeds: int
+    status: str
+    epochs: int | None
+    accuracy: float | None
+    best: float | None
+    seconds: float | None
+    data: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def summarize(run: Run) -> RunSummary:
+    """The summary of one run; never fails for what is in its folder."""
+    info: dict[str, Any] = {}
+    status = "damaged"
+    with contextlib.suppress(OSError, DamagedFileError):
+        info = run.info()
+        status = str(info.get("status", "damaged"))
+    if status == "running" and not run.is_held():
+        status = "killed"
+    result, config = _part(info, "result"), _part(info, "config")
+    epochs = result.get("epochs")
+    rows = [row for row in epochs if isinstance(row, dict)] if isinstance(epochs, list) else []
+    # of several seeds the epochs are one seed's; the band has the time of all
+    timed = result.get("band") or rows
+    seconds = [row["seconds"] for row in timed if isinstance(row.get("seconds"), int | float)]
+    return RunSummary(
+        name=run.name,
+        path=str(run.path),
+        created=_text(info.get("created")),
+        model=_text(info.get("model")),
+        seed=_whole(config.get("seed")),
+        seeds=_whole(config.get("seeds")) or 1,
+        status=status,
+        epochs=len(rows) if result else None,
+        accuracy=_number(result.get("accuracy")),
+        best=_number(_part(result, "best").get("accuracy")),
+        seconds=round(sum(seconds), 6) if rows else None,
+        data=_text(config.get("data")),
+    )
+
+
+SORTABLE = ("created", "name", "model", "status", "epochs", "accuracy", "best", "seconds")
+
+
+def summaries(
+    folder: Path, sort: str = "created", *, reverse: bool = False, limit: int | None = None
+) -> list[RunSummary]:
+    """Every run in `folder`, sorted; those that have no such value come last.
+
+    `limit` keeps so many of those that have one: the first of a reversed order, else the last.
+
+    Raises ConfigError for an unknown `sort`, RunError if the folder cannot be listed.
+    """
+    if sort not in SORTABLE:
+        raise ConfigError(f"--sort {sort}{nearest(sort, SORTABLE)}")
+    found: Sequence[RunSummary] = [summarize(run) for run in list_runs(folder)]
+    known = [one for one in found if getattr(one, sort) is not None]
+    known.sort(key=lambda one: _sort_key(getattr(one, sort)), reverse=reverse)
+    rest = [one for one in found if getattr(one, sort) is None]
+    if limit is None:
+        return known + rest
+    return known[:limit] if reverse else known[-limit:]
+
+
+def _sort_key(value: Any) -> Any:
+    return natural_key(value) if isinstance(value, str) else value
+
+
+def _part(info: dict[str, Any], key: str) -> dict[str, Any]:
+    part = info.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

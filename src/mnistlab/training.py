@@ -16,14 +16,11 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.augment import augment
-from mnistlab.data.batches import batches, epoch_order, to_float
+from mnistlab.data.batches import augment, batches, epoch_order, to_float
 from mnistlab.errors import DivergedError
-from mnistlab.logits import targets_for
-from mnistlab.losses import Loss
+from mnistlab.losses import Loss, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
-from mnistlab.optim import BasicOptim
-from mnistlab.schedules import Schedule
+from mnistlab.optim import BasicOptim, Schedule
 
 EVAL_BATCH = 1024  # images; about 3 MB of floats, which stay in the processor's cache
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mnistlab.data import obtain
 from mnistlab.data.datasets import DATASETS
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import NAMED
 from tests.command import Result
 from tests.originals import Made, publish
@@ -230,7 +230,7 @@ def test_the_list_says_which_datasets_are_here(mnistlab: Mnistlab, usps: Made) -
     assert listed["mnist"]["train"] == 60_000
 
 
-def test_the_list_of_the_bundled_data_is_true(mnistlab: Mnistlab, sample: ImageFolders) -> None:
+def test_the_list_of_the_bundled_data_is_true(mnistlab: Mnistlab, sample: ImageData) -> None:
     row = mnistlab("data", "list", "--json").ok().json["datasets"][0]
     assert (row["train"], row["valid"]) == (len(sample.train_ds), len(sample.valid_ds))
     assert tuple(row["classes"]) == sample.classes

@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_the_old_csv_and_says_so(
         raise OSError(28, "No space left on device")
 
     Path("p.csv").write_text("old")
-    monkeypatch.setattr("mnistlab.outputs.write_whole", full)
+    monkeypatch.setattr("mnistlab.files.write_whole", full)
     result = mnistlab("eval", "--csv", "p.csv")
     assert result.code == 1
     assert "p.csv: cannot be written: No space left on device" in result.err

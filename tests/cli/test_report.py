@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_old_page(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnistlab.outputs.write_whole", full)
+    monkeypatch.setattr("mnistlab.files.write_whole", full)
     told = mnistlab("report", "--best", "--json")
     assert (told.code, told.out) == (1, "")
     assert told.err.endswith("report.html: cannot be written: No space left on device\n")

@@ -12,9 +12,9 @@ import pytest
 
 from mnistlab import __main__ as main
 from mnistlab import experiment
-from mnistlab.checkpoint import load_state, save_model
 from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals
 from mnistlab.report import rows
+from mnistlab.storage import load_state, save_model
 from tests.command import Result, spawn
 
 Mnistlab = Callable[..., Result]

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from mnistlab import experiment
-from mnistlab.checkpoint import load_model, weights_sha256
 from mnistlab.cli.train import _RESUMABLE
 from mnistlab.config import TrainConfig, applies
 from mnistlab.errors import DivergedError
 from mnistlab.report.rows import HEADER
+from mnistlab.storage import load_model, weights_sha256
 from tests.command import Result
 from tests.conftest import make_tree
 

@@ -24,17 +24,17 @@ from PIL import Image
 
 from mnistlab.data import bundled
 from mnistlab.data.bundled import extract_checked, mnist_sample
-from mnistlab.data.folders import ImageFolders, load_folders
+from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.named import load_data
 from mnistlab.errors import DamagedFileError, LockedError, RunError
-from mnistlab.places import packaged
+from mnistlab.files import packaged
 from tests.command import Result
 
 COUNTS = {"train/3": 6131, "train/7": 6265, "valid/3": 1010, "valid/7": 1028}
 
 
 @pytest.fixture(scope="session")
-def unpacked(sample: ImageFolders) -> Path:
+def unpacked(sample: ImageData) -> Path:
     """The unpacked tree of the session's cache; not to be changed."""
     return sample.root
 
@@ -98,13 +98,13 @@ def test_labels_csv_lists_every_file_with_its_class_index(unpacked: Path) -> Non
     assert all(label == {"3": "0", "7": "1"}[name.split("/")[1]] for name, label in labels.items())
 
 
-def test_the_order_is_the_chapters_string_order(sample: ImageFolders) -> None:
+def test_the_order_is_the_chapters_string_order(sample: ImageData) -> None:
     assert sample.train.files[:3] == ["3/10.png", "3/10000.png", "3/10011.png"]
     assert sample.train.files[6131].startswith("7/")
     assert sample.train.files == sorted(sample.train.files)
 
 
-def test_the_second_three_has_the_chapters_pixels(sample: ImageFolders, unpacked: Path) -> None:
+def test_the_second_three_has_the_chapters_pixels(sample: ImageData, unpacked: Path) -> None:
     expected = [
         [0, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 29],
@@ -121,7 +121,7 @@ def test_the_second_three_has_the_chapters_pixels(sample: ImageFolders, unpacked
         assert np.asarray(opened)[4:10, 4:10].tolist() == expected
 
 
-def test_the_stacked_tensors_have_the_chapters_shapes(sample: ImageFolders) -> None:
+def test_the_stacked_tensors_have_the_chapters_shapes(sample: ImageData) -> None:
     images, labels = sample.train_ds.tensors
     assert images.shape == (12_396, 28, 28)
     assert labels.tolist() == [0] * 6131 + [1] * 6265

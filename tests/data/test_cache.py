@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from mnistlab.data import cache, folders
-from mnistlab.data.folders import ImageFolders, load_folders
+from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.images import decode_grey
 from mnistlab.data.tree import STAMPS, SplitTree, scan_split
 from mnistlab.errors import RunError
-from mnistlab.tensorfiles import read_tensors, write_tensors
+from mnistlab.storage import read_tensors, write_tensors
 from tests.conftest import make_tree
 
 Decoded = list[Path]
@@ -52,7 +52,7 @@ def truth(root: Path) -> list[list[list[int]]]:
     return [np.asarray(Image.open(path)).tolist() for path in files]
 
 
-def agrees(root: Path) -> ImageFolders:
+def agrees(root: Path) -> ImageData:
     loaded = load_folders(root)
     assert loaded.train_ds.tensors[0].tolist() == truth(root)
     return loaded

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnistlab.data import cache, folders
-from mnistlab.data.folders import ImageFolders, load_folders, load_splits
+from mnistlab.data.folders import ImageData, load_folders, load_splits
 from mnistlab.data.images import UndecodableError
 from mnistlab.errors import FAULTS_SHOWN, DataError
 from mnistlab.names import natural_key
@@ -623,7 +623,7 @@ def test_a_fault_of_decoding_is_no_other_error(tiny: Path, monkeypatch: pytest.M
     assert len(refused(tiny).faults) == 32
 
 
-def test_the_bundled_folders_are_two_views_of_one_thing(sample: ImageFolders) -> None:
+def test_the_bundled_folders_are_two_views_of_one_thing(sample: ImageData) -> None:
     assert sample.train_ds is sample.train.ds
     assert sample.valid_ds is sample.valid.ds
     assert sample.train.counts == {"3": 6131, "7": 6265}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.ground import even_ground
 from mnistlab.data.handwriting import WAYS, How, NoInkError, Prepared, prepare
 from mnistlab.data.images import decode_grey_bytes
@@ -53,7 +53,7 @@ def apart(one: Prepared, other: Prepared) -> float:
 # images that are prepared already
 
 
-def test_every_image_of_mnist_sample_goes_through_to_the_bit(sample: ImageFolders) -> None:
+def test_every_image_of_mnist_sample_goes_through_to_the_bit(sample: ImageData) -> None:
     ground = even_ground(sample.train_ds.tensors[0])
     assert ground == GROUND
     for split in (sample.train_ds, sample.valid_ds):
@@ -64,7 +64,7 @@ def test_every_image_of_mnist_sample_goes_through_to_the_bit(sample: ImageFolder
             assert np.array_equal(made.levels, image)
 
 
-def test_the_negative_of_mnist_becomes_mnist_again_to_the_bit(sample: ImageFolders) -> None:
+def test_the_negative_of_mnist_becomes_mnist_again_to_the_bit(sample: ImageData) -> None:
     for image in sample.valid_ds.tensors[0].numpy():
         made = framed(Image.fromarray(255 - image))
         assert made.steps == ("inverted",)
@@ -72,7 +72,7 @@ def test_the_negative_of_mnist_becomes_mnist_again_to_the_bit(sample: ImageFolde
         assert np.array_equal(made.levels, image)
 
 
-def test_for_a_model_of_dark_ink_it_is_the_other_way_round(sample: ImageFolders) -> None:
+def test_for_a_model_of_dark_ink_it_is_the_other_way_round(sample: ImageData) -> None:
     for image in sample.valid_ds.tensors[0].numpy()[::20]:
         kept = prepare(Image.fromarray(255 - image), SIZE, 1 - GROUND)
         turned = prepare(Image.fromarray(image), SIZE, 1 - GROUND)
@@ -81,7 +81,7 @@ def test_for_a_model_of_dark_ink_it_is_the_other_way_round(sample: ImageFolders)
         assert np.array_equal(turned.levels, 255 - image)
 
 
-def test_who_decides_for_himself_is_obeyed(sample: ImageFolders) -> None:
+def test_who_decides_for_himself_is_obeyed(sample: ImageData) -> None:
     image = sample.valid_ds.tensors[0][0].numpy()
     assert np.array_equal(framed(grey(255 - image), invert=False).levels, 255 - image)
     assert np.array_equal(framed(grey(255 - image), invert=True).levels, image)
@@ -223,7 +223,7 @@ def test_the_bright_side_of_a_shadow_is_no_light_ink() -> None:
                     assert framed(drawing.image).inverted, drawing.name
 
 
-def test_mnists_own_digits_on_photographed_paper_come_back(sample: ImageFolders) -> None:
+def test_mnists_own_digits_on_photographed_paper_come_back(sample: ImageData) -> None:
     images = sample.valid_ds.tensors[0].numpy()
     off = []
     for image in images[::40]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mnistlab.data import idx
 from mnistlab.data.bundled import _MEMBER, extract_checked
-from mnistlab.data.folders import ImageFolders, load_folders
+from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.idx import IdxSplit, import_idx, read_idx, read_split
 from mnistlab.errors import DataError, RunError
 from tests.command import Result
@@ -348,7 +348,7 @@ def _pack() -> ModuleType:
     return module
 
 
-def test_the_bundled_images_are_mnists_threes_and_sevens(mnist: Path, sample: ImageFolders) -> None:
+def test_the_bundled_images_are_mnists_threes_and_sevens(mnist: Path, sample: ImageData) -> None:
     for split, loaded in (("train", sample.train), ("valid", sample.valid)):
         stem = {"train": "train", "valid": "t10k"}[split]
         arrays = []
@@ -392,7 +392,7 @@ def test_packing_a_tree_is_reproducible_and_unpacks_to_it(made: Made, tmp_path: 
 
 
 def test_importing_and_packing_mnist_gives_the_bundled_images(
-    mnist: Path, tmp_path: Path, sample: ImageFolders, monkeypatch: pytest.MonkeyPatch
+    mnist: Path, tmp_path: Path, sample: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # with the first 3000 images of each split, since all of them take a while
     def beginning(source: Path, split: str) -> IdxSplit:

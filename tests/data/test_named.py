@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mnistlab.data import bundled
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import find_data, load_data, load_split
 from mnistlab.errors import DataError
 
@@ -15,7 +15,7 @@ KNOWN = (
 )
 
 
-def test_the_bundled_data_has_a_name(sample: ImageFolders) -> None:
+def test_the_bundled_data_has_a_name(sample: ImageData) -> None:
     assert find_data("mnist_sample") == sample.root
 
 
@@ -26,7 +26,7 @@ def test_a_folder_is_itself(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_known_name_wins_over_a_folder_of_that_name(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, sample: ImageFolders
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, sample: ImageData
 ) -> None:
     monkeypatch.chdir(tiny.parent)
     tiny.rename(tiny.parent / "mnist_sample")
@@ -59,7 +59,7 @@ def test_a_path_that_is_not_there_is_told_as_a_folder(tmp_path: Path) -> None:
             load_split(name, "valid")
 
 
-def test_one_split_of_the_bundled_data(sample: ImageFolders) -> None:
+def test_one_split_of_the_bundled_data(sample: ImageData) -> None:
     assert load_split("mnist_sample", "valid").fingerprint == sample.valid.fingerprint
     assert load_split("mnist_sample", "train").fingerprint == sample.train.fingerprint
     assert len(load_split("mnist_sample", "valid").ds) == 2038

@@ -16,7 +16,7 @@ from mnistlab.data.originals import read_originals
 from mnistlab.data.published import find_originals
 from mnistlab.data.store import load_dataset, store_dataset
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.tensorfiles import read_tensors, write_tensors
+from mnistlab.storage import read_tensors, write_tensors
 from tests.originals import Made, publish
 
 Making = Callable[..., Made]

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons import batches
 from mnistlab.lessons.kit import Check, Show
 from mnistlab.report.pictures import Curves
 
 
 @pytest.fixture(autouse=True)
-def loaded(sample: ImageFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)  # two of them spin when the machine is busy
     monkeypatch.setattr(batches, "load_data", lambda: sample)
 
@@ -39,7 +39,7 @@ def test_the_letters_come_in_order_and_the_numbers_do_not() -> None:
     assert numbers != sorted(numbers)
 
 
-def test_the_two_means_differ_by_the_weight_of_the_last_batch(sample: ImageFolders) -> None:
+def test_the_two_means_differ_by_the_weight_of_the_last_batch(sample: ImageData) -> None:
     items = list(batches.means_of_means(sample, 3))
     (shown,) = [item.value for item in items if isinstance(item, Show)]
     of_means, of_images = shown
@@ -49,7 +49,7 @@ def test_the_two_means_differ_by_the_weight_of_the_last_batch(sample: ImageFolde
     assert abs(of_means - of_images) < 1 / 8 - 246 / 2038
 
 
-def test_noise_falls_with_the_size_and_is_drawn_beside_its_law(sample: ImageFolders) -> None:
+def test_noise_falls_with_the_size_and_is_drawn_beside_its_law(sample: ImageData) -> None:
     (picture,) = [item for item in batches.noise(sample, 0) if isinstance(item, Curves)]
     powers, noise = picture.lines["measured"]
     assert list(powers) == [0, 2, 4, 6, 8, 10]
@@ -58,6 +58,6 @@ def test_noise_falls_with_the_size_and_is_drawn_beside_its_law(sample: ImageFold
     assert [law[0] / share for share in law] == pytest.approx([1, 2, 4, 8, 16, 32])
 
 
-def test_an_epoch_has_1_or_13_or_49_steps(sample: ImageFolders) -> None:
+def test_an_epoch_has_1_or_13_or_49_steps(sample: ImageData) -> None:
     shown = [item.value for item in batches.steps(sample, 0) if isinstance(item, Show)]
     assert [count for count, _loss in shown] == [1, 13, 49]

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons import loss
 from mnistlab.lessons.kit import Check
 from mnistlab.report.pictures import Curves
 
 
 @pytest.fixture(autouse=True)
-def loaded(sample: ImageFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)  # two of them spin when the machine is busy
     monkeypatch.setattr(loss, "load_data", lambda: sample)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_check_holds_for_20_seeds(
-    seed: int, sample: ImageFolders, monkeypatch: pytest.MonkeyPatch
+    seed: int, sample: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # every second image, which halves the time; all of them below, for one seed
     half = TensorDataset(*(tensor[::2] for tensor in sample.train_ds.tensors))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons import mistakes, trials
 from mnistlab.lessons.kit import Check, Item, Say
 from mnistlab.lessons.trials import Trials
@@ -16,13 +16,13 @@ from mnistlab.report.pictures import Curves
 
 
 @pytest.fixture(autouse=True)
-def loaded(sample: ImageFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)  # two of them spin when the machine is busy
     monkeypatch.setattr(trials, "load_data", lambda: sample)
 
 
 @pytest.fixture(scope="module")
-def items(sample: ImageFolders) -> list[Item]:
+def items(sample: ImageData) -> list[Item]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons import optimizer
 from mnistlab.lessons.kit import Check
 from mnistlab.models import build_model
@@ -14,7 +14,7 @@ from mnistlab.report.pictures import Curves
 
 
 @pytest.fixture(autouse=True)
-def loaded(sample: ImageFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)  # two of them spin when the machine is busy
     monkeypatch.setattr(optimizer, "load_data", lambda: sample)
 
@@ -27,7 +27,7 @@ def test_every_check_holds_for_20_seeds(seed: int) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_chapters_gradients_are_checked(sample: ImageFolders) -> None:
+def test_the_chapters_gradients_are_checked(sample: ImageData) -> None:
     checks = [item for item in optimizer.adding_up(sample, 0) if isinstance(item, Check)]
     (chapter,) = [check for check in checks if check.source == "the chapter"]
     assert chapter.expected == [-0.0017, -0.0034, -0.0051]
@@ -35,7 +35,7 @@ def test_the_chapters_gradients_are_checked(sample: ImageFolders) -> None:
 
 
 def test_the_gradient_of_the_bias_is_minus_the_mean_of_p_times_1_minus_p(
-    sample: ImageFolders,
+    sample: ImageData,
 ) -> None:
     # four 3s: each loss is 1 - p, its slope along the bias -p (1 - p)
     assert sample.train_ds.tensors[1][:4].tolist() == [0, 0, 0, 0]
@@ -52,7 +52,7 @@ class TooFar(BasicOptim):
 
 
 def test_an_optimizer_that_goes_a_little_too_far_is_found_out(
-    sample: ImageFolders, monkeypatch: pytest.MonkeyPatch
+    sample: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimizer, "BasicOptim", TooFar)
     items = optimizer.side_by_side(sample, 0, "linear", lr=1.0)

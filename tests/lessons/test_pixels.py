@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons.kit import Check, Item, Show
 from mnistlab.lessons.pixels import CORNER, lesson
 from mnistlab.models import PixelSimilarity
@@ -12,7 +12,7 @@ from mnistlab.report.pictures import Images
 
 
 @pytest.fixture(scope="module")
-def sample_items(sample: ImageFolders, shared_cache: object) -> list[Item]:
+def sample_items(sample: ImageData, shared_cache: object) -> list[Item]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNISTLAB_CACHE", str(shared_cache))
         return list(lesson())
@@ -35,7 +35,7 @@ def test_the_chapters_figures_are_checked(sample_items: list[Item]) -> None:
 
 
 def test_the_corner_is_what_pillow_reads_from_the_file(
-    sample: ImageFolders, sample_items: list[Item]
+    sample: ImageData, sample_items: list[Item]
 ) -> None:
     with Image.open(sample.root / "train" / "3" / "10000.png") as image:
         # left, upper, right, lower
@@ -47,7 +47,7 @@ def test_the_corner_is_what_pillow_reads_from_the_file(
 
 
 def test_the_mean_images_are_those_of_the_baseline(
-    sample: ImageFolders, sample_items: list[Item]
+    sample: ImageData, sample_items: list[Item]
 ) -> None:
     pictures = {item.title: item for item in sample_items if isinstance(item, Images)}
     means = pictures["The mean digits"].images

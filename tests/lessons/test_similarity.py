@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.lessons.kit import Check, Item
 from mnistlab.lessons.similarity import l1, lesson, rmse
 from mnistlab.report.pictures import Images
 
 
 @pytest.fixture(scope="module")
-def items(sample: ImageFolders, shared_cache: object) -> list[Item]:
+def items(sample: ImageData, shared_cache: object) -> list[Item]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNISTLAB_CACHE", str(shared_cache))
         return list(lesson())

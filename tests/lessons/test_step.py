@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnistlab.data.batches import batches, epoch_order
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.lessons import run_lesson, step
 from mnistlab.lessons.kit import Check, Show
@@ -18,7 +18,7 @@ from mnistlab.training import train_epochs
 
 
 @pytest.fixture(autouse=True)
-def loaded(sample: ImageFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def loaded(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)  # two of them spin when the machine is busy
     monkeypatch.setattr(step, "load_data", lambda: sample)
 
@@ -41,7 +41,7 @@ def test_every_check_holds_at_other_rates(model: str, lr: float) -> None:
 
 
 @pytest.mark.parametrize("model", ["linear", "two-layer"])
-def test_its_loss_is_the_first_loss_of_a_real_run(model: str, sample: ImageFolders) -> None:
+def test_its_loss_is_the_first_loss_of_a_real_run(model: str, sample: ImageData) -> None:
     net = build_model(model, sample.image_size, sample.classes, 5)
     run = train_epochs(
         net,
@@ -60,7 +60,7 @@ def test_its_loss_is_the_first_loss_of_a_real_run(model: str, sample: ImageFolde
 
 @pytest.mark.parametrize(("model", "lr"), [("linear", 1.0), ("two-layer", 0.1)])
 def test_the_weights_after_are_those_of_torchs_own_sgd(
-    model: str, lr: float, sample: ImageFolders
+    model: str, lr: float, sample: ImageData
 ) -> None:
     net = build_model(model, sample.image_size, sample.classes, 2)
     before = copy.deepcopy(net)
@@ -79,7 +79,7 @@ def test_the_weights_after_are_those_of_torchs_own_sgd(
     assert shown["minus their gradient"].abs().argmax() == place[1] * 28 + place[2]
 
 
-def test_the_gradient_of_a_linear_model_follows_the_chain_rule(sample: ImageFolders) -> None:
+def test_the_gradient_of_a_linear_model_follows_the_chain_rule(sample: ImageData) -> None:
     net = build_model("linear", sample.image_size, sample.classes, 0)
     images, labels = next(batches(sample.train_ds, 256, epoch_order(12396, 0, 0)))
     xb = images.unsqueeze(1) / 255
@@ -91,7 +91,7 @@ def test_the_gradient_of_a_linear_model_follows_the_chain_rule(sample: ImageFold
     torch.testing.assert_close(shown["minus their gradient"], -by_hand, atol=1e-7, rtol=1e-5)
 
 
-def test_six_images_of_the_batch_are_shown_under_their_classes(sample: ImageFolders) -> None:
+def test_six_images_of_the_batch_are_shown_under_their_classes(sample: ImageData) -> None:
     order = epoch_order(12396, 0, 0)[:6]
     first = next(item for item in step.lesson() if isinstance(item, Images))
     names = [sample.classes[label] for label in sample.train_ds.tensors[1][order].tolist()]

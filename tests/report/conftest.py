@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.report.gallery import Gathered, gather
 from mnistlab.report.page import render
 from mnistlab.runs import Run
@@ -15,7 +15,7 @@ from tests.command import run_in_process
 
 @pytest.fixture(scope="session")
 def digits_run(
-    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path, sample: ImageFolders
+    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path, sample: ImageData
 ) -> Run:
     """The linear model, four epochs, on MNIST_SAMPLE."""
     folder = tmp_path_factory.mktemp("digits")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from mnistlab.checkpoint import ModelCard
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.models import build_model
 from mnistlab.report import gallery
 from mnistlab.report.gallery import Gathered, weight_images
 from mnistlab.scoring import RunScore
+from mnistlab.storage import ModelCard
 
 THREE = ("ant", "bee", "cat")
 
@@ -39,7 +39,7 @@ def test_the_mistakes_are_found_one_by_one(digits: Gathered) -> None:
         assert torch.equal(image, score.split.ds.tensors[0][place])
 
 
-def test_samples_are_spread_evenly_over_each_class(sample: ImageFolders) -> None:
+def test_samples_are_spread_evenly_over_each_class(sample: ImageData) -> None:
     picture = gallery.sample_images(sample.valid, "valid", 4)
     sevens = [file for file in sample.valid.files if file.startswith("7/")]
     expected = [f"7\nvalid/{sevens[place * len(sevens) // 4]}" for place in range(4)]
@@ -48,7 +48,7 @@ def test_samples_are_spread_evenly_over_each_class(sample: ImageFolders) -> None
     assert len(everything.images) == 2038
 
 
-def test_mean_images_are_the_mean(sample: ImageFolders) -> None:
+def test_mean_images_are_the_mean(sample: ImageData) -> None:
     picture = gallery.mean_images(sample.valid, "valid")
     pixels, labels = (tensor.numpy() for tensor in sample.valid.ds.tensors)
     for place, name in enumerate(("3", "7")):

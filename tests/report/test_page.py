@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import DataError, RunError
 from mnistlab.report.gallery import Gathered, gather
 from mnistlab.report.page import render
@@ -177,7 +177,7 @@ def test_settings_data_environment_and_how_to_repeat_are_the_run_s(
 
 
 def test_the_mistakes_are_the_dataset_s_own_files(
-    page: Node, digits: Gathered, sample: ImageFolders
+    page: Node, digits: Gathered, sample: ImageData
 ) -> None:
     assert digits.score is not None
     images = page.id("mistakes").all("img")
@@ -195,7 +195,7 @@ def test_the_mistakes_are_the_dataset_s_own_files(
     assert sure[-1] > 0.5
 
 
-def test_the_samples_are_files_of_their_class(page: Node, sample: ImageFolders) -> None:
+def test_the_samples_are_files_of_their_class(page: Node, sample: ImageData) -> None:
     section = page.id("samples")
     assert [title.text for title in section.all("h3")] == ["3", "7"]
     for title, group in zip("37", section.all("ul"), strict=True):

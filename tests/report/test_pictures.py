@@ -11,7 +11,7 @@ from PIL import Image
 from rich.cells import cell_len
 
 from mnistlab.errors import ConfigError, RunError
-from mnistlab.outputs import require_file
+from mnistlab.files import require_file
 from mnistlab.report.pictures import Curves, Images, Matrix, levels, shrunk, worst_pairs
 from mnistlab.report.plots import draw, require_plot
 from mnistlab.report.png import data_uris, png
@@ -60,7 +60,7 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnistlab.outputs.write_whole", full)
+    monkeypatch.setattr("mnistlab.files.write_whole", full)
     with pytest.raises(RunError, match="No space left"):
         draw([CURVES], tmp_path / "p.png")
     assert list(tmp_path.glob("p*")) == []

@@ -9,8 +9,8 @@ import typer
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import ConfigError
+from mnistlab.files import require_file, write_file
 from mnistlab.names import printable
-from mnistlab.outputs import require_file, write_file
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 

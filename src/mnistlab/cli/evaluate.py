@@ -8,8 +8,8 @@ import typer
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import CheckError
+from mnistlab.files import require_file, write_csv
 from mnistlab.names import printable
-from mnistlab.outputs import require_file, write_csv
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def ladder(
     settings = {"seed": seed, "device": device, "threads": threads, "skip_bad": skip_bad}
     resolve(settings)  # faults are told before torch is imported
     from mnistlab.data.named import load_data
-    from mnistlab.ladder import climb
+    from mnistlab.studies.ladder import climb
 
     name = data if data is not None else "mnist_sample"
     with streams.decoding() as progress:

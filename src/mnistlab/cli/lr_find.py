@@ -12,8 +12,8 @@ from mnistlab.cli.streams import Streams
 from mnistlab.names import printable
 
 if TYPE_CHECKING:
-    from mnistlab.lrfind import Sweep
     from mnistlab.report.pictures import Curves
+    from mnistlab.studies.lr_find import Sweep
 
 
 def lr_find(
@@ -62,7 +62,7 @@ def lr_find(
 
         require_plot(plot)
     from mnistlab.experiment import prepare
-    from mnistlab.lrfind import find_lr
+    from mnistlab.studies.lr_find import find_lr
 
     with streams.decoding() as progress:
         experiment = prepare(resolved, progress)

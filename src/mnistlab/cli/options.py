@@ -22,7 +22,7 @@ class Color(StrEnum):
 
 def complete_presets(incomplete: str) -> list[str]:
     """Presets whose name begins like this."""
-    from mnistlab.configfile import presets
+    from mnistlab.config import presets
 
     return [name for name in presets() if name.startswith(incomplete)]
 

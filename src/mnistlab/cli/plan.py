@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mnistlab.experiment import Experiment
-    from mnistlab.layers import Layer
+    from mnistlab.models import Layer
 
 
 def headline(experiment: "Experiment") -> str:
@@ -39,7 +39,7 @@ def show_plan(experiment: "Experiment", streams: Streams) -> None:
     """`--dry-run`: every setting with its origin, the model and the data."""
     import torch
 
-    from mnistlab.layers import layers_of
+    from mnistlab.models import layers_of
     from mnistlab.report.grid import settings_table, table
 
     settings = experiment.config.model_dump()

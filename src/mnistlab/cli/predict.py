@@ -15,13 +15,13 @@ import typer
 from mnistlab.cli import options
 from mnistlab.cli.streams import Streams
 from mnistlab.errors import ConfigError, DataError, RunError
+from mnistlab.files import require_file, write_csv
 from mnistlab.names import printable
-from mnistlab.outputs import require_file, write_csv
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 if TYPE_CHECKING:
     from mnistlab.data.inputs import Inputs
-    from mnistlab.predict import Prediction
+    from mnistlab.scoring import Prediction
 
 _NAMED = 5  # of the files or classes that a notice is about
 _NARROW = 24  # columns for what was done to an image, at least
@@ -123,8 +123,7 @@ def predict(
     found_run = find_run(run, run_dir)
     from mnistlab.data.inputs import find_inputs
     from mnistlab.devices import choose_device, set_threads
-    from mnistlab.predict import predict_images
-    from mnistlab.scoring import open_model
+    from mnistlab.scoring import open_model, predict_images
 
     set_threads(found_run.threads if threads is None else threads)
     target = choose_device(device or "auto")
@@ -234,7 +233,7 @@ def _write(
         )
         write_csv(csv, columns, rows)
     if prepared is not None:
-        from mnistlab.predict import save_prepared
+        from mnistlab.scoring import save_prepared
 
         save_prepared(prepared, found)
 

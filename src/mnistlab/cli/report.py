@@ -55,7 +55,7 @@ def report(
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
     target = found.path / NAME if output is None else output
-    from mnistlab.outputs import require_file, write_file
+    from mnistlab.files import require_file, write_file
 
     require_file(target, ("html", "htm"), "-o")
     from mnistlab.devices import set_threads

@@ -55,7 +55,7 @@ def list_(
     color: options.ColorOption = options.Color.auto,
 ) -> None:
     """List the runs of a folder, the latest last."""
-    from mnistlab.summaries import summaries
+    from mnistlab.runs import summaries
 
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = summaries(run_dir, sort, reverse=reverse)
@@ -83,7 +83,7 @@ def show(
     color: options.ColorOption = options.Color.auto,
 ) -> None:
     """Show a run: settings, result, data, environment, files."""
-    from mnistlab.summaries import summarize
+    from mnistlab.runs import summarize
 
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
@@ -126,9 +126,9 @@ def compare(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     a, b = find_run(first, run_dir), find_run(second, run_dir)
-    from mnistlab.comparing import compare_runs
     from mnistlab.devices import set_threads
     from mnistlab.report.runtables import comparison_tables
+    from mnistlab.studies.compare import compare_runs
 
     set_threads(max(a.threads, b.threads) if threads is None else threads)
     with streams.decoding() as progress:
@@ -179,7 +179,7 @@ def verify(
     """
     streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
-    from mnistlab.verifying import verify_run
+    from mnistlab.studies.verify import verify_run
 
     def tell(done: int, total: int) -> None:
         if done == 0:

@@ -15,7 +15,7 @@ from mnistlab.runs import Run
 
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
-    from mnistlab.seeds import SeedStudy
+    from mnistlab.studies.seeds import SeedStudy
 
 
 def train_seeds(experiment: "Experiment", run: Run, streams: Streams) -> float:
@@ -23,7 +23,7 @@ def train_seeds(experiment: "Experiment", run: Run, streams: Streams) -> float:
 
     Raises typer.Exit after a stop, DivergedError if a seed diverged (the others are saved).
     """
-    from mnistlab.seeds import SeedStudy
+    from mnistlab.studies.seeds import SeedStudy
 
     for text in skipped_lines(experiment):
         streams.notice(text)

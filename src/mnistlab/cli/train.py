@@ -128,7 +128,7 @@ def _resume(run: Run, epochs: int | None, threads: int | None, streams: Streams)
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
         from mnistlab.experiment import note_start
-        from mnistlab.resuming import resume as take_up
+        from mnistlab.experiment import resume as take_up
 
         with streams.decoding() as progress:
             experiment = take_up(run, sys.argv, epochs=epochs, threads=threads, progress=progress)

@@ -15,16 +15,22 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mnistlab.data.folders import ImageFolders, Progress, load_folders
+from mnistlab.data.folders import ImageData, Progress, load_folders
 from mnistlab.errors import DamagedFileError, DataError, LockedError, MnistlabError, RunError
-from mnistlab.files import flush_folder, remove, remove_leftovers, temporary_beside
+from mnistlab.files import (
+    cache_folder,
+    flush_folder,
+    packaged,
+    remove,
+    remove_leftovers,
+    temporary_beside,
+)
 from mnistlab.names import printable
-from mnistlab.places import cache_folder, packaged
 
 ARCHIVE = "mnist_sample.tgz"
 ARCHIVE_SHA256 = "b2ea514c5c641508e3caca211f91dbc794f1c73862656f391e1055afe0b2a371"
 FINGERPRINT = "0e3460063392dc8cd2f86df4adb90477c77cfa8fd0b5815b1369bdb7e865c2e0"
-"""`ImageFolders.fingerprint` of the unpacked data."""
+"""`ImageData.fingerprint` of the unpacked data."""
 
 _MEMBER = re.compile(r"mnist_sample/(labels\.csv|(train|valid)/[37]/(0|[1-9][0-9]{0,4})\.png)")
 _MAX_MEMBER_BYTES = 1_000_000
@@ -37,7 +43,7 @@ Copy = tuple[int, ...]
 """Tells one unpacked copy from the next at the same place."""
 
 
-def load_sample(progress: Progress | None = None) -> ImageFolders:
+def load_sample(progress: Progress | None = None) -> ImageData:
     """The bundled data, loaded; a copy that somebody changed is unpacked again first.
 
     Raises RunError where that does not help, and as `mnist_sample`.

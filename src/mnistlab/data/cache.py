@@ -25,9 +25,8 @@ from PIL import features
 
 from mnistlab.data.tree import SplitTree
 from mnistlab.errors import RunError
-from mnistlab.files import remove, remove_leftovers
-from mnistlab.places import cache_folder
-from mnistlab.tensorfiles import read_tensors, write_tensors
+from mnistlab.files import cache_folder, remove, remove_leftovers
+from mnistlab.storage import read_tensors, write_tensors
 
 # Pillow's own packages bring their libraries along; those of a distribution or of conda are
 # updated without it, and what they make of lossy formats may change.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mnistlab.errors import DataError
+from mnistlab.files import cache_folder
 from mnistlab.names import natural_key, nearest, printable
-from mnistlab.places import cache_folder
 
 BUNDLED = "mnist_sample"
 

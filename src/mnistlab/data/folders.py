@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class ImageSplit:
+class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i."""
 
     ds: TensorDataset
@@ -55,15 +55,15 @@ class ImageSplit:
 
 
 @dataclass(frozen=True)
-class ImageFolders:
+class ImageData:
     """A training and a validation split with the same classes, in the order of training.
 
     train_ds, valid_ds: TensorDataset of images uint8 (n, H, W) and labels int64 (n,).
     """
 
     root: Path
-    train: ImageSplit
-    valid: ImageSplit
+    train: Split
+    valid: Split
 
     @property
     def train_ds(self) -> TensorDataset:
@@ -104,7 +104,7 @@ class ImageFolders:
 
 def load_folders(
     root: str | Path, *, skip_bad: bool = False, progress: Progress | None = None
-) -> ImageFolders:
+) -> ImageData:
     """Load `root/train` and `root/valid`, from the cache where nothing has changed.
 
     Classes are folder names in natural order; images are 8-bit grey, all of one size. With
@@ -112,7 +112,7 @@ def load_folders(
     Raises DataError with all faults of both splits.
     """
     train, valid = load_splits(Path(root), SPLITS, skip_bad=skip_bad, progress=progress)
-    return ImageFolders(Path(root), train, valid)
+    return ImageData(Path(root), train, valid)
 
 
 def load_splits(
@@ -121,7 +121,7 @@ def load_splits(
     *,
     skip_bad: bool = False,
     progress: Progress | None = None,
-) -> list[ImageSplit]:
+) -> list[Split]:
     """Load the named splits of `root`; their classes and image sizes must agree.
 
     Raises DataError with all faults found.
@@ -232,12 +232,12 @@ def _size_faults(trees: list[SplitTree], decoded: list[DecodedSplit]) -> list[st
     return [f"{printable(trees[0].root)}: the splits differ in image size: {told} pixels"]
 
 
-def _dataset(tree: SplitTree, split: DecodedSplit) -> ImageSplit:
+def _dataset(tree: SplitTree, split: DecodedSplit) -> Split:
     counts = torch.tensor([split.counts[label] for label in tree.classes])
     labels = torch.arange(len(tree.classes)).repeat_interleave(counts)
     files = [file for file in tree.files() if file not in split.skipped]
     height, width = split.images.shape[1:]
-    return ImageSplit(
+    return Split(
         TensorDataset(split.images, labels),
         tuple(tree.classes),
         (height, width),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mnistlab.data import bundled
 from mnistlab.data.datasets import BUNDLED, DATASETS
-from mnistlab.data.folders import ImageFolders, ImageSplit, Progress, load_folders, load_splits
+from mnistlab.data.folders import ImageData, Progress, Split, load_folders, load_splits
 from mnistlab.data.store import absent, load_dataset
 from mnistlab.data.tree import SPLITS
 from mnistlab.errors import DataError
@@ -45,7 +45,7 @@ def find_data(name: str) -> Path:
 
 def load_data(
     name: str = BUNDLED, *, skip_bad: bool = False, progress: Progress | None = None
-) -> ImageFolders:
+) -> ImageData:
     """Load both splits of a named dataset or a folder; named ones are checked to be whole."""
     if name in DATASETS:
         return load_dataset(DATASETS[name])
@@ -56,7 +56,7 @@ def load_data(
 
 def load_split(
     name: str, split: str, *, skip_bad: bool = False, progress: Progress | None = None
-) -> ImageSplit:
+) -> Split:
     """Load one split of a named dataset or a folder; the other need not exist in a folder."""
     if split not in SPLITS:
         raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, SPLITS)}"])

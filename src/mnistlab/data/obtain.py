@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from mnistlab.data import download
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import ImageFolders, Progress
+from mnistlab.data.folders import ImageData, Progress
 from mnistlab.data.idx import require_new, write_folders
 from mnistlab.data.originals import read_originals
 from mnistlab.data.published import (
@@ -87,7 +87,7 @@ def obtain(
     return Obtained(dataset, dataset.name if to is None else str(to), counts, tuple(found))
 
 
-def _kept(dataset: Dataset) -> ImageFolders | None:
+def _kept(dataset: Dataset) -> ImageData | None:
     if not dataset.path.exists():
         return None
     try:

@@ -14,14 +14,14 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.cache import fingerprint
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import ImageFolders, ImageSplit
+from mnistlab.data.folders import ImageData, Split
 from mnistlab.data.idx import IdxSplit
 from mnistlab.data.published import Found
 from mnistlab.data.tree import SPLITS
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import remove_leftovers
 from mnistlab.names import printable
-from mnistlab.tensorfiles import read_tensors, write_tensors
+from mnistlab.storage import read_tensors, write_tensors
 
 _KIND = "dataset 1"  # another number where the content of the file is arranged differently
 
@@ -71,7 +71,7 @@ def _order(dataset: Dataset, split: IdxSplit) -> tuple[torch.Tensor, dict[str, i
     return order, {name: found[dataset.labels[name]] for name in dataset.classes}
 
 
-def load_dataset(dataset: Dataset) -> ImageFolders:
+def load_dataset(dataset: Dataset) -> ImageData:
     """The dataset as it is kept, every byte verified.
 
     Raises DataError, with what to do, where it has not been downloaded; DamagedFileError, with what
@@ -93,12 +93,12 @@ def load_dataset(dataset: Dataset) -> ImageFolders:
         raise DamagedFileError(
             f"{why}\nmake it again with: mnistlab data download {dataset.name} --force"
         ) from error
-    return ImageFolders(path, train, valid)
+    return ImageData(path, train, valid)
 
 
 def _split(
     dataset: Dataset, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]
-) -> ImageSplit:
+) -> Split:
     images, index = tensors[f"{name}_images"], tensors[f"{name}_index"]
     n, height, width = images.shape
     classes = tuple(meta["counts"])
@@ -113,7 +113,7 @@ def _split(
     for label, count in zip(classes, counts.tolist(), strict=True):
         start = len(files)
         files += [f"{label}/{number}.png" for number in numbers[start : start + count]]
-    return ImageSplit(
+    return Split(
         TensorDataset(images, labels),
         classes,
         (height, width),

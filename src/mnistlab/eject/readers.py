@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageOps
 
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.eject.borrowed import source
 from mnistlab.errors import ConfigError
 from mnistlab.names import printable
 
 
-def reader_for(data: ImageFolders) -> list[str]:
+def reader_for(data: ImageData) -> list[str]:
     """The shortest functions, the last one `read(path)`, that give every image as training saw it.
 
     Raises ConfigError, which names the file, where no such function is short.
@@ -29,7 +29,7 @@ def reader_for(data: ImageFolders) -> list[str]:
     return [source(_values, names), source(_read_full, names)]
 
 
-def _first_wrong(data: ImageFolders, read: Callable[[Path], torch.Tensor]) -> Path | None:
+def _first_wrong(data: ImageData, read: Callable[[Path], torch.Tensor]) -> Path | None:
     """The first file that `read` does not turn into the pixels that training saw."""
     for split, name in ((data.train, "train"), (data.valid, "valid")):
         for file, image in zip(split.files, split.ds.tensors[0], strict=True):

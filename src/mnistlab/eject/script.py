@@ -3,10 +3,11 @@
 import re
 import shlex
 
-from mnistlab import augment, schedules
+from mnistlab import optim as schedules
 from mnistlab.config import TrainConfig
+from mnistlab.data import batches as augment
 from mnistlab.data.batches import epoch_order
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
 from mnistlab.eject import parts
 from mnistlab.eject.borrowed import constants, source
@@ -60,9 +61,7 @@ def _require_one_seed(config: TrainConfig, run: Run) -> None:
         )
 
 
-def script(
-    config: TrainConfig, data: ImageFolders, readers: list[str], *, name: str, sha: str
-) -> str:
+def script(config: TrainConfig, data: ImageData, readers: list[str], *, name: str, sha: str) -> str:
     """The script of a run `name` with these settings, all of them honoured, on this data.
 
     `readers` are the functions of `reader_for`; `sha` is what is said of the weights to expect.

@@ -6,16 +6,16 @@ from typing import Any
 from torch import nn
 
 from mnistlab.config import TrainConfig, applies
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.eject import parts
-from mnistlab.logits import n_logits
+from mnistlab.experiment import model_settings
+from mnistlab.losses import n_logits
 from mnistlab.models import MNIST_MEAN, MNIST_STD, Cnn, build_model
 from mnistlab.names import printable
-from mnistlab.recipe import model_settings
 from mnistlab.training import EVAL_BATCH
 
 
-def flags_for(config: TrainConfig, data: ImageFolders) -> set[str]:
+def flags_for(config: TrainConfig, data: ImageData) -> set[str]:
     """The flags that a script of these settings has: which lines of the parts are in it."""
     counted = config.augment or config.schedule == "one-cycle"
     asked = {
@@ -40,7 +40,7 @@ def flags_for(config: TrainConfig, data: ImageFolders) -> set[str]:
     return {flag for flag, wanted in asked.items() if wanted} | chosen
 
 
-def words_for(config: TrainConfig, data: ImageFolders, flags: set[str]) -> dict[str, object]:
+def words_for(config: TrainConfig, data: ImageData, flags: set[str]) -> dict[str, object]:
     """What stands in a script for each `@WORD@` of the parts."""
     cycle = "one-cycle" in flags
     values = {key.upper(): getattr(config, key) for key in ("epochs", "batch_size", "lr", "seed")}
@@ -100,7 +100,7 @@ def _options(config: TrainConfig) -> str:
     return decay + ("" if config.device == "cpu" else ", foreach=False")
 
 
-def _net(config: TrainConfig, data: ImageFolders, kept: str | None) -> dict[str, object]:
+def _net(config: TrainConfig, data: ImageData, kept: str | None) -> dict[str, object]:
     """The words that depend on the kind of model; those of a cnn are read off the net itself."""
     if config.model not in ("cnn", "resnet18"):
         return {"PARAMS": "params.values()", "STATE": "params", "KEPT": kept or "params"}

@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.logits import predictions, targets_for
-from mnistlab.losses import mnist_loss
+from mnistlab.losses import mnist_loss, predictions, targets_for
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
@@ -56,7 +55,7 @@ def cutting_and_order(seed: int) -> Lesson:
     yield check_true("a start at 2 begins with the third batch", torch.equal(third, resumed))
 
 
-def means_of_means(data: ImageFolders, seed: int) -> Lesson:
+def means_of_means(data: ImageData, seed: int) -> Lesson:
     yield Say(
         "A mean of batch means gives the last batch a full share, though it has fewer images; so "
         "each of them counts for more. Weigh the batches by size, or simply count images."
@@ -72,7 +71,7 @@ def means_of_means(data: ImageFolders, seed: int) -> Lesson:
     yield check("weighted by size", weighted, overall, within=1e-12, source="over images")
 
 
-def noise(data: ImageFolders, seed: int) -> Lesson:
+def noise(data: ImageData, seed: int) -> Lesson:
     yield Say(
         "Why not one image at a time? Because its gradient is mostly noise. Here is how far the "
         "gradient of a batch is from that of all images, as a share of the latter's length."
@@ -99,7 +98,7 @@ def noise(data: ImageFolders, seed: int) -> Lesson:
     yield check("4 times as many halve it", off[64] / off[256], 2, within=0.4, source="root 4")
 
 
-def steps(data: ImageFolders, seed: int) -> Lesson:
+def steps(data: ImageData, seed: int) -> Lesson:
     yield Say(
         "Why not all at once? Noise falls with the root of the size only, and the price is steps: "
         "an epoch looks at every image once, whatever the size of its batches."

@@ -12,8 +12,7 @@ from torch import Tensor
 from mnistlab.data.batches import to_float
 from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.logits import targets_for
-from mnistlab.losses import mnist_loss
+from mnistlab.losses import mnist_loss, targets_for
 from mnistlab.models import build_model
 from mnistlab.report.pictures import Curves
 

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, check, check_true
-from mnistlab.logits import targets_for
-from mnistlab.losses import mnist_loss
+from mnistlab.losses import mnist_loss, targets_for
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
@@ -56,7 +55,7 @@ def one_step() -> Lesson:
     )
 
 
-def adding_up(data: ImageFolders, seed: int) -> Lesson:
+def adding_up(data: ImageData, seed: int) -> Lesson:
     yield Say(
         "`backward` adds its gradients to those that are there. Three times the same batch of 4, "
         "without a step, and the gradient of the bias is there once, twice, three times. (Which "
@@ -91,7 +90,7 @@ def adding_up(data: ImageFolders, seed: int) -> Lesson:
     yield check("and the next pass starts afresh", passes(model)[0], once, source="the first time")
 
 
-def side_by_side(data: ImageFolders, seed: int, name: str, lr: float) -> Lesson:
+def side_by_side(data: ImageData, seed: int, name: str, lr: float) -> Lesson:
     ours = build_model(name, data.image_size, data.classes, seed)
     theirs = copy.deepcopy(ours)
     basic = BasicOptim(ours.parameters(), lr)

@@ -9,7 +9,7 @@ import torch
 
 from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.logits import targets_for
+from mnistlab.losses import targets_for
 from mnistlab.report.pictures import Images
 
 CORNER = [

@@ -10,7 +10,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.logits import predictions
+from mnistlab.losses import predictions
 from mnistlab.models import PixelSimilarity
 from mnistlab.report.pictures import Images
 

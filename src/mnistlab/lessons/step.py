@@ -13,8 +13,7 @@ from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.named import load_data
 from mnistlab.errors import ConfigError
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.logits import targets_for
-from mnistlab.losses import mnist_loss
+from mnistlab.losses import mnist_loss, targets_for
 from mnistlab.models import build_model
 from mnistlab.names import nearest, printable
 from mnistlab.optim import BasicOptim

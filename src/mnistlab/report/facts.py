@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnistlab.checkpoint import weights_sha256
 from mnistlab.config import SETTINGS_OF_MODELS
 from mnistlab.report.gallery import Gathered
 from mnistlab.report.history import best_epoch, epochs_of, mapping, number, result_of, seeds_of
+from mnistlab.storage import weights_sha256
 
 Rows = list[tuple[str, ...]]
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from mnistlab.checkpoint import ModelCard
-from mnistlab.data.folders import ImageSplit, Progress
+from mnistlab.data.folders import Progress, Split
 from mnistlab.data.tree import SPLITS
 from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
 from mnistlab.metrics import Evaluation
@@ -16,6 +15,7 @@ from mnistlab.report.history import curves_of
 from mnistlab.report.pictures import Images, Matrix, Picture
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
+from mnistlab.storage import ModelCard
 
 WEIGHTS_SHOWN = 64
 CLASSES_SHOWN = 26
@@ -113,7 +113,7 @@ def mistake_images(score: RunScore, top: int = MISTAKES_SHOWN) -> Images:
     )
 
 
-def sample_images(split: ImageSplit, name: str, each: int = 8) -> Images:
+def sample_images(split: Split, name: str, each: int = 8) -> Images:
     """`each` images of every class, evenly spread over its files; `name` is train or valid.
 
     Of more than `CLASSES_SHOWN` classes the first ones.
@@ -129,7 +129,7 @@ def sample_images(split: ImageSplit, name: str, each: int = 8) -> Images:
     return Images(f"Samples of {name}", shown, limits=(0, 255))
 
 
-def mean_images(split: ImageSplit, name: str) -> Images:
+def mean_images(split: Split, name: str) -> Images:
     """The mean image of every class, 0…1; of more than `CLASSES_SHOWN` classes the first ones."""
     pixels, labels = split.ds.tensors
     baseline = PixelSimilarity(split.image_size, len(split.classes)).fit(pixels, labels)

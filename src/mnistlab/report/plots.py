@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistlab.errors import ConfigError
+from mnistlab.files import require_file, write_file
 from mnistlab.names import printable
-from mnistlab.outputs import require_file, write_file
 from mnistlab.report.pictures import Curves, Images, Matrix, Picture, largest
 
 if TYPE_CHECKING:

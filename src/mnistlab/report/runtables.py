@@ -9,11 +9,11 @@ from rich.text import Text
 from mnistlab.names import printable
 from mnistlab.report.grid import brief, settings_table, table
 from mnistlab.report.rows import HEADER, epoch_line
-from mnistlab.summaries import RunSummary
+from mnistlab.runs import RunSummary
 
 if TYPE_CHECKING:  # both bring torch
-    from mnistlab.comparing import Comparison
-    from mnistlab.verifying import Verification
+    from mnistlab.studies.compare import Comparison
+    from mnistlab.studies.verify import Verification
 
 _EPOCHS_SHOWN = 12  # of a long run: the first and the last ones
 

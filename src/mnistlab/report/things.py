@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mnistlab.augment import augment
-from mnistlab.data.batches import to_float
+from mnistlab.data.batches import augment, to_float
 from mnistlab.data.folders import Progress
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
 from mnistlab.data.named import NAMED, load_split

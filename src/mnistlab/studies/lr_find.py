@@ -14,10 +14,8 @@ from torch.utils.data import TensorDataset
 from mnistlab.config import TrainConfig
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.errors import ConfigError
-from mnistlab.experiment import Experiment
-from mnistlab.logits import targets_for
-from mnistlab.losses import smoothed
-from mnistlab.recipe import new_optimizer
+from mnistlab.experiment import Experiment, new_optimizer
+from mnistlab.losses import smoothed, targets_for
 from mnistlab.training import precision
 
 _MOST_STEPS = 100_000

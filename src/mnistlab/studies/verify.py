@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistlab.baseline import fit_baseline
-from mnistlab.checkpoint import load_model, load_state, weights_sha256
 from mnistlab.config import SETTINGS_OF_MODELS, resolve
-from mnistlab.data.folders import ImageFolders, Progress
+from mnistlab.data.folders import ImageData, Progress
 from mnistlab.data.named import load_data
 from mnistlab.devices import choose_device, environment, set_threads
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, kept_weights, prepare
 from mnistlab.names import printable
 from mnistlab.runs import Run
-from mnistlab.seeds import SeedStudy
+from mnistlab.storage import load_model, load_state, weights_sha256
+from mnistlab.studies.seeds import SeedStudy
 
 Show = Callable[[int, int], None]
 """Called as show(done, total) after each epoch or seed."""
@@ -90,7 +90,7 @@ def _record(run: Run) -> dict[str, Any]:
 
 def _fit_again(
     found: Verification, record: dict[str, Any], progress: Progress | None
-) -> tuple[dict[str, Any], ImageFolders, str]:
+) -> tuple[dict[str, Any], ImageData, str]:
     try:
         settings = tomllib.loads(found.run.config_file.read_text(encoding="utf-8"))
         name, skip = str(settings["data"]), bool(settings["skip_bad"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistlab import book
 from mnistlab.config import MODEL_DEFAULTS, resolve
-from mnistlab.data.folders import ImageFolders
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES, losses_for
@@ -51,7 +51,7 @@ class Step:
 
 
 def climb(
-    data: ImageFolders,
+    data: ImageData,
     name: str,
     settings: dict[str, Any],
     progress: Callable[[str], None] = lambda text: None,
@@ -82,14 +82,14 @@ def climb(
 
 
 def _fitted(
-    data: ImageFolders, name: str, model: str, settings: dict[str, Any]
+    data: ImageData, name: str, model: str, settings: dict[str, Any]
 ) -> tuple[Evaluation, int]:
     if model == "pixel-similarity":
         return _baseline(data)
     return _trained(name, model, settings)
 
 
-def _baseline(data: ImageFolders) -> tuple[Evaluation, int]:
+def _baseline(data: ImageData) -> tuple[Evaluation, int]:
     model = build_model("pixel-similarity", data.image_size, data.classes)
     model.fit(*data.train_ds.tensors)  # type: ignore[operator]
     loss = LOSSES[losses_for(len(data.classes))[0]]

@@ -7,9 +7,9 @@ import torch
 
 from mnistlab.data.folders import Progress
 from mnistlab.errors import DamagedFileError, DataError
-from mnistlab.logits import predictions
+from mnistlab.losses import predictions
+from mnistlab.metrics import Paired
 from mnistlab.names import printable
-from mnistlab.paired import Paired
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, data_of, open_model, score_run
 
