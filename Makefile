@@ -35,13 +35,18 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[campaign]' || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
-	$(BIN)/python -m campaign $(ARGS)
+	$(BIN)/python -m pytest tests/reliability --campaign --numprocesses auto --dist worksteal $(ARGS)
 
-audit: $(VENV)/.installed-audit ## known vulnerabilities of what mnistlab brings along (asks the package index)
-	$(BIN)/python -m campaign.dependencies audit
+audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
+	mkdir -p build
+	# the index does not know builds, as in 2.13.0+cpu
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
+	$(BIN)/pip-audit --disable-pip --no-deps --progress-spinner off --requirement build/installed.txt
 
-sbom: $(VENV)/.installed-audit ## bill of materials (CycloneDX) → dist/sbom.json
-	$(BIN)/python -m campaign.dependencies sbom dist/sbom.json
+sbom: $(VENV)/.installed-audit ## bill of materials of what is installed (CycloneDX) → dist/sbom.json
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file dist/sbom.json $(BIN)/python
 
 archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample

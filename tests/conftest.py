@@ -10,6 +10,7 @@ from filelock import FileLock
 from PIL import Image
 
 from mnistlab.data.folders import ImageData
+from mnistlab.runs import Run
 from tests.command import Result, run_in_process
 
 # Before torch is imported, here and in every process that a test starts: the tests run side by
@@ -128,3 +129,10 @@ def make_tree(
                 image.putpixel((i % size[0], i % size[1]), (i * 37 + k * 11) % 256)
                 image.save(folder / f"{i}.png")
     return root
+
+
+def baseline_of(tree: Path) -> Run:
+    """A run of the baseline on `tree`, below `runs`."""
+    from mnistlab.experiment import train_run
+
+    return train_run({"model": "pixel-similarity", "data": str(tree), "device": "cpu"})

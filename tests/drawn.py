@@ -9,7 +9,9 @@ import hashlib
 import io
 import itertools
 import math
+import re
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 
-from mnistlab.data.handwriting import How, NoInkError, Prepared, prepare
-from mnistlab.data.images import decode_grey_bytes
-from mnistlab.losses import predictions
+from mnistlab.data.handwriting import How
+from mnistlab.models import ModelCard
 from mnistlab.runs import DEFAULT_FOLDER, find_run
-from mnistlab.scoring import open_model
-from mnistlab.storage import ModelCard
-from mnistlab.training import compute_logits
+from mnistlab.scoring import Prediction, open_model, predict_images
 
 Floats = NDArray[np.float64]
-Points = list[tuple[float, float]]
+Point = tuple[float, float]
 
 DIGITS = ("3", "7")
 SIZES = ("40", "120", "400", "photo")  # pixels of a square; a photo is 1500 x 1000
@@ -37,24 +36,12 @@ EFFECTS = ("plain", "gradient", "shadow", "noise", "jpeg", "colour", "alpha", "f
 
 # matplotlib's own fonts. Families are not split: their members share their skeletons.
 TUNING_FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-Oblique",
-    "DejaVuSansMono",
-    "DejaVuSansMono-Bold",
-    "cmss10",
-    "cmtt10",
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono"),
+    *("DejaVuSansMono-Bold", "cmss10", "cmtt10"),
 )
 HELD_OUT_FONTS = (
-    "DejaVuSerif",
-    "DejaVuSerif-Bold",
-    "DejaVuSerif-Italic",
-    "STIXGeneral",
-    "STIXGeneralBol",
-    "STIXGeneralItalic",
-    "cmr10",
-    "cmb10",
-    "cmti10",
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol"),
+    *("STIXGeneralItalic", "cmr10", "cmb10", "cmti10"),
 )
 
 
@@ -80,57 +67,35 @@ HELD_OUT_PENS = {
     "chalk": Pen(0.08, "angular", rough=0.5),
     "brush": Pen(0.12, "looped", rough=0.2),
 }
-# Bezier curves (4 points each) and straight lines (2 points) in a box of 1 x 1.6, from the top.
-HANDS: dict[tuple[str, str], list[Points]] = {
-    ("school", "3"): [
-        [(0.08, 0.28), (0.2, -0.1), (1.0, -0.1), (0.9, 0.4)],
-        [(0.9, 0.4), (0.85, 0.7), (0.6, 0.75), (0.4, 0.75)],
-        [(0.4, 0.75), (0.8, 0.75), (1.02, 0.95), (0.95, 1.2)],
-        [(0.95, 1.2), (0.9, 1.7), (0.15, 1.75), (0.02, 1.3)],
-    ],
-    ("school", "7"): [[(0.05, 0.03), (0.98, 0.03)], [(0.98, 0.03), (0.35, 1.6)]],
-    ("quick", "3"): [
-        [(0.15, 0.15), (0.5, -0.15), (1.1, 0.1), (0.8, 0.45)],
-        [(0.8, 0.45), (0.7, 0.6), (0.55, 0.68), (0.45, 0.7)],
-        [(0.45, 0.7), (1.1, 0.75), (1.1, 1.3), (0.6, 1.5)],
-        [(0.6, 1.5), (0.4, 1.6), (0.15, 1.55), (0.0, 1.45)],
-    ],
-    ("quick", "7"): [
-        [(0.0, 0.12), (0.3, 0.02), (0.7, 0.1), (0.95, 0.0)],
-        [(0.95, 0.0), (0.9, 0.4), (0.5, 0.9), (0.4, 1.6)],
-    ],
-    ("crossed", "3"): [
-        [(0.05, 0.2), (0.35, -0.12), (0.95, -0.05), (0.85, 0.35)],
-        [(0.85, 0.35), (0.8, 0.6), (0.55, 0.7), (0.35, 0.72)],
-        [(0.35, 0.72), (0.75, 0.68), (1.0, 0.9), (1.0, 1.15)],
-        [(1.0, 1.15), (1.0, 1.6), (0.3, 1.7), (0.05, 1.45)],
-    ],
-    ("crossed", "7"): [
-        [(0.03, 0.2), (0.1, 0.0), (0.2, 0.05), (0.95, 0.05)],
-        [(0.95, 0.05), (0.7, 0.6), (0.45, 1.0), (0.4, 1.6)],
-        [(0.25, 0.8), (0.9, 0.74)],
-    ],
-    ("angular", "3"): [
-        [(0.05, 0.05), (0.9, 0.05)],
-        [(0.9, 0.05), (0.4, 0.62)],
-        [(0.4, 0.62), (1.05, 0.6), (1.1, 1.25), (0.75, 1.45)],
-        [(0.75, 1.45), (0.5, 1.62), (0.2, 1.6), (0.0, 1.4)],
-    ],
-    ("angular", "7"): [
-        [(0.0, 0.08), (0.9, 0.0)],
-        [(0.9, 0.0), (0.55, 0.7)],
-        [(0.55, 0.7), (0.3, 1.6)],
-    ],
-    ("looped", "3"): [
-        [(0.1, 0.25), (0.3, -0.1), (0.95, -0.1), (0.85, 0.35)],
-        [(0.85, 0.35), (0.8, 0.75), (0.2, 0.85), (0.3, 0.68)],
-        [(0.3, 0.68), (0.4, 0.55), (1.0, 0.8), (0.98, 1.15)],
-        [(0.98, 1.15), (0.9, 1.65), (0.2, 1.7), (0.05, 1.35)],
-    ],
-    ("looped", "7"): [
-        [(0.0, 0.1), (0.3, 0.0), (0.6, 0.18), (1.0, 0.02)],
-        [(1.0, 0.02), (0.75, 0.5), (0.55, 0.9), (0.5, 1.6)],
-    ],
+# SVG paths in a box of 1 x 1.6, from the top: M moves, L draws a line, C a Bezier curve.
+HANDS = {
+    ("school", "3"): (
+        "M 0.08 0.28 C 0.2 -0.1, 1 -0.1, 0.9 0.4 C 0.85 0.7, 0.6 0.75, 0.4 0.75 "
+        "C 0.8 0.75, 1.02 0.95, 0.95 1.2 C 0.9 1.7, 0.15 1.75, 0.02 1.3"
+    ),
+    ("school", "7"): "M 0.05 0.03 L 0.98 0.03 L 0.35 1.6",
+    ("quick", "3"): (
+        "M 0.15 0.15 C 0.5 -0.15, 1.1 0.1, 0.8 0.45 C 0.7 0.6, 0.55 0.68, 0.45 0.7 "
+        "C 1.1 0.75, 1.1 1.3, 0.6 1.5 C 0.4 1.6, 0.15 1.55, 0 1.45"
+    ),
+    ("quick", "7"): "M 0 0.12 C 0.3 0.02, 0.7 0.1, 0.95 0 C 0.9 0.4, 0.5 0.9, 0.4 1.6",
+    ("crossed", "3"): (
+        "M 0.05 0.2 C 0.35 -0.12, 0.95 -0.05, 0.85 0.35 C 0.8 0.6, 0.55 0.7, 0.35 0.72 "
+        "C 0.75 0.68, 1 0.9, 1 1.15 C 1 1.6, 0.3 1.7, 0.05 1.45"
+    ),
+    ("crossed", "7"): (
+        "M 0.03 0.2 C 0.1 0, 0.2 0.05, 0.95 0.05 C 0.7 0.6, 0.45 1, 0.4 1.6 M 0.25 0.8 L 0.9 0.74"
+    ),
+    ("angular", "3"): (
+        "M 0.05 0.05 L 0.9 0.05 L 0.4 0.62 C 1.05 0.6, 1.1 1.25, 0.75 1.45 "
+        "C 0.5 1.62, 0.2 1.6, 0 1.4"
+    ),
+    ("angular", "7"): "M 0 0.08 L 0.9 0 L 0.55 0.7 L 0.3 1.6",
+    ("looped", "3"): (
+        "M 0.1 0.25 C 0.3 -0.1, 0.95 -0.1, 0.85 0.35 C 0.8 0.75, 0.2 0.85, 0.3 0.68 "
+        "C 0.4 0.55, 1 0.8, 0.98 1.15 C 0.9 1.65, 0.2 1.7, 0.05 1.35"
+    ),
+    ("looped", "7"): "M 0 0.1 C 0.3 0, 0.6 0.18, 1 0.02 C 0.75 0.5, 0.55 0.9, 0.5 1.6",
 }
 
 
@@ -145,10 +110,8 @@ class Drawing:
     effect: str
     image: Image.Image
 
-    @property
-    def name(self) -> str:
-        ink = "dark" if self.dark else "light"
-        return f"{self.digit}-{self.tool}-{self.size}-{ink}-{self.effect}"
+
+Outcome = tuple[Drawing, Prediction | None]
 
 
 def drawings(*, held_out: bool, rounds: int = 1, half: bool = False) -> Iterator[Drawing]:
@@ -156,21 +119,18 @@ def drawings(*, held_out: bool, rounds: int = 1, half: bool = False) -> Iterator
 
     With `half`, each tool and size has one digit in dark ink and the other in light.
     """
-    fonts, pens = (HELD_OUT_FONTS, HELD_OUT_PENS) if held_out else (TUNING_FONTS, TUNING_PENS)
-    places = [range(len(kind)) for kind in ((*fonts, *pens), SIZES, (True, False), DIGITS)]
-    for turn in range(rounds):
-        for t, s, d, n in itertools.product(*places):
-            if half and (t + s + d + n) % 2:
-                continue
+    tools = (*HELD_OUT_FONTS, *HELD_OUT_PENS) if held_out else (*TUNING_FONTS, *TUNING_PENS)
+    sides = [range(len(side)) for side in (tools, SIZES, (True, False), DIGITS)]
+    for turn, t, s, d, n in itertools.product(range(rounds), *sides):
+        if not half or (t + s + d + n) % 2 == 0:
             effect = EFFECTS[(3 * turn + t + 2 * s + 5 * d + 3 * n) % len(EFFECTS)]
-            tool = (*fonts, *pens)[t]
-            yield draw(DIGITS[n], tool, SIZES[s], dark=d == 0, effect=effect, seed=turn)
+            yield draw(DIGITS[n], tools[t], SIZES[s], dark=d == 0, effect=effect, seed=turn)
 
 
 def draw(digit: str, tool: str, size: str, *, dark: bool, effect: str, seed: int) -> Drawing:
     """One drawing, the same for the same arguments."""
-    told = f"{digit} {tool} {size} {dark} {effect} {seed}"
-    random = np.random.default_rng(list(hashlib.sha256(told.encode()).digest()))
+    key = f"{digit} {tool} {size} {dark} {effect} {seed}"
+    random = np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))
     width, height = (1500, 1000) if size == "photo" else (int(size), int(size))
     share = random.uniform(0.12, 0.4) if size == "photo" else random.uniform(0.5, 0.85)
     ink = _inked(digit, tool, width, height, share * height, random)
@@ -217,8 +177,8 @@ def _stroked(digit: str, pen: Pen, tall: int, random: np.random.Generator) -> Im
     image = Image.new("L", (int(scale) + 2 * margin, tall + 2 * margin))
     pencil = ImageDraw.Draw(image)
     slant, stretch = random.uniform(-0.15, 0.3), random.uniform(0.8, 1.15)
-    shifts: dict[tuple[float, float], Floats] = {}  # strokes that meet go on meeting
-    for curve in HANDS[pen.hand, digit]:
+    shifts: dict[Point, Floats] = {}  # strokes that meet go on meeting
+    for curve in _curves(HANDS[pen.hand, digit]):
         moved = []
         for x, y in curve:
             dx, dy = shifts.setdefault((x, y), random.normal(0, 0.035, 2))
@@ -231,12 +191,23 @@ def _stroked(digit: str, pen: Pen, tall: int, random: np.random.Generator) -> Im
             pencil.ellipse((cx - r, cy - r, cx + r, cy + r), fill=255)
     if pen.rough >= 0.5:  # the grain of the paper shows through
         grain = _smooth_noise(image.size, max(tall / 60, 0.8), random)
-        kept = np.asarray(image, dtype=np.float64) * (grain > -0.8)
-        image = Image.fromarray(kept.astype(np.uint8))
+        grained = np.asarray(image, dtype=np.float64) * (grain > -0.8)
+        image = Image.fromarray(grained.astype(np.uint8))
     return image.crop(image.getbbox())
 
 
-def _bezier(points: Points, t: float) -> tuple[float, float]:
+def _curves(path: str) -> Iterator[list[Point]]:
+    """The control points of each line or Bezier curve of an SVG path."""
+    here = (0.0, 0.0)
+    for command, text in re.findall(r"([MLC])([^MLC]+)", path):
+        values = [float(value) for value in text.replace(",", " ").split()]
+        points = list(zip(values[::2], values[1::2], strict=True))
+        if command != "M":
+            yield [here, *points]
+        here = points[-1]
+
+
+def _bezier(points: list[Point], t: float) -> Point:
     n = len(points) - 1
     weights = [math.comb(n, i) * t**i * (1 - t) ** (n - i) for i in range(n + 1)]
     return (
@@ -304,50 +275,34 @@ def _light(effect: str, width: int, height: int, random: np.random.Generator) ->
     return np.asarray(vignette * (1 - slope * (across + 0.5)))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one drawing: the class it got, and what the model was shown."""
-
-    drawing: Drawing
-    predicted: str
-    prepared: Prepared
-
-    @property
-    def right(self) -> bool:
-        return self.predicted == self.drawing.digit
-
-    @property
-    def strata(self) -> tuple[str, ...]:
-        """The groups it is counted in."""
-        drawing = self.drawing
-        ink = "dark on light" if drawing.dark else "light on dark"
-        return "all", drawing.digit, ink, drawing.size, drawing.effect, drawing.tool
-
-
-def outcomes(
+def predicted(
     model: nn.Module, card: ModelCard, drawn: Iterable[Drawing], how: How = "auto"
-) -> Iterator[Outcome]:
-    """Every drawing stored as a PNG, read, prepared and classified. One without ink gets ``."""
-    for drawing in drawn:
-        stored = io.BytesIO()
-        drawing.image.save(stored, "PNG", compress_level=1)
-        grey = decode_grey_bytes(stored.getvalue())
-        try:
-            prepared = prepare(grey, card.image_size, card.ground, how=how)
-        except NoInkError:
-            yield Outcome(drawing, "", Prepared(np.zeros(card.image_size, dtype=np.uint8)))
-            continue
-        logits = compute_logits(model, torch.from_numpy(prepared.levels)[None])
-        yield Outcome(drawing, card.classes[int(predictions(logits))], prepared)
+) -> list[Outcome]:
+    """The prediction of every drawing, stored as a PNG file; None if it has no ink."""
+    files: dict[str, Drawing] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, drawing in enumerate(drawn):
+            files[f"{folder}/{number}.png"] = drawing
+            drawing.image.save(f"{folder}/{number}.png", compress_level=1)
+        predictions, _ = predict_images(model, card, list(files), how=how)
+    by_file = {prediction.file: prediction for prediction in predictions}
+    return [(drawing, by_file.get(file)) for file, drawing in files.items()]
 
 
-def shares(found: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
-    """How many are right, of how many, in each stratum."""
+def inverted(outcomes: Iterable[Outcome]) -> int:
+    """How many drawings were inverted if, and only if, they are dark on light."""
+    return sum(made is not None and made.inverted == drawing.dark for drawing, made in outcomes)
+
+
+def shares(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
+    """How many are right, of how many: of all, and by digit, ink, size, effect and tool."""
     right: dict[str, tuple[int, int]] = {}
-    for one in found:
-        for name in one.strata:
-            so_far, total = right.get(name, (0, 0))
-            right[name] = so_far + one.right, total + 1
+    for drawing, prediction in outcomes:
+        ink = "dark on light" if drawing.dark else "light on dark"
+        is_right = prediction is not None and prediction.predicted == drawing.digit
+        for group in ("all", drawing.digit, ink, drawing.size, drawing.effect, drawing.tool):
+            correct, total = right.get(group, (0, 0))
+            right[group] = correct + is_right, total + 1
     return right
 
 
@@ -358,13 +313,14 @@ def main() -> None:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     for held_out in (False, True):
         drawn = list(drawings(held_out=held_out, rounds=rounds))
-        found = list(outcomes(model, card, drawn))
-        turned = sum(one.prepared.inverted == one.drawing.dark for one in found)
-        scaled = shares(outcomes(model, card, drawn, "never"))["all"]
+        outcomes = predicted(model, card, drawn)
+        figures = {
+            "only scaled": shares(predicted(model, card, drawn, "never"))["all"],
+            "right way round": (inverted(outcomes), len(drawn)),
+            **shares(outcomes),
+        }
         print(f"{'held out' if held_out else 'tuned on'}: {len(drawn)} drawings")
-        print(f"  only scaled         {scaled[0] / scaled[1]:.4f}  {scaled[0]} of {scaled[1]}")
-        print(f"  right way round     {turned / len(drawn):.4f}  {turned} of {len(drawn)}")
-        for name, (right, total) in shares(found).items():
+        for name, (right, total) in figures.items():
             print(f"  {name:<20}{right / total:.4f}  {right} of {total}")
 
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mnistlab.data import published
+from mnistlab.data import download
 from mnistlab.data.datasets import DATASETS, Dataset
 
 MIRROR = "http://127.0.0.1:9/"  # nobody listens there
@@ -66,7 +66,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, n: int = 3
     """`n` images of each class for training, two for validation."""
     dataset = DATASETS[name]
     counts = (n * len(dataset.labels), 2 * len(dataset.labels))
-    dataset = replace(dataset, images=counts, contents={})
+    dataset = replace(dataset, images=counts, contents=())
     monkeypatch.setitem(DATASETS, name, dataset)
     made = Made(dataset, folder, {}, {})
     random = np.random.default_rng(len(name))
@@ -111,7 +111,7 @@ def tell_checksums(monkeypatch: pytest.MonkeyPatch, dataset: Dataset, folder: Pa
     else:
         source = SimpleNamespace(mirrors=[MIRROR, MIRROR + "other/"], resources=listed)
     package = SimpleNamespace(datasets=SimpleNamespace(**{dataset.source: source}))
-    monkeypatch.setattr(published, "torchvision", lambda: package)
+    monkeypatch.setattr(download, "torchvision", lambda: package)
 
 
 def _contents(
@@ -120,7 +120,7 @@ def _contents(
     labels = [dataset.labels[name] for name in names]
     if dataset.source == "USPS":
         return {files[0]: bz2.compress(usps_bytes(images, labels))}
-    if dataset.mirrored:
+    if dataset.source == "EMNIST":
         images = images.transpose(0, 2, 1)
     table = np.array(labels, dtype=np.uint8)
     if "idx2-int" in files[1]:

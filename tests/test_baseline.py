@@ -1,28 +1,24 @@
 """Fitting the baseline, against figures worked out by numpy."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mnistlab import baseline as module
-from mnistlab.baseline import Baseline, fit_baseline, save_baseline
-from mnistlab.data.folders import load_folders
-from mnistlab.errors import ConfigError, RunError
-from mnistlab.runs import Run, list_runs
+from mnistlab.experiment import train_run
+from mnistlab.runs import Run
+from mnistlab.scoring import score_run
 from mnistlab.storage import load_model, weights_sha256
+from tests.command import Result
 from tests.conftest import make_tree
 
 
-def fitted(tree: Path, distance: str = "l1") -> tuple[Baseline, Run]:
-    """A baseline of `tree` and the run it was saved as."""
-    data = load_folders(tree)
-    baseline = fit_baseline(data, distance)
-    settings = {"data": str(tree), "device": "auto", "skip_bad": False}
-    return baseline, save_baseline(baseline, data, settings, Path("runs"), ["mnistlab"])
+def fitted(tree: Path, distance: str = "l1") -> Run:
+    settings = {"model": "pixel-similarity", "data": str(tree), "distance": distance}
+    return train_run(settings)
 
 
 def pixels(
@@ -49,63 +45,44 @@ def test_the_baseline_counts_what_numpy_counts(tmp_path: Path, distance: str) ->
             far = np.sqrt((difference**2).mean((2, 3)))
         for nearest in far.argmin(1):
             confusion[i, nearest] += 1
-    found = fitted(tree, distance)[0].evaluation
+    found = score_run(fitted(tree, distance)).evaluation
     assert found.confusion == tuple(map(tuple, confusion.tolist()))
     assert found.accuracy == 13 / 15
     assert found.per_class == {"a": 1.0, "b": 1.0, "c": 0.6}
 
 
 def test_the_baseline_writes_a_run_like_any_other(tiny: Path) -> None:
-    baseline, run = fitted(tiny)
-    assert {path.name for path in run.path.iterdir()} == {
-        "best.safetensors",
-        "metrics.csv",
-        "model.safetensors",
-        "config.toml",
-        "run.json",
+    run = fitted(tiny)
+    names = {path.name for path in run.path.iterdir()} - {".lock"}
+    assert names == {
+        *("best.safetensors", "metrics.csv", "model.safetensors", "resume.safetensors"),
+        *("config.toml", "run.json"),
     }
-    info = run.info()
-    assert info["model"] == "pixel-similarity"
-    assert info["status"] == "done"
-    assert info["config"] == {
+    record = run.record()
+    assert (record.model, record.status) == ("pixel-similarity", "done")
+    assert record.config.applicable() == {
         "model": "pixel-similarity",
-        "distance": "l1",
         "data": str(tiny),
-        "device": torch.device(info["config"]["device"]).type,
+        "distance": "l1",
+        "loss": "mnist",
+        "device": record.config.device,
+        "threads": 1,
         "skip_bad": False,
     }
-    assert info["data"]["train"] == {"dark": 12, "light": 12}
+    assert record.data.train == {"dark": 12, "light": 12}
     model, card = load_model(run.model_file)
-    assert card == baseline.card
-    assert info["result"]["weights_sha256"] == weights_sha256(model.state_dict())
+    assert card.settings == {"distance": "l1"}
+    assert record.result is not None
+    assert record.result.weights_sha256 == weights_sha256(model.state_dict())
     header, row = (run.path / "metrics.csv").read_text().splitlines()
     assert header == "epoch,train_loss,valid_loss,accuracy,seconds"
-    assert row.split(",")[2] == repr(baseline.evaluation.loss)
+    assert row.split(",")[2] == repr(record.result.epochs[0].valid_loss)
 
 
-def test_a_full_disk_while_the_baseline_is_written_is_told(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_cannot_be_trained_on_or_with_what_it_has_not(
+    tiny: Path, mnistlab: Callable[..., Result]
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "save_model", full)
-    with pytest.raises(RunError, match="cannot be written: No space left on device"):
-        fitted(tiny)
-
-
-def test_a_baseline_is_never_seen_in_part(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Run, *_: object) -> None:
-        assert self.model_file.exists()
-        assert list_runs(Path("runs")) == []
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "write_metrics", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fitted(tiny)
-    assert list(Path("runs").iterdir()) == []
-
-
-def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
-    with pytest.raises(ConfigError, match="--device abc"):
-        fit_baseline(load_folders(tiny), "l1", device="abc")
+    run = fitted(tiny)
+    assert mnistlab("train", "--resume", run.path).code == 2
+    assert mnistlab("lr-find", "--model", "pixel-similarity", "--data", tiny).code == 2
+    assert mnistlab("train", "--model", "pixel-similarity", "--seeds", "3").code == 2

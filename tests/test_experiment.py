@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnistlab import experiment as module
-from mnistlab.config import Resolved, TrainConfig, resolve
+from mnistlab.config import SETTINGS, Resolved, TrainConfig, resolve
 from mnistlab.errors import (
     ConfigError,
     DamagedFileError,
@@ -21,16 +21,38 @@ from mnistlab.errors import (
 )
 from mnistlab.experiment import Experiment, note_start, prepare, resume, start
 from mnistlab.losses import LOSSES, mnist_loss
-from mnistlab.storage import load_model, load_state, save_state, weights_sha256
+from mnistlab.records import Best
+from mnistlab.runs import Run
+from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
 def begun(folder: Path, **settings: Any) -> Experiment:
     fixed = {"batch_size": 5, "seed": 3, "epochs": 4, "lr": 0.3}
-    experiment = prepare(resolve(fixed | settings))
-    start(experiment, folder, ["mnistlab", "train"])
-    return experiment
+    return start(prepare(resolve(fixed | settings)), folder, ["mnistlab", "train"])
+
+
+def run_of(experiment: Experiment) -> Run:
+    assert experiment.run is not None
+    return experiment.run
+
+
+def without_times(experiment: Experiment) -> list[dict[str, Any]]:
+    return [row.model_dump(exclude={"seconds"}) for row in experiment.now.history]
+
+
+def stop_after(experiment: Experiment, batches: int) -> None:
+    for _ in experiment.train(after(batches)):
+        pass
+
+
+def with_record(state: RunState, **changes: Any) -> RunState:
+    return replace(state, record=state.record.model_copy(update=changes))
+
+
+def with_config(state: RunState, **changes: Any) -> RunState:
+    return with_record(state, config={**state.record.config, **changes})
 
 
 def after(batches: int) -> Callable[[], bool]:
@@ -42,7 +64,7 @@ def after(batches: int) -> Callable[[], bool]:
 def finished(experiment: Experiment) -> str:
     for _ in experiment.train():
         pass
-    return weights_sha256(experiment.model.state_dict())
+    return weights_sha256(experiment.now.model.state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +114,14 @@ def test_resume_equals_uninterrupted_run(
     expected = finished(whole)
     for batches in (0, 1, 5, 7, 8, 13, 16, 19):
         broken = begun(tmp_path / f"broken{batches}", **settings)
-        for _ in broken.train(after(batches)):
-            pass
-        assert broken.run is not None
-        assert broken.run.info()["status"] == "stopped"
-        again = resume(broken.run, ["mnistlab", "train", "--resume"])
-        assert again.place.epoch * 8 + again.place.batch > 0 or batches == 0
+        stop_after(broken, batches)
+        assert run_of(broken).record().status == "stopped"
+        again = resume(run_of(broken), ["mnistlab", "train", "--resume"])
+        assert again.now.place.epoch * 8 + again.now.place.batch > 0 or batches == 0
         assert finished(again) == expected
         assert not again.notices
-        strip = [{k: v for k, v in row.items() if k != "seconds"} for row in again.history]
-        assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history]
-        assert again.best == whole.best
+        assert without_times(again) == without_times(whole)
+        assert again.now.best == whole.now.best
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -112,10 +131,9 @@ def test_a_finished_run_can_be_extended_exactly(
     long = finished(begun(tmp_path, epochs=7, shuffle=shuffle, data=trees[2]))
     short = begun(tmp_path, epochs=3, shuffle=shuffle, data=trees[2])
     finished(short)
-    assert short.run is not None
-    extended = resume(short.run, [], epochs=7)
+    extended = resume(run_of(short), [], epochs=7)
     assert finished(extended) == long
-    assert [row["epoch"] for row in extended.history] == list(range(7))
+    assert [row.epoch for row in extended.now.history] == list(range(7))
 
 
 def reduced(change: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -139,24 +157,22 @@ DEEP_CONTROLS = {
         optimizer={k: v * 2 if k.startswith("square") else v for k, v in s.optimizer.items()},
     ),
     "optimizer steps": lambda s: replace(s, optimizer={**s.optimizer, "steps": torch.tensor(1)}),
-    "momentum": lambda s: replace(s, config={**s.config, "momentum": 0.8}),
-    "beta2": lambda s: replace(s, config={**s.config, "beta2": 0.9}),
-    "schedule": lambda s: replace(s, config={**s.config, "schedule": "constant"}),
-    "warmup": lambda s: replace(s, config={**s.config, "warmup": 0.5}),
-    "augment": lambda s: replace(s, config={**s.config, "augment": True}),
-    "order_seed": lambda s: replace(s, config={**s.config, "order_seed": 9}),
+    "momentum": lambda s: with_config(s, momentum=0.8),
+    "beta2": lambda s: with_config(s, beta2=0.9),
+    "schedule": lambda s: with_config(s, schedule="constant"),
+    "warmup": lambda s: with_config(s, warmup=0.5),
+    "augment": lambda s: with_config(s, augment=True),
+    "order_seed": lambda s: with_config(s, order_seed=9),
 }
 NEGATIVE_CONTROLS = {
     "weights": lambda s: replace(s, weights={k: v * 0 for k, v in s.weights.items()}),
-    "epoch": lambda s: replace(s, epoch=0),
-    "batch": lambda s: replace(s, batch=0, losses=torch.empty(0)),
-    "seed": lambda s: replace(s, config={**s.config, "seed": 4}),
-    "lr": lambda s: replace(s, config={**s.config, "lr": 0.2}),
-    "batch_size": lambda s: replace(s, config={**s.config, "batch_size": 4}),
-    "shuffle": lambda s: replace(s, config={**s.config, "shuffle": False}),
-    "loss": lambda s: replace(
-        s, config={**s.config, "loss": "bce"}, card=replace(s.card, loss="bce")
-    ),
+    "epoch": lambda s: with_record(s, epoch=0),
+    "batch": lambda s: with_record(replace(s, losses=torch.empty(0)), batch=0),
+    "seed": lambda s: with_config(s, seed=4),
+    "lr": lambda s: with_config(s, lr=0.2),
+    "batch_size": lambda s: with_config(s, batch_size=4),
+    "shuffle": lambda s: with_config(s, shuffle=False),
+    "loss": lambda s: with_config(replace(s, card=replace(s.card, loss="bce")), loss="bce"),
 }
 
 
@@ -166,11 +182,9 @@ def test_a_field_left_out_of_the_state_changes_the_result(
 ) -> None:
     expected = finished(begun(tmp_path, data=trees[2]))
     broken = begun(tmp_path, data=trees[2])
-    for _ in broken.train(after(7)):
-        pass
-    assert broken.run is not None
-    reduced(NEGATIVE_CONTROLS[field])(broken.run)
-    assert finished(resume(broken.run, [])) != expected
+    stop_after(broken, 7)
+    reduced(NEGATIVE_CONTROLS[field])(run_of(broken))
+    assert finished(resume(run_of(broken), [])) != expected
 
 
 @pytest.mark.parametrize("field", DEEP_CONTROLS)
@@ -179,37 +193,30 @@ def test_a_field_of_a_deep_training_left_out_changes_the_result(
 ) -> None:
     expected = finished(begun(tmp_path, data=trees[2], **ADAM))
     broken = begun(tmp_path, data=trees[2], **ADAM)
-    for _ in broken.train(after(7)):
-        pass
-    assert broken.run is not None
-    assert finished(resume(broken.run, [])) == expected
+    stop_after(broken, 7)
+    assert finished(resume(run_of(broken), [])) == expected
     broken = begun(tmp_path, data=trees[2], **ADAM)
-    for _ in broken.train(after(7)):
-        pass
-    assert broken.run is not None
-    reduced(DEEP_CONTROLS[field])(broken.run)
-    assert finished(resume(broken.run, [])) != expected
+    stop_after(broken, 7)
+    reduced(DEEP_CONTROLS[field])(run_of(broken))
+    assert finished(resume(run_of(broken), [])) != expected
 
 
 def test_the_state_of_another_optimizer_is_told_as_damage(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2], **ADAM)
-    for _ in broken.train(after(7)):
-        pass
-    assert broken.run is not None
-    reduced(lambda s: replace(s, optimizer={}))(broken.run)
+    stop_after(broken, 7)
+    reduced(lambda s: replace(s, optimizer={}))(run_of(broken))
     with pytest.raises(DamagedFileError, match="optimizer's state"):
-        resume(broken.run, [])
+        resume(run_of(broken), [])
 
 
 def test_a_one_cycle_run_cannot_be_extended(trees: dict[int, str], tmp_path: Path) -> None:
     whole = begun(tmp_path, data=trees[2], **ADAM)
     finished(whole)
-    assert whole.run is not None
     with pytest.raises(ConfigError, match="was laid out over 4 epochs"):
-        resume(whole.run, [], epochs=9)
-    assert resume(whole.run, [], epochs=4).finished
+        resume(run_of(whole), [], epochs=9)
+    assert resume(run_of(whole), [], epochs=4).finished
 
 
 def test_patience_ends_a_run_and_a_resumed_one_stays_ended(
@@ -217,13 +224,12 @@ def test_patience_ends_a_run_and_a_resumed_one_stays_ended(
 ) -> None:
     run = begun(tmp_path, data=trees[2], epochs=500, patience=3)
     finished(run)
-    assert run.best is not None
-    assert len(run.history) == run.best["epoch"] + 1 + 3 < 500
-    accuracies = [row["accuracy"] for row in run.history]
-    assert accuracies.index(max(accuracies)) == run.best["epoch"]
-    assert run.run is not None
-    assert run.run.info()["status"] == "done"
-    again = resume(run.run, [])
+    assert run.now.best is not None
+    assert len(run.now.history) == run.now.best.epoch + 1 + 3 < 500
+    accuracies = [row.accuracy for row in run.now.history]
+    assert accuracies.index(max(accuracies)) == run.now.best.epoch
+    assert run_of(run).record().status == "done"
+    again = resume(run_of(run), [])
     assert again.finished
     assert again.out_of_patience
 
@@ -235,17 +241,16 @@ def test_keep_best_makes_the_best_epoch_the_runs_model(
     last, best = begun(tmp_path, **settings), begun(tmp_path, keep="best", **settings)
     finished(last)
     finished(best)
-    assert last.run is not None
-    assert best.run is not None
-    assert best.best is not None
-    assert best.best == last.best
-    assert best.best["epoch"] < 5, "choose settings in which the last epoch is not the best"
-    assert best.run.model_file.read_bytes() == best.run.best_file.read_bytes()
-    result = best.run.info()["result"]
-    assert result["accuracy"] == best.best["accuracy"]
-    model, _ = load_model(best.run.model_file)
-    assert result["weights_sha256"] == weights_sha256(model.state_dict())
-    assert last.run.model_file.read_bytes() != last.run.best_file.read_bytes()
+    assert best.now.best is not None
+    assert best.now.best == last.now.best
+    assert best.now.best.epoch < 5, "choose settings in which the last epoch is not the best"
+    assert run_of(best).model_file.read_bytes() == run_of(best).best_file.read_bytes()
+    result = run_of(best).record().result
+    assert result is not None
+    assert result.accuracy == best.now.best.accuracy
+    model, _ = load_model(run_of(best).model_file)
+    assert result.weights_sha256 == weights_sha256(model.state_dict())
+    assert run_of(last).model_file.read_bytes() != run_of(last).best_file.read_bytes()
 
 
 def test_the_losses_of_the_unfinished_epoch_decide_its_train_loss(
@@ -254,13 +259,11 @@ def test_the_losses_of_the_unfinished_epoch_decide_its_train_loss(
     whole = begun(tmp_path, data=trees[2])
     finished(whole)
     broken = begun(tmp_path, data=trees[2])
-    for _ in broken.train(after(7)):
-        pass
-    assert broken.run is not None
-    reduced(lambda s: replace(s, losses=s.losses + 1))(broken.run)
-    again = resume(broken.run, [])
+    stop_after(broken, 7)
+    reduced(lambda s: replace(s, losses=s.losses + 1))(run_of(broken))
+    again = resume(run_of(broken), [])
     finished(again)
-    assert again.history[1]["train_loss"] != whole.history[1]["train_loss"]
+    assert again.now.history[1].train_loss != whole.now.history[1].train_loss
 
 
 def test_a_run_killed_before_its_first_save_begins_again(
@@ -268,31 +271,27 @@ def test_a_run_killed_before_its_first_save_begins_again(
 ) -> None:
     expected = finished(begun(tmp_path, data=trees[2]))
     killed = begun(tmp_path, data=trees[2])
-    assert killed.run is not None
-    assert not killed.run.state_file.exists()
-    assert finished(resume(killed.run, [])) == expected
+    assert not run_of(killed).state_file.exists()
+    assert finished(resume(run_of(killed), [])) == expected
 
 
 def test_resume_refuses_other_data(trees: dict[int, str], tmp_path: Path) -> None:
     own = shutil.copytree(trees[2], tmp_path / "own")
     broken = begun(tmp_path, data=str(own))
-    for _ in broken.train(after(3)):
-        pass
+    stop_after(broken, 3)
     next((own / "train" / "dark").iterdir()).unlink()
-    assert broken.run is not None
     with pytest.raises(DataError, match="not the data that"):
-        resume(broken.run, [])
+        resume(run_of(broken), [])
 
 
 def test_resume_names_what_differs_from_the_first_machine(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2])
-    for _ in broken.train(after(3)):
-        pass
-    assert broken.run is not None
-    reduced(lambda s: replace(s, environment={**s.environment, "torch": "2.12.0"}))(broken.run)
-    notices = resume(broken.run, [], threads=broken.config.threads + 1).notices
+    stop_after(broken, 3)
+    other = {**load_state(run_of(broken).state_file).record.environment, "torch": "2.12.0"}
+    reduced(lambda s: with_record(s, environment=other))(run_of(broken))
+    notices = resume(run_of(broken), [], threads=broken.config.threads + 1).notices
     assert any("torch was 2.12.0" in text for text in notices)
     assert any("threads was" in text for text in notices)
 
@@ -301,19 +300,16 @@ def test_resume_keeps_the_thread_count_of_the_first_part(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2], threads=1)
-    for _ in broken.train(after(3)):
-        pass
+    stop_after(broken, 3)
     torch.set_num_threads(2)
-    assert broken.run is not None
-    assert resume(broken.run, []).config.threads == torch.get_num_threads() == 1
+    assert resume(run_of(broken), []).config.threads == torch.get_num_threads() == 1
 
 
 def test_fewer_epochs_than_are_done_are_refused(trees: dict[int, str], tmp_path: Path) -> None:
     done = begun(tmp_path, data=trees[2])
     finished(done)
-    assert done.run is not None
     with pytest.raises(ConfigError, match="has done 4 epochs already"):
-        resume(done.run, [], epochs=2)
+        resume(run_of(done), [], epochs=2)
 
 
 def test_a_damaged_state_is_refused_and_left_as_it_is(
@@ -321,32 +317,29 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(
 ) -> None:
     done = begun(tmp_path, data=trees[2])
     finished(done)
-    assert done.run is not None
-    damaged = bytearray(done.run.state_file.read_bytes())
+    damaged = bytearray(run_of(done).state_file.read_bytes())
     damaged[-3] ^= 4
-    done.run.state_file.write_bytes(damaged)
+    run_of(done).state_file.write_bytes(damaged)
     with pytest.raises(DamagedFileError, match="checksum"):
-        resume(done.run, [], epochs=9)
-    assert done.run.state_file.read_bytes() == damaged
+        resume(run_of(done), [], epochs=9)
+    assert run_of(done).state_file.read_bytes() == damaged
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: replace(s, config={**s.config, "hidden": "x"}), "settings do not hold"),
-        (lambda s: replace(s, config={**s.config, "init": "normal"}), "do not agree"),
+        (lambda s: with_config(s, hidden="x"), "settings cannot be right"),
+        (lambda s: with_config(s, init="normal"), "do not agree"),
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(
     change: Callable[[Any], Any], words: str, trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2])
-    for _ in broken.train(after(3)):
-        pass
-    assert broken.run is not None
-    reduced(change)(broken.run)
+    stop_after(broken, 3)
+    reduced(change)(run_of(broken))
     with pytest.raises(DamagedFileError, match=words):
-        resume(broken.run, [])
+        resume(run_of(broken), [])
 
 
 def test_divergence_keeps_the_last_good_weights(
@@ -360,20 +353,19 @@ def test_divergence_keeps_the_last_good_weights(
 
     monkeypatch.setitem(LOSSES, "mnist", turning_bad)
     wild = begun(tmp_path, data=trees[2])
-    weights = [weights_sha256(wild.model.state_dict())]
+    weights = [weights_sha256(wild.now.model.state_dict())]
 
     def watched() -> None:
         for _ in wild.train():
-            weights.append(weights_sha256(wild.model.state_dict()))
+            weights.append(weights_sha256(wild.now.model.state_dict()))
 
     with pytest.raises(
         DivergedError, match=r"epoch 2, batch 2, .*last good weights \(after epoch 1"
     ):
         watched()
-    assert wild.run is not None
-    model, _ = load_model(wild.run.model_file)
+    model, _ = load_model(run_of(wild).model_file)
     assert weights_sha256(model.state_dict()) == weights[-1]
-    assert wild.run.info()["status"] == "diverged"
+    assert run_of(wild).record().status == "diverged"
 
 
 def test_a_failed_save_says_so_and_leaves_the_files_of_the_last_one(
@@ -381,17 +373,16 @@ def test_a_failed_save_says_so_and_leaves_the_files_of_the_last_one(
 ) -> None:
     done = begun(tmp_path, data=trees[2])
     finished(done)
-    assert done.run is not None
-    before = done.run.state_file.read_bytes()
+    before = run_of(done).state_file.read_bytes()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "save_state", full)
-    again = resume(done.run, [], epochs=6)
+    again = resume(run_of(done), [], epochs=6)
     with pytest.raises(RunError, match=r"cannot be saved: No space left.*are as they were"):
         finished(again)
-    assert done.run.state_file.read_bytes() == before
+    assert run_of(done).state_file.read_bytes() == before
 
 
 def test_slow_runs_are_saved_on_the_way(
@@ -399,24 +390,22 @@ def test_slow_runs_are_saved_on_the_way(
 ) -> None:
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
     running = begun(tmp_path, data=trees[2])
-    assert running.run is not None
     rows = running.train()
     next(rows)
     next(rows)  # the first epoch is saved before the second one begins
-    assert load_state(running.run.state_file).epoch == 1
-    assert running.run.info()["status"] == "running"
+    assert load_state(run_of(running).state_file).record.epoch == 1
+    assert run_of(running).record().status == "running"
     rows.close()
 
 
 def test_best_weights_are_those_of_the_best_epoch(trees: dict[int, str], tmp_path: Path) -> None:
     running = begun(tmp_path, data=trees[2], epochs=8, lr=5.0)
-    hashes = [weights_sha256(running.model.state_dict()) for _ in running.train()]
-    assert running.run is not None
-    assert running.best is not None
-    top = max(row["accuracy"] for row in running.history)
-    first = next(row["epoch"] for row in running.history if row["accuracy"] == top)
-    assert running.best == {"epoch": first, "accuracy": top}
-    best, _ = load_model(running.run.best_file)
+    hashes = [weights_sha256(running.now.model.state_dict()) for _ in running.train()]
+    assert running.now.best is not None
+    top = max(row.accuracy for row in running.now.history)
+    first = next(row.epoch for row in running.now.history if row.accuracy == top)
+    assert running.now.best == Best(epoch=first, accuracy=top)
+    best, _ = load_model(run_of(running).best_file)
     assert weights_sha256(best.state_dict()) == hashes[first]
 
 
@@ -452,7 +441,7 @@ def test_an_experiment_without_a_run_folder_writes_nothing(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     config = TrainConfig(data=trees[2], epochs=1)
-    experiment = prepare(Resolved(config, dict.fromkeys(TrainConfig.model_fields, "default")))
+    experiment = prepare(Resolved(config, dict.fromkeys(SETTINGS, "default")))
     finished(experiment)
     assert list(tmp_path.iterdir()) == []
 
@@ -464,11 +453,10 @@ def test_an_unwritable_run_folder_is_found_before_training(
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):
         start(experiment, tmp_path / "file" / "runs", [])
-    start(experiment, tmp_path, [])
-    assert experiment.run is not None
-    shutil.rmtree(experiment.run.path)
+    run = run_of(start(experiment, tmp_path, []))
+    shutil.rmtree(run.path)
     with pytest.raises(RunError, match="cannot be written"):
-        note_start(experiment)
+        note_start(experiment, run)
 
 
 def test_a_finished_run_whose_save_was_cut_short_is_repaired(
@@ -476,30 +464,27 @@ def test_a_finished_run_whose_save_was_cut_short_is_repaired(
 ) -> None:
     done = begun(tmp_path, data=trees[2])
     finished(done)
-    assert done.run is not None
-    whole = {path.name: path.read_bytes() for path in done.run.path.glob("*.safetensors")}
-    done.run.model_file.unlink()
-    done.run.best_file.unlink()
-    (done.run.path / "metrics.csv").unlink()
+    whole = {path.name: path.read_bytes() for path in run_of(done).path.glob("*.safetensors")}
+    run_of(done).model_file.unlink()
+    run_of(done).best_file.unlink()
+    (run_of(done).path / "metrics.csv").unlink()
     # the state was written, the rest was not
-    again = run_in_process("train", "--resume", done.run.path).ok()
+    again = run_in_process("train", "--resume", run_of(done).path).ok()
     assert "all 4 epochs are done already" in again.err
-    assert (done.run.path / "metrics.csv").read_text().count("\n") == 5
-    for path in done.run.path.glob("*.safetensors"):
+    assert (run_of(done).path / "metrics.csv").read_text().count("\n") == 5
+    for path in run_of(done).path.glob("*.safetensors"):
         assert path.name == "resume.safetensors" or path.read_bytes() == whole[path.name]
-    assert len(list(done.run.path.glob("*.safetensors"))) == 3
+    assert len(list(run_of(done).path.glob("*.safetensors"))) == 3
 
 
 def test_a_total_within_the_epoch_under_way_is_refused(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2])
-    for _ in broken.train(after(7)):  # one epoch of five batches, and two more
-        pass
-    assert broken.run is not None
+    stop_after(broken, 7)
     with pytest.raises(ConfigError, match="has done 1 epochs already and begun epoch 1"):
-        resume(broken.run, [], epochs=1)
-    assert resume(broken.run, [], epochs=2).place.batch == 2
+        resume(run_of(broken), [], epochs=1)
+    assert resume(run_of(broken), [], epochs=2).now.place.batch == 2
 
 
 def test_an_extension_killed_before_its_first_save_is_not_forgotten(
@@ -507,28 +492,25 @@ def test_an_extension_killed_before_its_first_save_is_not_forgotten(
 ) -> None:
     done = begun(tmp_path, data=trees[2], epochs=2)
     finished(done)
-    assert done.run is not None
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mnistlab.cli.train._train", killed)
-    assert run_in_process("train", "--resume", done.run.path, "--epochs", "5").code == 130
-    assert resume(done.run, []).config.epochs == 5
+    assert run_in_process("train", "--resume", run_of(done).path, "--epochs", "5").code == 130
+    assert resume(run_of(done), []).config.epochs == 5
 
 
 def test_parts_trained_under_different_conditions_are_marked_for_good(
     trees: dict[int, str], tmp_path: Path
 ) -> None:
     broken = begun(tmp_path, data=trees[2], threads=1)
-    for _ in broken.train(after(3)):
-        pass
-    assert broken.run is not None
-    mixed = resume(broken.run, [], threads=2)
+    stop_after(broken, 3)
+    mixed = resume(run_of(broken), [], threads=2)
     assert mixed.origins["threads"] == "--threads"
     finished(mixed)
-    assert broken.run.info()["mixed"] is True
-    later = resume(broken.run, [], epochs=6)
+    assert run_of(broken).record().mixed is True
+    later = resume(run_of(broken), [], epochs=6)
     assert later.mixed
     assert not later.notices
 
@@ -538,13 +520,10 @@ def test_asking_to_resume_a_whole_run_changes_nothing_in_it(
 ) -> None:
     done = begun(tmp_path, data=trees[2], threads=1)
     finished(done)
-    assert done.run is not None
-    before = {path.name: path.read_bytes() for path in done.run.path.iterdir()}
-    run_in_process("train", "--resume", done.run.path, "--threads", "2").ok()
-    after_it = {path.name: path.read_bytes() for path in done.run.path.iterdir()}
+    before = {path.name: path.read_bytes() for path in run_of(done).path.iterdir()}
+    run_in_process("train", "--resume", run_of(done).path, "--threads", "2").ok()
+    after_it = {path.name: path.read_bytes() for path in run_of(done).path.iterdir()}
     assert {name: after_it[name] for name in before} == before
-    done.run.info_file.write_text("{}")  # a record that does not say "done" is not trusted
-    run_in_process("train", "--resume", done.run.path).ok()
-    assert done.run.is_complete()
-    done.run.info_file.unlink()
-    assert not done.run.is_complete()
+    run_of(done).record_file.write_text("{}")  # a record that does not say "done" is not trusted
+    run_in_process("train", "--resume", run_of(done).path).ok()
+    assert run_of(done).record().status == "done"

@@ -16,6 +16,7 @@ FLOORS: dict[str, int] = {
     "config": 0,
     "runs": 0,
     "book": 0,
+    "records": 0,
     # floor 1: data, models, and what they are made of
     "vision": 1,
     "data": 1,
@@ -29,7 +30,6 @@ FLOORS: dict[str, int] = {
     "storage": 2,
     # floor 3: where a config becomes objects
     "experiment": 3,
-    "baseline": 3,
     "scoring": 3,
     "studies": 3,
     "eject": 3,
@@ -37,7 +37,6 @@ FLOORS: dict[str, int] = {
     "report": 4,
     # floor 5: the edges
     "lessons": 5,
-    "figures": 5,
     "reproduction": 5,
     "cli": 5,
     "__main__": 5,
@@ -49,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
     "torchvision": {"vision"},
+    "scipy": {"data"},
 }
 NO_TORCH = {name for name, floor in FLOORS.items() if floor == 0}
 

@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnistlab.data.folders import ImageData
 from mnistlab.models import MODELS
 from mnistlab.report.tables import ladder_table
-from mnistlab.studies.ladder import climb
+from mnistlab.studies.ladder import STEPS, climb
 from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
-def test_the_ladder_on_the_bundled_data(sample: ImageData) -> None:
-    steps = list(climb(sample, "mnist_sample", {"threads": 1}))
+def test_the_ladder_on_the_bundled_data() -> None:
+    steps = list(climb("mnist_sample", {"threads": 1}))
     drawn = io.StringIO()
     Console(file=drawn, width=10_000).print(ladder_table(steps))
     assert max(len(line.rstrip()) for line in drawn.getvalue().splitlines()) <= 80
@@ -31,22 +30,20 @@ def test_the_ladder_on_the_bundled_data(sample: ImageData) -> None:
 
 
 def test_the_ladder_has_a_step_for_every_model_and_starts_at_the_baseline() -> None:
-    from mnistlab.studies.ladder import STEPS
-
     assert set(STEPS) == set(MODELS)
     assert STEPS[0] == "pixel-similarity"
 
 
 def test_the_ladder_on_ones_own_classes_has_no_chapter_column(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "three", ("a", "b", "c"))
-    found = run_in_process("ladder", "--data", tree, "--json").ok().json
-    assert {step["chapter"] for step in found["steps"]} == {None}
-    assert found["steps"][1]["n"] == 12
+    document = run_in_process("ladder", "--data", tree, "--json").ok().json
+    assert {step["chapter"] for step in document["steps"]} == {None}
+    assert document["steps"][1]["n"] == 12
     assert not (tmp_path / "runs").exists()  # it compares; it makes no runs
-    told = run_in_process("ladder", "--data", tree).ok()
-    assert "pixel-similarity" in told.out
-    assert "fitting linear" in told.err
-    assert max(map(len, told.out.splitlines())) <= 80
+    text = run_in_process("ladder", "--data", tree).ok()
+    assert "pixel-similarity" in text.out
+    assert "fitting linear" in text.err
+    assert max(map(len, text.out.splitlines())) <= 80
 
 
 def test_bad_settings_are_refused(tiny: Path) -> None:

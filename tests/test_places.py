@@ -34,11 +34,8 @@ def test_then_the_xdg_variable_if_it_is_absolute(
 
 
 def test_no_home_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
     monkeypatch.delenv("MNISTLAB_CACHE")
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(RunError, match="set MNISTLAB_CACHE to a folder"):
         cache_folder()
 

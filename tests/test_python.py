@@ -56,7 +56,7 @@ def test_the_page_runs_from_top_to_bottom(
 
 def test_a_run_from_python_is_a_run_like_any_other(tiny: Path) -> None:
     run = mnistlab.train_run({"data": str(tiny), "epochs": 2, "seed": 4})
-    assert run.is_complete()
-    assert run.info()["seed"] == 4
+    assert run.record().status == "done"
+    assert run.record().seed == 4
     with pytest.raises(ConfigError, match="trains one seed"):
         mnistlab.train_run({"data": str(tiny), "seeds": 2})

@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,19 @@ import pytest
 from mnistlab import runs as module
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import temporary_beside
-from mnistlab.runs import DEFAULT_FOLDER, METRICS, Run, create_run, find_run, list_runs
+from mnistlab.records import EpochRow
+from mnistlab.runs import (
+    DEFAULT_FOLDER,
+    SORTABLE,
+    Run,
+    create_run,
+    find_run,
+    list_runs,
+    summaries,
+    summarize,
+)
+from tests.command import Result
+from tests.conftest import CHECKOUT
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -30,23 +45,29 @@ def noon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "datetime", Clock)
 
 
-def made(folder: Path, name: str, created: str | None = None) -> Run:
+def made(folder: Path, name: str, created: str = "", **parts: Any) -> Run:
+    """A run folder with a `run.json`, whatever else it says."""
     run = Run(folder / name)
     run.path.mkdir(parents=True)
-    run.write_info({} if created is None else {"created": created})
+    record = {"status": "done", "model": "linear", "config": {}, "created": created, **parts}
+    run.record_file.write_text(json.dumps(record))
     return run
+
+
+def touch_record(run: Run) -> None:
+    run.record_file.write_text("{}")
 
 
 @pytest.mark.usefixtures("noon")
 def test_a_run_is_named_by_utc_time_model_and_seed(tmp_path: Path) -> None:
-    run = create_run(tmp_path / "a" / "b", "two-layer", 7)
+    run = create_run(tmp_path / "a" / "b", "two-layer", 7, touch_record)
     assert run.path == tmp_path / "a" / "b" / "20261122-120000-two-layer-s7"
-    assert list(run.path.iterdir()) == []
+    assert list(run.path.iterdir()) == [run.record_file]
 
 
 @pytest.mark.usefixtures("noon")
 def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
-    names = [create_run(tmp_path, "linear", 0).name for _ in range(3)]
+    names = [create_run(tmp_path, "linear", 0, touch_record).name for _ in range(3)]
     base = "20261122-120000-linear-s0"
     assert names == [base, f"{base}-2", f"{base}-3"]
 
@@ -54,7 +75,7 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("noon")
 def test_a_folder_that_is_there_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "20261122-120000-linear-s0").write_text("mine")
-    run = create_run(tmp_path, "linear", 0)
+    run = create_run(tmp_path, "linear", 0, touch_record)
     assert run.name.endswith("-2")
     assert (tmp_path / "20261122-120000-linear-s0").read_text() == "mine"
 
@@ -65,13 +86,13 @@ def test_when_all_names_are_taken_it_says_so(
 ) -> None:
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
     with pytest.raises(RunError, match="too many runs in one second"):
-        create_run(tmp_path / "runs", "linear", 0)
+        create_run(tmp_path / "runs", "linear", 0, touch_record)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_run_appears_with_its_first_files_in_it_or_not_at_all(tmp_path: Path) -> None:
     def fill(run: Run) -> None:
-        run.write_info({})
+        touch_record(run)
         assert list_runs(tmp_path) == []
 
     def fail(run: Run) -> None:
@@ -92,7 +113,7 @@ def test_a_run_that_never_appeared_or_was_half_deleted_goes_away_in_time(tmp_pat
         folder.mkdir()
         (folder / "config.toml").write_text("")
     os.utime(old, (0, 0))
-    run = create_run(tmp_path, "linear", 0)
+    run = create_run(tmp_path, "linear", 0, touch_record)
     assert set(tmp_path.iterdir()) == {new, run.path}  # which may just be filled
 
 
@@ -108,16 +129,15 @@ def test_a_name_that_another_process_took_meanwhile_is_left_to_it(
         return len(asked) > 1 and real(path)  # it was free when the first one was asked for
 
     monkeypatch.setattr(os.path, "lexists", lexists)
-    assert create_run(tmp_path, "linear", 0).name == f"{taken.name}-2"
-    assert taken.info_file.exists()
+    assert create_run(tmp_path, "linear", 0, touch_record).name == f"{taken.name}-2"
+    assert taken.record_file.exists()
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(RunError, match=r"runs: cannot be written: .*; name another .*--run-dir"):
-        create_run(tmp_path / "runs", "linear", 0)
-    with pytest.raises(RunError, match="cannot be listed"):
-        list_runs(tmp_path / "runs")
+        create_run(tmp_path / "runs", "linear", 0, touch_record)
+    assert list_runs(tmp_path / "runs") == []
 
 
 def test_runs_are_listed_oldest_first_and_only_runs(tmp_path: Path) -> None:
@@ -149,9 +169,9 @@ def test_a_renamed_run_keeps_its_place(tmp_path: Path) -> None:
 def test_a_run_with_a_damaged_run_json_is_still_listed(tmp_path: Path) -> None:
     first = made(tmp_path, "20261121-120000-linear-s0", "2026-11-21T12:00:00+00:00")
     broken = made(tmp_path, "20261122-120000-linear-s0")
-    broken.info_file.write_text("{")
+    broken.record_file.write_text("{")
     odd = made(tmp_path, "odd")
-    odd.info_file.write_text("[]")
+    odd.record_file.write_text("[]")
     assert list_runs(tmp_path) == [odd, first, broken]
 
 
@@ -203,33 +223,125 @@ def test_a_reference_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     assert said.stdout == str(run.path)
 
 
-def test_metrics_are_a_strict_csv_that_keeps_every_digit(tmp_path: Path) -> None:
+def test_metrics_are_a_strict_csv_with_every_digit(tmp_path: Path) -> None:
     rows = [
-        dict(zip(METRICS, (0, 0.1 + 0.2, 1 / 3, 0.5, 0.25), strict=True)),
-        dict(zip(METRICS, (1, 1e-30, 2.0, 1.0, 12345.678901), strict=True)),
+        EpochRow(epoch=0, train_loss=0.1 + 0.2, valid_loss=1 / 3, accuracy=0.5, seconds=0.25),
+        EpochRow(epoch=1, train_loss=1e-30, valid_loss=2.0, accuracy=1.0, seconds=12345.678901),
     ]
-    Run(tmp_path).write_metrics(rows)
+    Run(tmp_path).write_metrics([(None, row) for row in rows])
     text = (tmp_path / "metrics.csv").read_text()
     assert text.startswith("epoch,train_loss,valid_loss,accuracy,seconds\n0,0.30000000000000004,")
     assert text.endswith("\n")
     assert " " not in text
     read = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
-    assert read == rows
+    assert read == [row.model_dump() for row in rows]
+    Run(tmp_path).write_metrics([(7, row) for row in rows])
+    assert (tmp_path / "metrics.csv").read_text().startswith("seed,epoch,train_loss")
 
 
-def test_run_json_is_read_as_written(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.write_info({"model": "linear", "command": ["ü", "\udcff"]})
-    assert run.info() == {"schema_version": 1, "model": "linear", "command": ["ü", "\udcff"]}
-    assert json.loads(run.info_file.read_bytes()) == run.info()
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[]", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[" * 200_000, "not valid JSON"),
+        (b"{}", "status cannot be right"),
+        (b'{"status": "done", "model": "linear", "config": 3}', "config cannot be right"),
+        (
+            b'{"status": "done", "model": "linear", "config": {"lr": -1.0}}',
+            "config.lr cannot be right",
+        ),
+        (
+            b'{"status": "done", "model": "linear", "config": {}, "result": {"accuracy": NaN}}',
+            "result.accuracy cannot be right",
+        ),
+    ],
+)
+def test_a_damaged_record_is_refused_and_still_listed(
+    tmp_path: Path, content: bytes, fault: str
+) -> None:
+    run = made(tmp_path, "odd")
+    run.record_file.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=rf"run\.json: {fault}"):
+        run.record()
+    summary = summarize(run)
+    assert (summary.name, summary.status, summary.accuracy) == ("odd", "damaged", None)
+    assert summaries(tmp_path) == [summary]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000])
-def test_a_damaged_run_json_is_refused(tmp_path: Path, content: bytes) -> None:
-    run = Run(tmp_path)
-    run.info_file.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"run\.json: not "):
-        run.info()
+def test_a_trained_run_in_a_line(mnistlab: Callable[..., Result], tiny: Path) -> None:
+    document = mnistlab("train", "--data", tiny, "--epochs", "3", "--seed", "5", "--json").json
+    summary = summarize(Run(Path(document["run"])))
+    assert (summary.model, summary.seed, summary.seeds, summary.status) == ("linear", 5, 1, "done")
+    assert (summary.epochs, summary.data, summary.lr) == (3, str(tiny), 1.0)
+    assert summary.accuracy == document["accuracy"]
+    assert summary.best == document["best"]["accuracy"]
+    assert summary.seconds == pytest.approx(sum(row["seconds"] for row in document["epochs"]))
+
+
+@pytest.mark.parametrize("flags", [(), ("--seeds", "2"), ("--keep", "best")])
+def test_an_edited_result_is_noticed(
+    mnistlab: Callable[..., Result], tiny: Path, flags: tuple[str, ...]
+) -> None:
+    arguments = ("train", "--data", tiny, "--epochs", "3", "--json", *flags)
+    run = Run(Path(mnistlab(*arguments).ok().json["run"]))
+    assert summarize(run).status == "done"
+    content = json.loads(run.record_file.read_text())
+    content["result"]["accuracy"] = 0.99999
+    run.record_file.write_text(json.dumps(content))
+    assert summarize(run).status == "edited"
+    assert "edited" in mnistlab("runs", "list").ok().out
+    verified = mnistlab("runs", "verify")
+    assert verified.code == 3
+    assert "result in run.json" in verified.err
+
+
+def test_an_edited_result_of_version_0_1_is_noticed(tmp_path: Path) -> None:
+    run = Run(shutil.copytree(CHECKOUT / "tests/golden/runs/linear-done", tmp_path / "old"))
+    assert summarize(run).status == "done"
+    run.record_file.write_text(
+        re.sub(
+            r'"accuracy": 0\.\d+,\s+"best"',
+            '"accuracy": 0.999, "best"',
+            run.record_file.read_text(),
+        )
+    )
+    assert summarize(run).accuracy == 0.999
+    assert summarize(run).status == "edited"
+
+
+def test_a_run_that_nobody_holds_was_killed(tmp_path: Path) -> None:
+    run = made(tmp_path, "one", status="running")
+    assert summarize(run).status == "killed"
+    with run.locked():
+        assert summarize(run).status == "running"
+    assert summarize(run).status == "killed"
+
+
+def test_sorting_puts_what_has_no_value_last(tmp_path: Path) -> None:
+    for name, accuracy in (("run2", 0.5), ("run10", None), ("run1", 0.9)):
+        made(tmp_path, name, name, result={"accuracy": accuracy, "epochs": []})
+    names = {key: [run.name for run in summaries(tmp_path, key)] for key in ("name", "accuracy")}
+    assert names == {"name": ["run1", "run2", "run10"], "accuracy": ["run2", "run1", "run10"]}
+    reverse = [run.name for run in summaries(tmp_path, "accuracy", reverse=True)]
+    assert reverse == ["run1", "run2", "run10"]
+    for key in SORTABLE:
+        assert len(summaries(tmp_path, key)) == 3
+    with pytest.raises(ConfigError, match="--sort acuracy; did you mean accuracy"):
+        summaries(tmp_path, "acuracy")
+
+
+def test_listing_runs_does_not_wait_for_torch(mnistlab: Callable[..., Result], tiny: Path) -> None:
+    mnistlab("train", "--data", tiny, "--epochs", "1").ok()
+    code = (
+        "import sys\nfrom mnistlab.cli.app import app\n"
+        "for arguments in (['runs', 'list'], ['runs', 'show']):\n"
+        "    app(arguments, standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 HOLDER = """
@@ -243,8 +355,7 @@ with Run(Path(sys.argv[1])).locked():
 
 
 def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Path) -> None:
-    run = made(tmp_path, "one")
-    run.write_info({"pid": 4711})  # of the process before, as the one that resumes has just begun
+    run = made(tmp_path, "one", pid=4711)
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, run.path],
         stdin=subprocess.PIPE,
@@ -254,7 +365,7 @@ def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(LockedError, match=rf"training it \(process {holder.pid}\)"),
+            pytest.raises(LockedError, match=r"training it \(process 4711\)"),
             run.locked(),
         ):
             raise AssertionError  # not reached
@@ -264,9 +375,10 @@ def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Pat
 
 
 def test_taking_the_lock_clears_what_an_interrupted_write_left(tmp_path: Path) -> None:
-    left = tmp_path / ".model.safetensors.0123.mnistlab-tmp"
+    run = made(tmp_path, "one")
+    left = run.path / ".model.safetensors.0123.mnistlab-tmp"
     left.write_bytes(b"half")
-    with Run(tmp_path).locked():
+    with run.locked():
         assert not left.exists()
 
 
@@ -278,8 +390,25 @@ def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+    run = made(tmp_path, "one")
     with pytest.raises(KeyboardInterrupt), run.locked():
         raise KeyboardInterrupt
     with run.locked():
         assert os.path.isdir(tmp_path)
+
+
+def test_a_folder_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    run = made(tmp_path, "one")
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match="cannot be written"), run.locked():
+        raise AssertionError  # not reached
+    assert not run.path.exists()
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    run = made(tmp_path, "one")
+    (tmp_path / "precious").write_text("old")
+    (run.path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunError, match="symbolic"), run.locked():
+        raise AssertionError  # not reached
+    assert (tmp_path / "precious").read_text() == "old"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnistlab.optim import constant, one_cycle
+from mnistlab.optim import one_cycle
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(77, 0.25), (49, 0.3), (1000, 0.5), (30, 0.1)])
@@ -39,7 +39,3 @@ def test_the_shortest_runs_have_a_schedule(total: int, warmup: float) -> None:
         lr, momentum = schedule(step)
         assert 0 < lr <= 0.5
         assert 0 <= momentum <= 0.05
-
-
-def test_constant_is_constant() -> None:
-    assert {constant(0.1, 0.9)(step) for step in range(5)} == {(0.1, 0.9)}

@@ -8,49 +8,41 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnistlab.baseline import Baseline, fit_baseline, save_baseline
-from mnistlab.data.folders import load_folders
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.models import build_model
+from mnistlab.models import ModelCard, build_model
 from mnistlab.runs import Run
 from mnistlab.scoring import data_of, open_model, score_run
-from mnistlab.storage import ModelCard, save_model
-from tests.conftest import make_tree
-
-
-def fitted(tree: Path, distance: str = "l1") -> tuple[Baseline, Run]:
-    """A baseline of `tree` and the run it was saved as."""
-    data = load_folders(tree)
-    baseline = fit_baseline(data, distance)
-    settings = {"data": str(tree), "device": "auto", "skip_bad": False}
-    return baseline, save_baseline(baseline, data, settings, Path("runs"), ["mnistlab"])
+from mnistlab.storage import save_model
+from tests.conftest import baseline_of, make_tree
 
 
 def test_a_baseline_is_scored_as_it_was_fitted(tiny: Path) -> None:
-    baseline, run = fitted(tiny, "rmse")
+    run = baseline_of(tiny)
+    record = run.record()
     score = score_run(run)
-    assert score.evaluation == baseline.evaluation
-    assert score.card == baseline.card
+    assert record.result is not None
+    assert score.evaluation.accuracy == record.result.accuracy
+    assert score.evaluation.loss == record.result.epochs[0].valid_loss
     assert score.data == str(tiny)
-    assert score_run(run, best=True).evaluation == baseline.evaluation
+    assert score_run(run, best=True).evaluation == score.evaluation
     assert score_run(run, split="train").evaluation.n == 24
 
 
 def test_classes_are_matched_by_name_not_by_position(tmp_path: Path, tiny: Path) -> None:
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     only_light = tmp_path / "other"
     shutil.copytree(tiny / "valid/light", only_light / "valid/light")
-    score = score_run(run, data=str(only_light))
+    score = score_run(run, {"data": str(only_light)})
     assert score.evaluation.classes == ("dark", "light")
     assert score.evaluation.confusion == ((0, 0), (0, 4))
     assert score.evaluation.per_class == {"light": 1.0}
 
 
 def test_other_classes_and_sizes_are_refused_together(tmp_path: Path, tiny: Path) -> None:
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     other = make_tree(tmp_path / "o", ("dark", "lihgt", "zebra"), size=(6, 5), train=1)
     with pytest.raises(DataError) as caught:
-        score_run(run, data=str(other))
+        score_run(run, {"data": str(other)})
     assert caught.value.faults == [
         f"{other}: the model knows no class lihgt; did you mean light?",
         f"{other}: the model knows no class zebra; known: dark, light",
@@ -59,7 +51,7 @@ def test_other_classes_and_sizes_are_refused_together(tmp_path: Path, tiny: Path
 
 
 def test_the_best_weights_are_scored_when_asked_for(tiny: Path) -> None:
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
     model = build_model("linear", (4, 4), card.classes)
     for name, bias in (("model", -1.0), ("best", 1.0)):
@@ -87,23 +79,23 @@ def test_a_run_that_does_not_say_its_data_asks_for_it(tmp_path: Path, info: str 
 
 
 def test_bad_files_that_the_run_skipped_are_skipped_again(tiny: Path) -> None:
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     (tiny / "valid/dark/0.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"0\.png"):
         score_run(run)
-    assert score_run(run, skip_bad=True).evaluation.n == 7
-    info = run.info()
-    info["config"]["skip_bad"] = True
-    run.info_file.write_text(json.dumps(info))
+    assert score_run(run, {"skip_bad": True}).evaluation.n == 7
+    content = json.loads(run.record_file.read_text())
+    content["config"]["skip_bad"] = True
+    run.record_file.write_text(json.dumps(content))
     score = score_run(run)
     assert score.evaluation.n == 7
     assert len(score.split.skipped) == 1
     with pytest.raises(DataError, match=r"0\.png"):
-        score_run(run, data=str(tiny))  # named data is not the run's own
+        score_run(run, {"data": str(tiny)})  # named data is not the run's own
 
 
 def test_a_damaged_model_is_refused(tiny: Path) -> None:
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     content = bytearray(run.model_file.read_bytes())
     content[-1] ^= 1
     run.model_file.write_bytes(content)
@@ -113,7 +105,7 @@ def test_a_damaged_model_is_refused(tiny: Path) -> None:
 
 def linear_run(tiny: Path, weight: float) -> Run:
     """A run whose logit is `weight` times the mean level minus a half: above 0 means dark."""
-    _, run = fitted(tiny)
+    run = baseline_of(tiny)
     card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
     model = build_model("linear", (4, 4), card.classes)
     torch.nn.init.constant_(model.get_parameter("weights"), weight / 16)

@@ -1,6 +1,6 @@
 """The loop: the chapter's steps, exact stops, honest averages, no silent divergence."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -9,16 +9,21 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnistlab import training
 from mnistlab.config import resolve
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.folders import ImageData
-from mnistlab.errors import DivergedError
-from mnistlab.experiment import fitting_loss, model_settings, new_optimizer, run_epochs
-from mnistlab.losses import LOSSES, losses_for, mnist_loss
+from mnistlab.errors import ConfigError, DivergedError
+from mnistlab.experiment import new_optimizer, recipe_of
+from mnistlab.losses import LOSSES, losses_for, mnist_loss, smoothed, targets_for
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
-from mnistlab.training import Place, compute_logits, evaluate, train_epochs
+from mnistlab.training import (
+    Place,
+    compute_logits,
+    evaluate,
+    train_batches,
+    train_epochs,
+)
 
 
 def made(n: int, n_classes: int = 2, seed: int = 0) -> TensorDataset:
@@ -101,9 +106,10 @@ def test_a_run_stopped_after_any_batch_and_gone_on_with_equals_an_unbroken_one(
     done: list[Any] = []
     for stopping in (stop, lambda: False):
         opt = BasicOptim(model.parameters(), 0.5)
+        place.stop = stopping
         done += train_epochs(
             model, opt, mnist_loss, train_ds, valid_ds, classes,
-            epochs=3, batch_size=16, seed=1, place=place, stop=stopping,
+            epochs=3, batch_size=16, seed=1, place=place,
         )  # fmt: skip
     assert same(model, unbroken)
     assert [(m.epoch, m.train_loss, m.valid_loss, m.accuracy) for m in done] == [
@@ -217,8 +223,8 @@ def test_the_loop_reads_the_place_from_the_outside() -> None:
         seen.append((place.epoch, place.batch))
         return False
 
-    watch: Callable[[], bool] = stop
-    trained(place=place, stop=watch, epochs=2)
+    place.stop = stop
+    trained(place=place, epochs=2)
     assert seen == [(epoch, batch) for epoch in range(2) for batch in range(7)]
     assert (place.epoch, place.batch, place.losses) == (2, 0, [])
 
@@ -239,22 +245,94 @@ def test_no_value_is_read_within_an_epoch(
     # Tensors on torch's meta device have no values: whatever asks for one, as .item() does and as
     # a GPU would have to be waited for, is an error there.
     config = resolve({"batch_size": 8, **settings}).config
-    config = config.model_copy(update={"loss": fitting_loss(config, 2)})
-    model = build_model(config.model, (32, 32), "ab", **model_settings(config)).to("meta")
+    model = build_model(config.model, (32, 32), "ab", **config.model_settings()).to("meta")
     ds = TensorDataset(
         torch.empty(20, 32, 32, dtype=torch.uint8, device="meta"),
         torch.empty(20, dtype=torch.int64, device="meta"),
     )
-    place = Place()
-
-    class DoneError(Exception):
+    ds = TensorDataset(ds.tensors[0], targets_for(ds.tensors[1], 2))
+    place, opt = Place(), new_optimizer(config, model)
+    loss_func = smoothed("bce", config.label_smoothing)
+    recipe = recipe_of(replace(config, loss="bce"), 20)
+    for _ in train_batches(model, opt, loss_func, ds, 8, None, 0, recipe, place):
         pass
-
-    def evaluate(*_: Any) -> None:
-        raise DoneError
-
-    monkeypatch.setattr(training, "evaluate", evaluate)
-    opt = new_optimizer(config, model)
-    with pytest.raises(DoneError):
-        next(run_epochs(config, model, opt, ds, ds, "ab", seed=0, place=place, stop=lambda: False))
     assert place.batch == 3
+
+
+class Dropping(nn.Module):
+    """A model that draws random numbers in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(36, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.out(self.dropout(xb.flatten(1)))
+        return logits
+
+
+def test_a_model_that_draws_repeats_and_goes_on_to_the_bit_and_leaves_the_callers_numbers() -> None:
+    def trained_until(stop_after: int, place: Place, model: nn.Module) -> None:
+        left = iter(range(stop_after))
+        place.stop = lambda: next(left, None) is None
+        opt = BasicOptim(model.parameters(), 0.5)
+        settings = {"epochs": 2, "batch_size": 16, "place": place}
+        list(train_epochs(model, opt, mnist_loss, made(100), made(37, 2), ["0", "1"], **settings))  # type: ignore[arg-type]
+
+    torch.manual_seed(5)
+    models = [Dropping(), Dropping(), Dropping()]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    torch.manual_seed(77)
+    expected = torch.rand(3)
+    torch.manual_seed(77)
+    trained_until(999, Place(), models[0])
+    assert torch.equal(torch.rand(3), expected)
+    place = Place()
+    for batches_done in (5, 999):
+        torch.rand(7)  # other random numbers in between
+        trained_until(batches_done, place, models[1])
+    trained_until(999, Place(), models[2])
+    assert same(models[0], models[1])
+    assert same(models[0], models[2])
+
+
+class Shaped(nn.Module):
+    """A model that gives logits of a wrong shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.shape = shape
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        return self.weight.expand(len(xb), *self.shape)
+
+
+FLOATS = TensorDataset(torch.rand(20, 6, 6), torch.zeros(20, dtype=torch.int64))
+COLOUR = TensorDataset(torch.zeros(20, 3, 6, 6, dtype=torch.uint8), FLOATS.tensors[1])
+FAR = TensorDataset(made(20).tensors[0], torch.full((20,), 5))
+
+
+@pytest.mark.parametrize(
+    ("model", "ds", "fault"),
+    [
+        (Dropping(), FLOATS, r"images must be uint8 \(n, H, W\).*not torch.float32 \(20, 6, 6\)"),
+        (Dropping(), COLOUR, r"not torch.uint8 \(20, 3, 6, 6\)"),
+        (Dropping(), list(range(9)), "must be a TensorDataset of images and labels, not list"),
+        (Dropping(), FAR, "labels must be 0 to 1 for 2 classes, not 5 to 5"),
+        (Shaped((2,)), made(20), r"the model gives \(2, 2\) .* must give logits \(2, 1\)"),
+        (Shaped(()), made(20), r"the model gives \(2,\) for 2 images of 2 classes"),
+        (nn.Linear(5, 1), made(20), r"cannot take images \(2, 1, 6, 6\)"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_at_once_with_its_shapes(
+    model: nn.Module, ds: Any, fault: str
+) -> None:
+    opt = BasicOptim(model.parameters(), 0.5)
+    with pytest.raises(ConfigError, match=fault):
+        next(train_epochs(model, opt, mnist_loss, ds, made(9), ["0", "1"], epochs=1))
+    if "(2" not in fault:
+        with pytest.raises(ConfigError, match=fault):
+            evaluate(model, ds, ["0", "1"], mnist_loss)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mnistlab.errors import MnistlabError
     from mnistlab.experiment import train_run
     from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
-    from mnistlab.models import LinearModel, PixelSimilarity, TwoLayerModel, build_model
+    from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel, build_model
     from mnistlab.optim import BasicOptim
+    from mnistlab.report.files import draw
     from mnistlab.report.pictures import Curves, Images
-    from mnistlab.report.plots import draw
     from mnistlab.runs import find_run
     from mnistlab.scoring import open_model, predict_images, score_run
-    from mnistlab.storage import ModelCard, load_model, save_model, weights_sha256
+    from mnistlab.storage import load_model, save_model, weights_sha256
     from mnistlab.studies.compare import compare_runs
     from mnistlab.training import evaluate, train_epochs
 
@@ -41,14 +41,14 @@ _HOMES = {
     "Images": "report.pictures",
     "LinearModel": "models",
     "MnistlabError": "errors",
-    "ModelCard": "storage",
+    "ModelCard": "models",
     "PixelSimilarity": "models",
     "TwoLayerModel": "models",
     "binary_cross_entropy": "losses",
     "build_model": "models",
     "compare_runs": "studies.compare",
     "cross_entropy": "losses",
-    "draw": "report.plots",
+    "draw": "report.files",
     "evaluate": "training",
     "find_run": "runs",
     "load_data": "data.named",

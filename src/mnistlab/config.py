@@ -1,35 +1,426 @@
-"""The settings of a run: their names, ranges and defaults, and where each value came from.
+"""The settings of a run, each in one place: type, range, default, flag, help, and where it applies.
 
 Precedence: a flag, then the `--config` file, then the default of the model, then the default.
 Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
 """
 
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from annotated_types import Interval, Len
 
 from mnistlab.errors import ConfigError
 from mnistlab.files import packaged
 from mnistlab.names import nearest, printable
 
 _MAX_CONFIG_BYTES = 1_000_000
+_MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
+_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
+
+ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
+MODELS: tuple[str, ...] = get_args(ModelName)
+Width = Annotated[int, Interval(ge=1, le=2**16)]
 
 
-class UnknownSettingsError(ConfigError):
-    """A file has settings that nobody knows; `known` are the others."""
+@dataclass(frozen=True)
+class Setting:
+    """What a setting is beside its type, range and default.
 
-    def __init__(self, message: str, known: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.known = known
+    help: one sentence for `--help`. defaults: by model, where a model has its own.
+    needs: the other settings, with their values, without which this one means nothing.
+    show_default: whether `--help` names the default; not where the help does so already.
+    """
+
+    help: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    show_default: bool = True
+
+
+# The steps of a deep net: a rate of its own for every weight, one cycle, smoothed targets.
+# docs/benchmarks.md says what each of them gives.
+_DEEP = ("cnn", "resnet18")
+_ADAM = {"optimizer": ("adam", "adamw")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings of a training run. Units: lr is per step, batch_size in images.
+
+    Made by `checked`, which holds types and ranges, or by `resolve`.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
+
+    model: Annotated[ModelName, Setting("What to train.")] = "linear"
+    data: Annotated[
+        str,
+        Len(1),
+        Setting(
+            "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
+            "or a folder with train/<class>/* and valid/<class>/*.",
+            show_default=False,
+        ),
+    ] = "mnist_sample"
+    epochs: Annotated[
+        int,
+        Interval(ge=1, le=100_000),  # their history must fit the header of a file
+        Setting(
+            "Passes over the training images.",
+            {"linear": 20, "two-layer": 40, "cnn": 2, "resnet18": 1, "pixel-similarity": 1},
+        ),
+    ] = 20
+    lr: Annotated[
+        float,
+        Interval(gt=0, le=1e38),  # float32 ends at 3e38
+        Setting(
+            "Learning rate, its peak in one-cycle.",
+            {"linear": 1.0, "two-layer": 0.1, "cnn": 0.01, "resnet18": 0.003},
+        ),
+    ] = 1.0
+    batch_size: Annotated[int, Interval(ge=1, le=2**31), Setting("Images per step.")] = 256
+    init: Annotated[
+        Literal["uniform", "normal"],
+        Setting(
+            "First weights: as nn.Linear draws them, or the chapter's standard normal.",
+            needs={"model": ("linear",)},
+        ),
+    ] = "uniform"
+    hidden: Annotated[
+        int,
+        Interval(ge=1, le=2**20),
+        Setting("Width of the hidden layer.", {"cnn": 128}, {"model": ("two-layer", "cnn")}),
+    ] = 30
+    channels: Annotated[
+        list[Width],
+        Len(1, 16),
+        Setting("Widths of the stages.", needs={"model": ("cnn",)}),
+    ] = field(default_factory=lambda: [16, 32])
+    depth: Annotated[
+        int,
+        Interval(ge=1, le=100),
+        Setting("Convolutions per stage, from the second stage on.", needs={"model": ("cnn",)}),
+    ] = 1
+    padding: Annotated[
+        bool,
+        Setting("Keep the image size through a convolution.", needs={"model": ("cnn",)}),
+    ] = False
+    batch_norm: Annotated[
+        bool, Setting("Batch norm after each convolution.", needs={"model": ("cnn",)})
+    ] = False
+    distance: Annotated[
+        Literal["l1", "rmse"],
+        Setting(
+            "Mean absolute difference, or root of the mean square.",
+            needs={"model": ("pixel-similarity",)},
+        ),
+    ] = "l1"
+    optimizer: Annotated[
+        Literal["basic", "momentum", "nesterov", "adam", "adamw"],
+        Setting("How to step.", dict.fromkeys(_DEEP, "adam")),
+    ] = "basic"
+    momentum: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Setting(
+            "Momentum, Adam's first beta; one-cycle dips 0.1 below.",
+            {"cnn": 0.75, "resnet18": 0.95},
+            {"optimizer": ("momentum", "nesterov", "adam", "adamw")},
+        ),
+    ] = 0.9
+    beta2: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Setting("Adam's second beta.", {"cnn": 0.9, "resnet18": 0.99}, _ADAM),
+    ] = 0.999
+    weight_decay: Annotated[
+        float,
+        Interval(ge=0, le=1e6),
+        Setting("Shrinks the weights each step.", needs={"optimizer": ("adamw",)}),
+    ] = 0.01
+    schedule: Annotated[
+        Literal["constant", "one-cycle"],
+        Setting("How the rate changes from step to step.", dict.fromkeys(_DEEP, "one-cycle")),
+    ] = "constant"
+    warmup: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Setting("Share of the steps until the peak.", needs={"schedule": ("one-cycle",)}),
+    ] = 0.25
+    loss: Annotated[
+        Literal["auto", "mnist", "bce", "cross-entropy"],
+        Setting(
+            "auto: the chapter's mnist_loss for its models on two classes, else cross-entropy."
+        ),
+    ] = "auto"
+    label_smoothing: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Setting("Share of each target spread over all classes.", dict.fromkeys(_DEEP, 0.1)),
+    ] = 0.0
+    augment: Annotated[bool, Setting("Shift, turn and scale the training images a little.")] = False
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Setting("bf16 computes the model in bfloat16: faster where the processor can."),
+    ] = "fp32"
+    keep: Annotated[
+        Literal["last", "best"], Setting("Which epoch's weights are the run's model.")
+    ] = "last"
+    patience: Annotated[
+        int,
+        Interval(ge=0, le=1_000_000),
+        Setting("Stop after N epochs without a better one; 0: never."),
+    ] = 0
+    shuffle: Annotated[bool, Setting("A new order each epoch, or the chapter's fixed one.")] = True
+    seed: Annotated[int, Interval(ge=0, lt=2**63), Setting("Decides weights and order.")] = 0
+    seeds: Annotated[
+        int,
+        Interval(ge=1, le=10_000),
+        Setting("Train N seeds from --seed on, to see how much is luck."),
+    ] = 1
+    order_seed: Annotated[
+        Annotated[int, Interval(ge=0, lt=2**63)] | Literal["own"],
+        Setting(
+            "Seed of the order of the batches alone; own: that of --seed; linear with --seeds: "
+            "one order for all.",
+            show_default=False,
+        ),
+    ] = "own"
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Setting("Where to compute.")] = "auto"
+    # One thread for models this small: a second one gains little on an idle machine, costs tenfold
+    # on a busy one, and would make the last bits depend on how many cores there are.
+    threads: Annotated[
+        int,
+        Interval(ge=0, le=4096),
+        Setting(
+            "CPU threads, 0 for torch's choice; another count gives other last bits.",
+            dict.fromkeys(_DEEP, 0),
+        ),
+    ] = 1
+    skip_bad: Annotated[
+        bool,
+        Setting("Go on without files that cannot be used, and say which.", show_default=False),
+    ] = False
+
+    def applies(self, key: str) -> bool:
+        """Whether the setting `key` means anything beside the others."""
+        if self.model == "pixel-similarity":
+            return key in BASELINE_SETTINGS
+        return all(getattr(self, other) in values for other, values in SETTINGS[key].needs.items())
+
+    def applicable(self) -> dict[str, Any]:
+        """All settings that apply, in their order."""
+        return {key: value for key, value in asdict(self).items() if self.applies(key)}
+
+    def model_settings(self) -> dict[str, Any]:
+        """The settings that are arguments of the model itself."""
+        return {key: getattr(self, key) for key in MODEL_SETTINGS if self.applies(key)}
+
+    def order_of(self, seed: int) -> int:
+        """The seed that decides the order of the batches of a model drawn from `seed`."""
+        return seed if self.order_seed == "own" else self.order_seed
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether all seeds train at once: linear models that see the same batches, plainly."""
+        shared = not self.shuffle or self.order_seed != "own"
+        plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
+        plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
+        return self.seeds > 1 and self.model == "linear" and shared and plain
+
+
+_ANNOTATIONS: dict[str, Any] = {field.name: field.type for field in fields(TrainConfig)}
+SETTINGS: dict[str, Setting] = {
+    key: next(item for item in get_args(annotation) if isinstance(item, Setting))
+    for key, annotation in _ANNOTATIONS.items()
+}
+TYPES: dict[str, Any] = {key: get_args(item)[0] for key, item in _ANNOTATIONS.items()}
+# The settings that only some models have: the arguments of those models' classes.
+MODEL_SETTINGS = [key for key, setting in SETTINGS.items() if "model" in setting.needs]
+# A baseline is fitted in one pass: of the loop it has nothing.
+BASELINE_SETTINGS = ("model", "data", "distance", "loss", "device", "threads", "skip_bad")
+
+
+def defaults_of(model: str) -> dict[str, Any]:
+    """The defaults that `model` has of its own."""
+    return {
+        key: setting.defaults[model]
+        for key, setting in SETTINGS.items()
+        if model in setting.defaults
+    }
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
+
+    config: TrainConfig
+    origins: dict[str, str]
+
+
+def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
+    """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
+
+    Raises ConfigError that lists every fault at once.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    faults: list[str] = []
+    if source is not None:
+        path = find_config(source)
+        for key, value in read_toml(path).items():
+            if key in SETTINGS:
+                values[key], origins[key] = value, f"config {printable(source)}"
+            else:
+                faults.append(
+                    f"{printable(path)}: unknown setting {printable(key)}{nearest(key, SETTINGS)}"
+                )
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key, value in given.items():
+        if key in SETTINGS:
+            values[key], origins[key] = value, flag_of(key)
+        else:
+            faults.append(f"unknown setting {printable(key)}{nearest(key, SETTINGS)}")
+    _add_defaults(values, origins)
+    from pydantic import ValidationError
+
+    try:
+        config = checked(values)
+    except ValidationError as error:
+        # a setting of two types has an error for each
+        by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
+        faults += [_fault(by_key[key], origins) for key in values if key in by_key]
+        model = values.get("model", "linear")
+        faults += _misplaced({**asdict(TrainConfig()), "model": model}, given, only="model")
+    else:
+        faults += _misplaced(asdict(config), given) + _contradictions(config)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS})
+
+
+def checked(values: Mapping[str, Any]) -> TrainConfig:
+    """The config with these values, their types and ranges checked.
+
+    Raises pydantic's ValidationError; `resolve` makes plain messages of it.
+    """
+    valid = _checker()(**values)
+    return TrainConfig(**{key: getattr(valid, key) for key in SETTINGS})
+
+
+@cache
+def _checker() -> Any:
+    """The pydantic model of the settings. Importing pydantic takes as long as all of `--help`."""
+    from pydantic import create_model
+
+    defaults = asdict(TrainConfig())
+    fields: Any = {key: (item, defaults[key]) for key, item in _ANNOTATIONS.items()}
+    return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **fields)
+
+
+def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
+    model = values.get("model", "linear")
+    for key, value in defaults_of(str(model)).items():
+        if key not in values:
+            values[key], origins[key] = value, f"default of {model}"
+    seed, seeds = values.get("seed", 0), values.get("seeds", 1)
+    if model != "linear" or seeds == 1 or "order_seed" in values:
+        return
+    if isinstance(seed, int):
+        values["order_seed"] = seed
+        origins["order_seed"] = "shared, so that all seeds train at once"
+        if isinstance(seeds, int) and seeds >= _WIDE and "threads" not in values:
+            values["threads"], origins["threads"] = 0, "torch's choice for so wide a matrix"
+
+
+def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any], only: str = "") -> list[str]:
+    """A fault for each flag that means nothing beside the other settings.
+
+    In a file, where all settings stand side by side, such a setting is ignored.
+    """
+    faults = []
+    for key in given:
+        for other, allowed in SETTINGS[key].needs.items() if key in SETTINGS else ():
+            value = values[other]
+            if value in allowed or (only and other != only):
+                continue
+            if other != "model":
+                needs = f"needs {other.replace('_', '-')} {' or '.join(allowed)}, not {value}"
+            elif value in MODELS:
+                needs = (
+                    f"the {value} model has no such setting; it belongs to --model "
+                    f"{' or '.join(allowed)}"
+                )
+            else:
+                continue  # an unknown model is a fault of its own
+            faults.append(f"{flag_of(key)}: {needs}")
+    return faults
+
+
+def _contradictions(config: TrainConfig) -> list[str]:
+    faults = []
+    if config.seeds > 1 and (config.patience or config.keep == "best"):
+        faults.append("seeds: patience and keep are of one seed's training; leave them out")
+    if config.seeds > 1 and config.model == "pixel-similarity":
+        faults.append("seeds: pixel-similarity draws nothing; every seed gives the same")
+    if config.seed + config.seeds > 2**63:
+        faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
+    return faults
+
+
+def _fault(item: Any, origins: Mapping[str, str]) -> str:
+    """One error of pydantic as a line: which setting, from where, what is wrong, what it got."""
+    key = str(item["loc"][0])
+    origin = origins.get(key, "default")
+    label = origin if origin.startswith("--") else f"{key} ({origin})"
+    message = str(item["msg"])
+    if item["type"] == "literal_error":
+        message = "not a known name" + nearest(str(item["input"]), choices_of(key))
+    elif key == "order_seed":
+        message = "must be a whole number from 0 on, or own"
+    elif item["type"] == "string_unicode":
+        message = "the path is not UTF-8; rename or move the folder"
+    else:
+        message = message[0].lower() + message[1:]
+    value = printable(repr(item["input"]))
+    if len(value) > _MAX_VALUE_CHARACTERS:
+        value = f"{value[:_MAX_VALUE_CHARACTERS]}..., {len(value):,} characters"
+    return f"{label}: {message} (got {value})"
+
+
+def flag_of(key: str) -> str:
+    """The flag of a setting: `batch_size` → `--batch-size`."""
+    return f"--{key.replace('_', '-')}"
+
+
+def choices_of(key: str) -> list[str]:
+    """The names that a setting can have; empty where it is no choice between names."""
+    literals = [TYPES[key], *get_args(TYPES[key])]
+    return [name for literal in literals for name in get_args(literal) if isinstance(name, str)]
+
+
+def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
+    """Every setting that applies as flat TOML, one per line, with its origin; for `--config`."""
+    lines = ["# Every setting of this run; use it again with --config."]
+    for key, value in config.applicable().items():
+        setting = tomli_w.dumps({key: value}).rstrip("\n")
+        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
+    return "\n".join(lines) + "\n"
+
+
+def presets() -> dict[str, Path]:
+    """Every preset: its name and its file, in order of name."""
+    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
 
 
 def find_config(source: str) -> Path:
-    """The file meant by `--config`: a path, or the name of a preset in `configs/`.
+    """The file that `--config` means: a path, or the name of a preset in `configs/`.
 
     Raises ConfigError with the nearest preset where there is neither.
     """
@@ -47,17 +438,8 @@ def find_config(source: str) -> Path:
     )
 
 
-def presets() -> dict[str, Path]:
-    """Every preset: its name and its file, in order of name."""
-    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
-
-
-def read_toml(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """The settings in one TOML file, whose names must be among `known`; values as they stand.
-
-    Raises ConfigError for what cannot be read or is not TOML, UnknownSettingsError for other names
-    (all are told).
-    """
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values in one TOML file. Raises ConfigError for what cannot be read or is not TOML."""
     where = printable(path)
     try:
         with path.open("rb") as file:
@@ -65,7 +447,7 @@ def read_toml(path: Path, known: Collection[str]) -> dict[str, Any]:
         if len(content) > _MAX_CONFIG_BYTES:
             raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
         # some editors put a byte order mark in front
-        values = tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"{where}: no such file") from error
     except OSError as error:
@@ -74,234 +456,3 @@ def read_toml(path: Path, known: Collection[str]) -> dict[str, Any]:
         raise ConfigError(f"{where}: not UTF-8 text; configs are TOML files") from error
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        told = [
-            f"{where}: unknown setting {printable(key)}{nearest(key, known)}" for key in unknown
-        ]
-        raise UnknownSettingsError(
-            "\n".join(told), {k: values[k] for k in values if k not in unknown}
-        )
-    return values
-
-
-_SHOWN = 100  # characters of a wrong value
-
-ModelName = Literal["linear", "two-layer", "cnn", "resnet18"]
-Width = Annotated[int, Field(ge=1, le=2**16)]
-
-
-class TrainConfig(BaseModel):
-    """All settings of a training run, checked. Units: lr is per step, batch_size in images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    model: ModelName = "linear"
-    data: str = Field(default="mnist_sample", min_length=1)
-    epochs: int = Field(default=20, ge=1, le=100_000)  # their history must fit a file's header
-    lr: float = Field(default=1.0, gt=0, le=1e38, allow_inf_nan=False)  # float32 ends at 3e38
-    batch_size: int = Field(default=256, ge=1, le=2**31)
-    init: Literal["uniform", "normal"] = "uniform"
-    hidden: int = Field(default=30, ge=1, le=2**20)
-    channels: list[Width] = Field(default=[16, 32], min_length=1, max_length=16)
-    depth: int = Field(default=1, ge=1, le=100)
-    padding: bool = False
-    batch_norm: bool = False
-    optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] = "basic"
-    momentum: float = Field(default=0.9, ge=0, lt=1, allow_inf_nan=False)
-    beta2: float = Field(default=0.999, ge=0, lt=1, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.01, ge=0, le=1e6, allow_inf_nan=False)
-    schedule: Literal["constant", "one-cycle"] = "constant"
-    warmup: float = Field(default=0.25, ge=0, le=1, allow_inf_nan=False)
-    loss: Literal["auto", "mnist", "bce", "cross-entropy"] = "auto"
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    augment: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
-    keep: Literal["last", "best"] = "last"
-    patience: int = Field(default=0, ge=0, le=1_000_000)
-    shuffle: bool = True
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    seeds: int = Field(default=1, ge=1, le=10_000)
-    order_seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["own"] = "own"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    # One thread for models this small: a second one gains little on an idle machine, costs tenfold
-    # on a busy one, and would make the last bits depend on how many cores there are.
-    threads: int = Field(default=1, ge=0, le=4096)
-    skip_bad: bool = False
-
-    def order_of(self, seed: int) -> int:
-        """The seed that decides the order of the batches of a model drawn from `seed`."""
-        return seed if self.order_seed == "own" else self.order_seed
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether all seeds train at once: linear models that see the same batches, plainly."""
-        shared = not self.shuffle or self.order_seed != "own"
-        plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
-        plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
-        return self.seeds > 1 and self.model == "linear" and shared and plain
-
-
-# Steps of a deep net: a rate of its own for every weight, one cycle, and targets that no logit has
-# to run after. Of each, `docs/benchmarks.md` says what it gives.
-_DEEP = {"optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1, "threads": 0}
-
-_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
-
-MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "linear": {"epochs": 20, "lr": 1.0},
-    "two-layer": {"epochs": 40, "lr": 0.1},
-    "cnn": {**_DEEP, "epochs": 2, "lr": 0.01, "hidden": 128, "momentum": 0.75, "beta2": 0.9},
-    "resnet18": {**_DEEP, "epochs": 1, "lr": 0.003, "momentum": 0.95, "beta2": 0.99},
-}
-
-# Settings that only some models have. A flag for another model is refused; in a file, where all
-# settings stand side by side, it is left aside.
-SETTINGS_OF_MODELS: dict[str, tuple[str, ...]] = {
-    "init": ("linear",),
-    "hidden": ("two-layer", "cnn"),
-    "channels": ("cnn",),
-    "depth": ("cnn",),
-    "padding": ("cnn",),
-    "batch_norm": ("cnn",),
-}
-# The same for settings that only some optimizers, or one schedule, have.
-_SETTINGS_OF: dict[str, tuple[str, tuple[str, ...]]] = {
-    "momentum": ("optimizer", ("momentum", "nesterov", "adam", "adamw")),
-    "beta2": ("optimizer", ("adam", "adamw")),
-    "weight_decay": ("optimizer", ("adamw",)),
-    "warmup": ("schedule", ("one-cycle",)),
-}
-
-
-def applies(key: str, config: TrainConfig) -> bool:
-    """Whether the setting `key` means anything beside the others of `config`."""
-    if config.model not in SETTINGS_OF_MODELS.get(key, (config.model,)):
-        return False
-    other, values = _SETTINGS_OF.get(key, ("model", (config.model,)))
-    return getattr(config, other) in values
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
-
-    config: TrainConfig
-    origins: dict[str, str]
-
-
-def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
-    """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
-
-    Raises ConfigError that lists every fault at once.
-    """
-    from_file: dict[str, Any] = {}
-    file_label = ""
-    faults: list[str] = []
-    if source is not None:
-        file_label = f"config {printable(source)}"
-        try:
-            from_file = read_config(find_config(source))
-        except UnknownSettingsError as error:  # told with all that is wrong with the others
-            from_file = error.known
-            faults.append(str(error))
-    given = {key: value for key, value in flags.items() if value is not None}
-    values = {**from_file, **given}
-    origins = dict.fromkeys(from_file, file_label)
-    origins |= {key: f"--{key.replace('_', '-')}" for key in given}
-
-    faults += [
-        f"unknown setting {printable(key)}{nearest(key, TrainConfig.model_fields)}"
-        for key in given
-        if key not in TrainConfig.model_fields
-    ]
-    values = {key: value for key, value in values.items() if key in TrainConfig.model_fields}
-    model = values.get("model", TrainConfig.model_fields["model"].default)
-    for key, models in SETTINGS_OF_MODELS.items():
-        if key in given and str(model) in MODEL_DEFAULTS and model not in models:
-            faults.append(
-                f"{origins[key]}: the {printable(model)} model has no such setting; "
-                f"it belongs to --model {' or '.join(models)}"
-            )
-    for key, value in MODEL_DEFAULTS.get(str(model), {}).items():
-        if key not in values:
-            values[key] = value
-            origins[key] = f"default of {model}"
-    if (
-        values.get("seeds", 1) != 1
-        and model == "linear"
-        and "order_seed" not in values
-        and isinstance(values.get("seed", 0), int)
-    ):
-        values["order_seed"] = values.get("seed", 0)
-        origins["order_seed"] = "shared, so that all seeds train at once"
-        if (
-            isinstance(values["seeds"], int)
-            and values["seeds"] >= _WIDE
-            and "threads" not in values
-        ):
-            values["threads"] = 0
-            origins["threads"] = "torch's choice for so wide a matrix"
-    config = None
-    try:
-        config = TrainConfig(**values)
-    except ValidationError as error:
-        # a setting with two types has an error for each
-        by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
-        faults += [_fault(by_key[key], origins) for key in values if key in by_key]
-    if config is not None:
-        faults += [
-            f"{origins[key]}: needs {other.replace('_', '-')} {' or '.join(values)}, not "
-            f"{getattr(config, other)}"
-            for key, (other, values) in _SETTINGS_OF.items()
-            if key in given and getattr(config, other) not in values
-        ]
-    if config is not None and config.seeds > 1 and (config.patience or config.keep == "best"):
-        faults.append("seeds: patience and keep are of one seed's training; leave them out")
-    if config is not None and config.seed + config.seeds > 2**63:
-        faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
-    if faults or config is None:
-        raise ConfigError("\n".join(faults))
-    return Resolved(config, {key: origins.get(key, "default") for key in TrainConfig.model_fields})
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings in one TOML file, their names checked, their values not yet.
-
-    Raises ConfigError as `read_toml`.
-    """
-    return read_toml(path, TrainConfig.model_fields)
-
-
-def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
-    """Every setting as flat TOML, one a line, its origin behind it; usable as `--config`."""
-    lines = ["# Every setting of this run; use it again with --config."]
-    for key, value in config.model_dump().items():
-        if not applies(key, config):
-            continue
-        setting = tomli_w.dumps({key: value}).rstrip("\n")
-        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
-    return "\n".join(lines) + "\n"
-
-
-def _fault(item: Any, origins: Mapping[str, str]) -> str:
-    key = str(item["loc"][0])
-    origin = origins.get(key, "default")
-    label = origin if origin.startswith("--") else f"{key} ({origin})"
-    message = str(item["msg"])
-    if item["type"] == "literal_error":
-        field = TrainConfig.model_fields[key]
-        choices = list(getattr(field.annotation, "__args__", ()))
-        message = "not a known name" + nearest(str(item["input"]), choices)
-    elif key == "order_seed":
-        message = "must be a whole number from 0 on, or own"
-    elif item["type"] == "string_unicode":
-        message = "the path is not UTF-8; rename or move the folder"
-    else:
-        message = message[0].lower() + message[1:]
-    return f"{label}: {message} (got {_short(item['input'])})"
-
-
-def _short(value: Any) -> str:
-    told = printable(repr(value))
-    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]}..., {len(told):,} characters"

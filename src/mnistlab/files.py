@@ -36,17 +36,20 @@ def packaged(folder: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """`$MNISTLAB_CACHE`, else `$XDG_CACHE_HOME/mnistlab`, else `~/.cache/mnistlab`.
+    """`$MNISTLAB_CACHE`, else `$XDG_CACHE_HOME/mnistlab`, else the system's folder for caches.
 
-    Not created here. Raises RunError where there is neither a variable nor a home.
+    On Linux that is `~/.cache/mnistlab`. Not created here. Raises RunError where there is neither a
+    variable nor a home.
     """
     if own := os.environ.get("MNISTLAB_CACHE"):
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # the XDG rules: a relative path there is to be ignored
         return Path(base) / "mnistlab"
+    import platformdirs  # only here: --help shall be quick
+
     try:
-        return Path.home() / ".cache" / "mnistlab"
+        return platformdirs.user_cache_path("mnistlab", appauthor=False)
     except RuntimeError as error:
         raise RunError("no home folder for the cache; set MNISTLAB_CACHE to a folder") from error
 

@@ -1,4 +1,7 @@
-"""The losses, by hand. Each takes logits and targets as `logits.py` defines them.
+"""The losses, by hand, and what logits mean.
+
+A logit is any real number, the raw output of a model; only here it becomes a probability. With two
+classes there is one logit, for the first class; with more there is one for each class.
 
 fastbook ch. 4: `mnist_loss` (§ "Sigmoid") is `mnist_loss` here.
 """
@@ -16,7 +19,11 @@ def n_logits(n_classes: int) -> int:
 
 def targets_for(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
     """Labels int64 (n,) → targets: float (n, 1) of 1 and 0 for two classes, else int64 (n,)."""
-    return (labels == 0).float().unsqueeze(1) if n_classes == 2 else labels
+    if n_classes != 2:
+        return labels  # cross-entropy picks the logit of the true class by its number
+    # The chapter: 1 for a three (label 0), 0 for a seven (label 1). unsqueeze: (n,) → (n, 1), the
+    # shape of the logits, so that the two are compared pair by pair.
+    return (labels == 0).float().unsqueeze(1)
 
 
 def predictions(logits: torch.Tensor) -> torch.Tensor:
@@ -24,6 +31,7 @@ def predictions(logits: torch.Tensor) -> torch.Tensor:
     if logits.shape[1] == 1:
         # A logit of exactly 0 is not above 0: the second class, as in the chapter.
         return (logits.squeeze(1) <= 0).long()
+    # The softmax keeps the order, so the largest logit is the most probable class: (n, C) → (n,).
     return logits.argmax(dim=1)
 
 
@@ -33,6 +41,7 @@ def probabilities(logits: torch.Tensor) -> torch.Tensor:
         first = logits.sigmoid()
         # 1 - sigmoid(x) loses all digits for large x; sigmoid(-x) is the same number, exact
         return torch.cat((first, (-logits).sigmoid()), dim=1)
+    # e^logit, divided by the sum over the classes: all positive, each row sums to 1
     return logits.softmax(dim=1)
 
 
@@ -48,7 +57,11 @@ def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     0 that is this distance, value and gradient, to the last bit, in fewer operations.
     """
     _require_one_logit(logits, targets)
+    # Any real number → 0…1: 1 / (1 + e^-x). Without it, a logit of 5 for a target of 1, which is
+    # right and sure of it, would count as 4 away from the truth.
     probs = logits.sigmoid()
+    # Accuracy cannot be the loss: a small step of a weight changes no answer, so its gradient is 0
+    # nearly everywhere. This distance changes a little with every weight.
     return (probs - targets).abs().mean()
 
 
@@ -62,7 +75,9 @@ def binary_cross_entropy(
     """
     _require_one_logit(logits, targets)
     if smoothing:
+        # 1 and 0 become 0.95 and 0.05 for a smoothing of 0.1: nothing is ever quite sure
         targets = targets * (1 - smoothing) + smoothing / 2
+    # log1p(y) is log(1 + y) without losing the digits of a small y
     return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean()
 
 
@@ -80,7 +95,10 @@ def cross_entropy(
             f"cross_entropy needs logits (b, C) and int64 targets (b,), not {_shape(logits)} "
             f"and {targets.dtype} {_shape(targets)}"
         )
+    # log softmax: x - log(sum of e^x) over the classes. logsumexp takes the largest x out first, so
+    # that no e^x overflows. keepdim: (b, C) → (b, 1), which broadcasts back over the classes.
     log_probs = logits - logits.logsumexp(dim=1, keepdim=True)
+    # gather: of each row, the value in the column of the true class, (b, C) → (b, 1)
     loss = -log_probs.gather(1, targets.unsqueeze(1)).mean()
     return loss * (1 - smoothing) - log_probs.mean() * smoothing if smoothing else loss
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mnistlab.losses import predictions
+from mnistlab.records import EpochRow
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,15 @@ class EpochMetrics:
     seconds: float
     batch_losses: torch.Tensor = field(compare=False, repr=False)
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> EpochRow:
         """A row of `metrics.csv`."""
-        row = {key: getattr(self, key) for key in ("epoch", "train_loss", "valid_loss", "accuracy")}
-        return row | {"seconds": round(self.seconds, 6)}
+        return EpochRow(
+            epoch=self.epoch,
+            train_loss=self.train_loss,
+            valid_loss=self.valid_loss,
+            accuracy=self.accuracy,
+            seconds=round(self.seconds, 6),
+        )
 
 
 @dataclass(frozen=True)

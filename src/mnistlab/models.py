@@ -1,20 +1,22 @@
 """The models. One contract: images float (b, 1, H, W) in 0…1 → logits (b, 1) or (b, C).
 
-`logits.py` says what logits mean. A model is made from plain values (`settings`), so that a file
-can say how to make it again; `MODELS` names them all.
+`losses.py` says what logits mean. A model is made from plain values (`settings`), so that a file
+can say how to make it again; `MODELS` names them all. A new model is a class here, a name and its
+settings in `config.py`, and a line in the README.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from mnistlab.config import MODEL_SETTINGS, checked
 from mnistlab.errors import ConfigError
-from mnistlab.losses import n_logits
-from mnistlab.names import nearest
+from mnistlab.losses import losses_for, n_logits
+from mnistlab.names import nearest, printable
 
 
 class LinearModel(nn.Module):
@@ -28,12 +30,16 @@ class LinearModel(nn.Module):
     def __init__(self, image_size: tuple[int, int], n_classes: int, init: str = "uniform") -> None:
         super().__init__()
         pixels = image_size[0] * image_size[1]
+        # These weights are at most 1/28 for 784 pixels, so that logits start near 0, where the
+        # sigmoid is steep. Standard normal ones give logits around ±10, where it is flat: the first
+        # steps of the chapter's own start are small for that reason.
         if init == "normal":
             weights, bias = (
                 torch.randn(pixels, n_logits(n_classes)),
                 torch.randn(n_logits(n_classes)),
             )
         elif init == "uniform":
+            # nn.Linear holds its weights the other way round: (outputs, inputs)
             drawn = nn.Linear(pixels, n_logits(n_classes))
             weights, bias = drawn.weight.detach().T.contiguous(), drawn.bias.detach()
         else:
@@ -43,6 +49,8 @@ class LinearModel(nn.Module):
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
+        # flatten: (b, 1, 28, 28) → (b, 784), each image one row. @ multiplies each row with the
+        # column of weights and adds up: 784 products an image, one logit. The bias broadcasts.
         return xb.flatten(1) @ self.weights + self.bias
 
 
@@ -65,6 +73,8 @@ class TwoLayerModel(nn.Module):
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
+        # (b, 784) → (b, 30) → ReLU → (b, 1). The ReLU sets what is negative to 0; without it, two
+        # linear layers would be no more than one linear layer.
         logits: torch.Tensor = self.out(self.hidden(xb.flatten(1)).relu())
         return logits
 
@@ -90,13 +100,16 @@ class Cnn(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        # The size on the way is counted along, since the first linear layer needs to know how many
+        # numbers come out. MNIST: 28 → 24 → 12 → 10 → 5, so 32 x 5 x 5 = 800.
         height, width = image_size
-        before = 1
+        before = 1  # channels: grey images have one
         for stage, after in enumerate(channels):
             kernel = 5 if stage == 0 else 3
             for _ in range(1 if stage == 0 else depth):
                 pad = kernel // 2 if padding else 0
                 layers.append(nn.Conv2d(before, after, kernel, padding=pad, bias=not batch_norm))
+                # a batch norm has a shift of its own: a bias before it would have no effect
                 layers += [nn.BatchNorm2d(after)] if batch_norm else []
                 layers.append(nn.ReLU())
                 height, width = (side + 2 * pad - kernel + 1 for side in (height, width))
@@ -117,10 +130,13 @@ class Cnn(nn.Module):
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
+        # (b, 1, 28, 28) → (b, 32, 5, 5) → (b, 800) → (b, 128) → (b, C)
         features = self.stages((xb - MNIST_MEAN) / MNIST_STD)
         logits: torch.Tensor = self.out(self.hidden(features.flatten(1)).relu())
         return logits
 
+
+_MAX_SIDE = 2**16  # pixels
 
 # Grey levels of MNIST's training images, 0…1. Nets with many layers train better on inputs around
 # zero; for other images a shift and a scale that are merely close do as well.
@@ -139,6 +155,7 @@ class ResNet18(nn.Module):
         from mnistlab.vision import torchvision
 
         self.net = torchvision().models.resnet18(num_classes=n_logits(n_classes))
+        # made for photographs: its first layer takes red, green and blue
         self.net.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -161,9 +178,10 @@ class PixelSimilarity(nn.Module):
 
     def __init__(self, image_size: tuple[int, int], n_classes: int, distance: str = "l1") -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ConfigError(f"distance {distance}{nearest(distance, DISTANCES)}")
+        if distance not in ("l1", "rmse"):
+            raise ConfigError(f"distance {distance}{nearest(distance, ('l1', 'rmse'))}")
         self.distance = distance
+        # A buffer is saved with the weights and moves to the GPU with them, but is not trained.
         self.register_buffer("means", torch.zeros(n_classes, 1, *image_size))
 
     def fit(self, images: torch.Tensor, labels: torch.Tensor) -> "PixelSimilarity":
@@ -185,12 +203,11 @@ class PixelSimilarity(nn.Module):
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → logits (b, 1) or (b, C)."""
         distances = self.distances(xb)
+        # Nearer means a larger logit. With two classes: positive where the first one is nearer.
         if len(self.means) == 2:
             return distances[:, 1:] - distances[:, :1]
         return -distances
 
-
-DISTANCES = ("l1", "rmse")
 
 MODELS: dict[str, type[nn.Module]] = {
     "linear": LinearModel,
@@ -215,6 +232,7 @@ def build_model(
     if name not in MODELS:
         raise ConfigError(f"model {name}{nearest(name, MODELS)}")
     with torch.random.fork_rng(devices=[]):
+        # drawn on the CPU: a GPU's generator gives other numbers for the same seed
         torch.manual_seed(seed)
         try:
             return MODELS[name](image_size, len(classes), **settings)
@@ -222,7 +240,68 @@ def build_model(
             raise ConfigError(f"model {name}: {error}") from error
 
 
-Hook = Callable[[nn.Module, object, torch.Tensor], None]
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says beside the weights: enough to build the model and to use it.
+
+    settings: the model's own arguments. loss: the name of the loss that scores it. ground: the
+    grey level around the ink of the training images, 0…1, None if they have no even background.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    settings: dict[str, Any]
+    loss: str
+    ground: float | None = None
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The model with freshly drawn weights."""
+        return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
+
+    def check(self) -> None:
+        """Raise ConfigError, which says why, unless a model can be built and used as this says."""
+        sides = self.image_size
+        ground = self.ground
+        faults = {
+            "classes: two or more different names": {type(name) for name in self.classes} == {str}
+            and len(set(self.classes)) == len(self.classes) > 1,
+            "image_size: height and width in pixels": [type(side) for side in sides] == [int, int]
+            and all(1 <= side <= _MAX_SIDE for side in sides),
+            f"model: one of {', '.join(MODELS)}": self.model in MODELS,
+            f"loss: one of {', '.join(losses_for(len(self.classes)))}": self.loss
+            in losses_for(len(self.classes)),
+            "ground: a grey level from 0 to 1, or None": ground is None
+            or (type(ground) is float and 0 <= ground <= 1),
+        }
+        for needed, holds in faults.items():
+            if not holds:
+                raise ConfigError(f"the model card needs {needed}")
+
+    def state_shapes(self) -> dict[str, str]:
+        """Type and shape of each tensor of the model, as `float32 784 x 1`; nothing is computed.
+
+        Raises ConfigError where the settings are not those of a model that can be built.
+        """
+        self.check()
+        try:
+            # the ranges of the settings, so that no card asks for a hundred thousand layers
+            checked({key: self.settings[key] for key in MODEL_SETTINGS if key in self.settings})
+            with torch.device("meta"):
+                return shapes_of(self.build().state_dict())
+        except ValidationError as error:
+            keys = ", ".join(str(item["loc"][0]) for item in error.errors())
+            raise ConfigError(f"its model cannot be built: {keys} out of range") from error
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            raise ConfigError(f"its model cannot be built: {printable(error)[:200]}") from error
+
+
+def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Type and shape of each tensor, as `float32 784 x 1`."""
+    return {
+        name: f"{tensor.dtype} {' x '.join(map(str, tensor.shape))}".removeprefix("torch.").strip()
+        for name, tensor in tensors.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -237,30 +316,25 @@ class Layer:
     output: tuple[int, ...]
     parameters: dict[str, tuple[int, ...]]
 
-    @property
-    def numbers(self) -> int:
-        """How many numbers the parameters hold."""
-        return sum(torch.Size(shape).numel() for shape in self.parameters.values())
 
-
-def layers_of(model: nn.Module, image_size: tuple[int, int]) -> list[Layer]:
-    """The layers of `model` for images of (H, W), in order of use; nothing is computed.
+def layers_of(card: ModelCard) -> list[Layer]:
+    """The layers of a model in order of use; nothing is computed and no weight is drawn.
 
     A layer is a module without parts of its own, or one with parameters of its own.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()  # shapes without values
-    found: list[Layer] = []
-    for name, module in shadow.named_modules():
+    layers: list[Layer] = []
+    with torch.device("meta"):  # shapes without values
+        model = card.build().eval()
+
+    def hook(name: str, parameters: dict[str, tuple[int, ...]]) -> Callable[..., None]:
+        return lambda module, _, output: layers.append(
+            Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters)
+        )
+
+    for name, module in model.named_modules():
         own = {key: tuple(param.shape) for key, param in module.named_parameters(recurse=False)}
         if own or not list(module.children()):
-            module.register_forward_hook(_noting(name, own, found))
+            module.register_forward_hook(hook(name, own))
     with torch.no_grad():
-        shadow(torch.empty(1, 1, *image_size, device="meta"))
-    return found
-
-
-def _noting(name: str, own: dict[str, tuple[int, ...]], found: list[Layer]) -> Hook:
-    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        found.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), own))
-
-    return note
+        model(torch.empty(1, 1, *card.image_size, device="meta"))
+    return layers

@@ -26,26 +26,30 @@ class BasicOptim:
         self.lr = lr
         self.momentum = 0.0
         self.steps = 0
-        self.kept = [
+        self.buffers = [
             {kind: torch.zeros_like(param) for kind in self.kinds} for param in self.params
         ]
 
+    # no_grad: the steps themselves are no part of what is differentiated
     @torch.no_grad()
     def step(self) -> None:
         """Move each parameter that has a gradient, in place."""
         self.steps += 1
-        for param, kept in zip(self.params, self.kept, strict=True):
-            if param.grad is not None:
-                self.move(param, param.grad, kept)
+        for param, buffers in zip(self.params, self.buffers, strict=True):
+            if param.grad is not None:  # None: the loss did not depend on this parameter
+                self.move(param, param.grad, buffers)
 
     def move(
-        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
-        """Move one parameter by its gradient; `kept` are its own tensors of `kinds`."""
+        """Move one parameter by its gradient; `buffers` are its tensors of `kinds`."""
+        # The gradient points to where the loss grows: go the other way, lr times as far. The
+        # underscore of add_ means in place: no second tensor is made.
         param.add_(grad, alpha=-self.lr)
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass starts afresh instead of adding to them."""
+        # None instead of zeros: the next backward then writes its result without adding to it
         for param in self.params:
             param.grad = None
 
@@ -55,8 +59,8 @@ class BasicOptim:
             return {}
         state = {
             f"{kind}.{i}": tensor.detach().cpu().clone()
-            for i, kept in enumerate(self.kept)
-            for kind, tensor in kept.items()
+            for i, buffers in enumerate(self.buffers)
+            for kind, tensor in buffers.items()
         }
         return state | {"steps": torch.tensor(self.steps)}
 
@@ -67,8 +71,8 @@ class BasicOptim:
             raise DamagedFileError(f"the optimizer's state is not one of {type(self).__name__}")
         if not own:
             return
-        for i, kept in enumerate(self.kept):
-            for kind, tensor in kept.items():
+        for i, buffers in enumerate(self.buffers):
+            for kind, tensor in buffers.items():
                 tensor.copy_(state[f"{kind}.{i}"])
         self.steps = int(state["steps"])
 
@@ -88,10 +92,12 @@ class Momentum(BasicOptim):
         self.momentum = momentum
 
     def move(
-        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
         """Move one parameter along its velocity."""
-        velocity = kept["velocity"].mul_(self.momentum).add_(grad)
+        # Steps of one direction add up to 1 / (1 - momentum) times the gradient, ten times for 0.9;
+        # steps to and fro cancel out. So the same lr goes further than without momentum.
+        velocity = buffers["velocity"].mul_(self.momentum).add_(grad)
         param.add_(velocity, alpha=-self.lr)
 
 
@@ -102,18 +108,19 @@ class Nesterov(Momentum):
     """
 
     def move(
-        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
         """Move one parameter along its gradient and the velocity to come."""
-        velocity = kept["velocity"].mul_(self.momentum).add_(grad)
+        # As Momentum, but the new gradient counts at once and once more by way of the velocity.
+        velocity = buffers["velocity"].mul_(self.momentum).add_(grad)
         param.add_(grad.add(velocity, alpha=self.momentum), alpha=-self.lr)
 
 
 class Adam(BasicOptim):
     """Momentum with a step size of its own for every weight. Kingma and Ba, arXiv:1412.6980.
 
-    momentum (beta 1) and beta2: how much of the averages of gradients and of their squares is kept
-    each step, 0…1. Bit for bit `torch.optim.Adam(params, lr, (momentum, beta2))`.
+    momentum (beta 1) and beta2: how much of the averages of gradients and of their squares remains
+    after each step, 0…1. Bit for bit `torch.optim.Adam(params, lr, (momentum, beta2))`.
     """
 
     kinds = ("mean", "square")
@@ -130,14 +137,18 @@ class Adam(BasicOptim):
         self.momentum, self.beta2, self.eps = momentum, beta2, eps
 
     def move(
-        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
         """Move one parameter by the mean of its gradients over the root of their mean square."""
-        mean = kept["mean"].lerp_(grad, 1 - self.momentum)
-        square = kept["square"].mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-        # both averages began at zero; these undo it
+        # Running averages of the gradient and of its square: each step adds a share of the new one.
+        # lerp_ goes from the old value towards the gradient by that share.
+        mean = buffers["mean"].lerp_(grad, 1 - self.momentum)
+        square = buffers["square"].mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+        # Both averages began at zero and are too small at first; dividing by these undoes it.
         mean_share = 1 - self.momentum**self.steps
         square_share = 1 - self.beta2**self.steps
+        # A weight whose gradients are always small takes steps as large as any other: about lr.
+        # eps keeps the division safe where all gradients were zero.
         root = square.sqrt().div_(square_share**0.5).add_(self.eps)
         param.addcdiv_(mean, root, value=-self.lr / mean_share)
 
@@ -161,11 +172,12 @@ class AdamW(Adam):
         self.weight_decay = weight_decay
 
     def move(
-        self, param: torch.Tensor, grad: torch.Tensor, kept: Mapping[str, torch.Tensor]
+        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
         """Shrink one parameter, then move it as Adam does."""
+        # Apart from the gradient, so that a weight with large gradients shrinks as much as others.
         param.mul_(1 - self.lr * self.weight_decay)
-        super().move(param, grad, kept)
+        super().move(param, grad, buffers)
 
 
 OPTIMIZERS: dict[str, Callable[..., BasicOptim]] = {
@@ -179,11 +191,6 @@ OPTIMIZERS: dict[str, Callable[..., BasicOptim]] = {
 
 Schedule = Callable[[int], tuple[float, float]]
 """schedule(step) → (lr, momentum); steps count from 0 over the whole run."""
-
-
-def constant(lr: float, momentum: float) -> Schedule:
-    """The same lr and momentum at every step."""
-    return lambda step: (lr, momentum)
 
 
 def one_cycle(
@@ -207,9 +214,10 @@ def one_cycle(
     low = max(momentum - dip, 0.0)
 
     def at(step: int) -> tuple[float, float]:
-        if step <= peak:
+        if step <= peak:  # rising: small steps while the weights are still random
             done = step / peak if peak > 0 else 1.0
             return _cosine(lr / start, lr, done), _cosine(momentum, low, done)
+        # falling: large steps to cross the plain, ever smaller ones to settle in a minimum
         done = min((step - peak) / (last - peak), 1.0) if last > peak else 1.0
         return _cosine(lr, lr / end, done), _cosine(low, momentum, done)
 
@@ -219,6 +227,3 @@ def one_cycle(
 def _cosine(first: float, last: float, done: float) -> float:
     """From `first` to `last` as `done` goes from 0 to 1, slowly at both ends."""
     return last + (first - last) / 2 * (1 + math.cos(math.pi * done))
-
-
-SCHEDULES = ("constant", "one-cycle")

@@ -1,24 +1,24 @@
 """Every figure of the chapter beside ours: equal, inside our seeds' range, or different.
 
 The exact figures are the checks of the lessons; the trained ones are compared with the range that
-many seeds give, since the notes' random draw is not known.
+128 linear and 24 two-layer models give, since the random draw of the notes is not known.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnistlab import book
 from mnistlab.config import resolve
 from mnistlab.data.folders import ImageData
 from mnistlab.experiment import prepare
-from mnistlab.figures import SMOOTHING, Figure, Track, batch_means_of, hits, plain, spread
 from mnistlab.lessons import run_lesson
-from mnistlab.lessons.kit import Check
+from mnistlab.lessons.kit import Check, plain
 from mnistlab.losses import mnist_loss
 from mnistlab.models import LinearModel, TwoLayerModel, build_model
 from mnistlab.optim import BasicOptim
@@ -26,23 +26,24 @@ from mnistlab.report.pictures import Curves
 from mnistlab.studies.seeds import (
     StackedLinear,
     StackedTwoLayer,
-    Steps,
     train_many,
     wide_logits,
+    wide_mnist_loss,
 )
 from mnistlab.training import evaluate
 
 LINEAR_SEEDS = 128
 TWO_LAYER_SEEDS = 24
 RESIDUAL_SEEDS = 5
+SMOOTHING = 0.98  # of the chapter's train_loss
+STACK = 8  # two-layer models trained at once: more of them fall out of the processor's cache
 # fastai's defaults for `cnn_learner` and `fit_one_cycle(1, 0.1)`
-_RESIDUAL = {
-    "batch_size": 64, "lr": 0.1, "optimizer": "adamw", "momentum": 0.95, "beta2": 0.99,
-    "weight_decay": 0.01, "label_smoothing": 0.0, "loss": "bce",
+RESIDUAL_SETTINGS = {
+    "model": "resnet18", "batch_size": 64, "lr": 0.1, "optimizer": "adamw", "momentum": 0.95,
+    "beta2": 0.99, "weight_decay": 0.01, "label_smoothing": 0.0, "loss": "bce",
 }  # fmt: skip
-_GROUP = 8  # two-layer models per stack: more of them fall out of the processor's cache
 
-# Which lessons hold the exact figures of which part of the chapter.
+# Which lessons hold the exact figures of which section of the chapter.
 EXACT = {
     "1 data": ("pixels",),
     "2 pixel similarity": ("similarity",),
@@ -50,26 +51,56 @@ EXACT = {
     "4 small problems": ("rollercoaster", "line", "backprop", "momentum", "activations"),
     "5 loss": ("loss", "batches", "optimizer"),
 }
-
-
 # Lessons on what the chapter states without a number: their statements are rows as well.
 STATED = ("derivative", "backprop", "momentum")
+
+# The columns of the chapter's tables, and what it prints of its own loop.
+TABLE = ("train_loss (smoothed)", "valid_loss", "accuracy")
+BATCH_MEANS = "mean of batch means"
+
+Progress = Callable[[str], None]
+Columns = dict[str, list[Tensor]]  # by column and epoch: the values of all seeds, (seeds,)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: the chapter's value, ours, and how they compare.
+
+    verdict: `equal`, `inside`, `differs` or `left out`. For a trained figure, `ours` is the
+    median and `percentile` the share (0…100) of our seeds at or below the chapter's value.
+    """
+
+    section: str
+    item: str
+    chapter: Any
+    ours: Any
+    verdict: str
+    low: float | None = None
+    high: float | None = None
+    percentile: float | None = None
+    seeds: int | None = None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        document: dict[str, Any] = plain(vars(self))
+        return document
+
+
+Figures = list[Figure]
 
 
 @dataclass
 class Reproduction:
-    """All figures so far, and the chapter's curves inside the band of our seeds."""
+    """All figures, and the chapter's curves inside the range of our seeds."""
 
-    figures: list[Figure] = field(default_factory=list)
-    curves: list[Curves] = field(default_factory=list)
+    figures: Figures
+    curves: list[Curves]
 
     @property
     def holds(self) -> bool:
         """Whether nothing differs without a reason."""
         return not any(f.verdict == "differs" and not f.reason for f in self.figures)
-
-
-Progress = Callable[[str], None]
 
 
 def reproduce(
@@ -82,184 +113,272 @@ def reproduce(
     """Compute every figure of the chapter on the bundled data.
 
     `full` also trains the residual net, half a minute a seed. `seeds` replaces the default numbers
-    of seeds (128 linear, 24 two-layer). `progress` is told the step that begins.
+    of seeds (128 linear, 24 two-layer). `progress` is called with each step that begins.
     """
-    found = Reproduction(data_figures(data))
+    figures = data_figures(data)
     for section, lessons in EXACT.items():
         for lesson in lessons:
             progress(f"lesson {lesson}")
-            found.figures += exact_figures(section, lesson)
+            figures += exact_figures(section, lesson)
     progress("random models")
     linear_seeds = range(seeds or LINEAR_SEEDS)
-    found.figures += random_figures(data, linear_seeds)
-    for title, init, make_opt, values in (
-        ("linear from scratch", "normal", _basic(1.0), book.SCRATCH),
-        ("nn.Linear, BasicOptim", "uniform", _basic(1.0), book.BASIC_OPTIM),
-        ("nn.Linear, the library's SGD", "uniform", _library(1.0), book.LIBRARY_SGD),
+    figures += random_figures(data, linear_seeds)
+
+    curves = []
+    for title, init, optimizer, values in (
+        ("linear from scratch", "normal", BasicOptim, book.SCRATCH),
+        ("nn.Linear, BasicOptim", "uniform", BasicOptim, book.BASIC_OPTIM),
+        ("nn.Linear, the library's SGD", "uniform", torch.optim.SGD, book.LIBRARY_SGD),
     ):
         progress(f"{title}, {len(linear_seeds)} seeds")
-        table = book.LINEAR_TABLE if values is book.BASIC_OPTIM else {}
-        stack = StackedLinear(_linear_models(data, linear_seeds, init))
-        track = Track(data, len(linear_seeds))
-        for metrics in train_many(
-            stack, make_opt, data.train_ds, data.valid_ds, epochs=len(values)
-        ):
-            track.add(metrics)
-        found.figures += track.batch_mean_figures(title, values)
-        found.figures += track.table_figures("nn.Linear", table)
-        found.curves.append(track.curves(title, values, track.batch_means))
-    found_two = _two_layer(data, range(seeds or TWO_LAYER_SEEDS), progress)
-    found.figures += found_two.table_figures("two layers", book.TWO_LAYER_TABLE)
-    chapter = {epoch: row[2] for epoch, row in book.TWO_LAYER_TABLE.items()}
-    found.curves.append(found_two.curves("two layers", chapter, found_two.accuracies))
-    found.figures += residual_figures(range(RESIDUAL_SEEDS), progress) if full else _left_out()
-    found.figures.sort(key=lambda figure: figure.section)  # stable: the order within stays
-    return found
+        stack = StackedLinear(linear_models(data, linear_seeds, init))
+        columns = train_columns(data, stack, optimizer, lr=1.0, epochs=len(values))
+        chapter, ours = dict(enumerate(values)), columns[BATCH_MEANS]
+        figures += epoch_figures(f"{title}, {BATCH_MEANS}", chapter, ours, digits=4)
+        if values is book.BASIC_OPTIM:
+            figures += table_figures("nn.Linear", book.LINEAR_TABLE, columns)
+        curves.append(compared(title, chapter, ours))
+
+    columns = train_two_layer(data, range(seeds or TWO_LAYER_SEEDS), progress)
+    figures += table_figures("two layers", book.TWO_LAYER_TABLE, columns)
+    chapter = {epoch: accuracy for epoch, (*_, accuracy) in book.TWO_LAYER_TABLE.items()}
+    curves.append(compared("two layers", chapter, columns["accuracy"]))
+
+    if full:
+        figures += residual_figures(range(RESIDUAL_SEEDS), progress)
+    else:
+        for name, value in zip(("train_loss", "valid_loss", "accuracy"), book.RESNET, strict=True):
+            item = f"resnet18 {name}"
+            row = Figure("6 training", item, value, None, "left out", reason="--full trains it")
+            figures.append(row)
+    figures.sort(key=lambda figure: figure.section)  # stable: the order within a section stays
+    return Reproduction(figures, curves)
 
 
-def residual_figures(seeds: range, progress: Progress = lambda step: None) -> list[Figure]:
-    """The chapter's last table: resnet18, one cycle over one epoch, peak rate 0.1, batch 64."""
-    rows = []
-    for seed in seeds:
-        progress(f"resnet18, seed {seed} of {len(seeds)}")
-        flags = {"model": "resnet18", "seed": seed, **_RESIDUAL}
-        rows += list(prepare(resolve(flags)).train())
-    losses = torch.stack([row.batch_losses.double() for row in rows])
-    weights = SMOOTHING ** torch.arange(losses.shape[1] - 1, -1, -1, dtype=torch.float64)
-    smoothed = (losses * weights).sum(1) / weights.sum()
-    columns = {
-        "train_loss (smoothed)": smoothed,
-        "valid_loss": torch.tensor([row.valid_loss for row in rows]),
-        "accuracy": torch.tensor([row.accuracy for row in rows]),
-    }
-    return [
-        spread("6 training", f"resnet18 {name}", value, ours, 6)
-        for (name, ours), value in zip(columns.items(), book.RESNET, strict=True)
-    ]
+# Figures without a random draw
 
 
-def _left_out() -> list[Figure]:
-    return [
-        Figure("6 training", f"resnet18 {name}", value, None, "left out", reason="--full trains it")
-        for name, value in zip(("train_loss", "valid_loss", "accuracy"), book.RESNET, strict=True)
-    ]
-
-
-def exact_figures(section: str, lesson: str) -> list[Figure]:
-    """The checks of a lesson that compare with the chapter, as rows."""
-    return [
-        Figure(
-            section,
-            f"{lesson}: {item.title}",
-            item.expected,
-            item.ours,
-            "equal" if item.holds else "differs",
-        )
-        for item in run_lesson(lesson)
-        if isinstance(item, Check)
-        and (item.source == "the chapter" or (lesson in STATED and item.expected is True))
-    ]
-
-
-def data_figures(data: ImageData) -> list[Figure]:
-    """What the chapter says of the files: counts, names, order, labels."""
+def data_figures(data: ImageData) -> Figures:
+    """What the chapter says of the files (counts, names, order, labels) and of the baseline."""
     table = (data.root / "labels.csv").read_text(encoding="utf-8").splitlines()
     rows = [row.split(",") for row in table[1:]]
-    second = data.train.files[1]
-    equal = [
-        ("images in train/3, train/7", [6131, 6265], list(data.train.counts.values())),
-        ("images in valid/3, valid/7", [1010, 1028], list(data.valid.counts.values())),
-        ("the second 3 of the names sorted as strings", "3/10000.png", second),
-        ("and the first and third", ["3/10.png", "3/10011.png"], data.train.files[:3:2]),
-        ("header of labels.csv", "name,label", table[0]),
-        ("rows of labels.csv: all files", 14434, len(rows)),
-        ("labels of 3 and 7 there", [["3", "0"], ["7", "1"]],
-         sorted({(name.split("/")[1], label) for name, label in rows})),
-    ]  # fmt: skip
-    figures = [_exact("1 data", item, chapter, ours) for item, chapter, ours in equal]
-    for distance, known in book.PIXEL_SIMILARITY.items():
+    labels = sorted({(name.split("/")[1], label) for name, label in rows})
+    files = data.train.files
+    section = "1 data"
+    train, valid = list(data.train.counts.values()), list(data.valid.counts.values())
+    figures = [
+        exact(section, "images in train/3, train/7", [6131, 6265], train),
+        exact(section, "images in valid/3, valid/7", [1010, 1028], valid),
+        exact(section, "the second 3 of the names sorted as strings", "3/10000.png", files[1]),
+        exact(section, "and the first and third", ["3/10.png", "3/10011.png"], files[:3:2]),
+        exact(section, "header of labels.csv", "name,label", table[0]),
+        exact(section, "rows of labels.csv: all files", 14434, len(rows)),
+        exact(section, "labels of 3 and 7 there", [["3", "0"], ["7", "1"]], labels),
+    ]
+    section = "2 pixel similarity"
+    for distance, expected in book.PIXEL_SIMILARITY.items():
         model = build_model("pixel-similarity", data.image_size, data.classes, distance=distance)
         model.fit(*data.train_ds.tensors)  # type: ignore[operator]
-        found = evaluate(model, data.valid_ds, data.classes, mnist_loss)
-        values = [*found.per_class.values(), found.balanced_accuracy]
-        ours = [round(value, 4) for value in values]
-        title = f"accuracy by {distance}: 3s, 7s, mean of the two"
-        figures.append(_exact("2 pixel similarity", title, known, ours))
+        evaluation = evaluate(model, data.valid_ds, data.classes, mnist_loss)
+        values = [*evaluation.per_class.values(), evaluation.balanced_accuracy]
+        item = f"accuracy by {distance}: 3s, 7s, mean of the two"
+        figures.append(exact(section, item, expected, [round(value, 4) for value in values]))
         if distance == "l1":
-            counts = [found.correct, found.n]
-            figures.append(_exact("2 pixel similarity", "right, of all", [1939, 2038], counts))
+            counts = [evaluation.correct, evaluation.n]
+            figures.append(exact(section, "right, of all", [1939, 2038], counts))
     return figures
 
 
-def _exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
+def exact_figures(section: str, lesson: str) -> Figures:
+    """The checks of a lesson that compare with the chapter, as rows."""
+    figures = []
+    for item in run_lesson(lesson):
+        if isinstance(item, Check) and (
+            item.source == "the chapter" or (lesson in STATED and item.expected is True)
+        ):
+            title, verdict = f"{lesson}: {item.title}", "equal" if item.holds else "differs"
+            figures.append(Figure(section, title, item.expected, item.ours, verdict))
+    return figures
+
+
+def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
+    """The row of a figure that must be equal."""
     same = plain(chapter) == plain(ours)
     return Figure(section, item, chapter, ours, "equal" if same else "differs")
 
 
-def random_figures(data: ImageData, seeds: range) -> list[Figure]:
+# Figures of random draws: is the chapter's value inside the range of our seeds?
+
+
+def spread(
+    section: str, item: str, chapter: float, ours: Tensor, digits: int | None = None
+) -> Figure:
+    """Whether the chapter's value lies within the range of ours, (seeds,).
+
+    `digits` are those that the chapter prints: its value stands for half a unit either way.
+    """
+    half = 0.0 if digits is None else 0.5 * 10.0**-digits
+    values = ours.double()
+    low, high = values.min().item(), values.max().item()
+    inside = low - half <= chapter <= high + half
+    return Figure(
+        section,
+        item,
+        chapter,
+        values.median().item(),
+        "inside" if inside else "differs",
+        low=low,
+        high=high,
+        percentile=100 * (values <= chapter + half).double().mean().item(),
+        seeds=len(values),
+    )
+
+
+def random_figures(data: ImageData, seeds: range) -> Figures:
     """Figures of untrained random models: accuracies, and the gradient of one batch of four."""
-    scratch = _linear_models(data, seeds, "normal")
-    library = _linear_models(data, seeds, "uniform")
-    training = hits(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds.tensors[1])
-    rows = [
-        spread("5 loss", "random model", book.RANDOM_TRAINING_ACCURACY,
-               training.double().mean(0)),
-    ]  # fmt: skip
+    scratch = linear_models(data, seeds, "normal")
+    right = is_right(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds)
+    accuracies = right.double().mean(0)
+    figures = [spread("5 loss", "random model", book.RANDOM_TRAINING_ACCURACY, accuracies)]
+
     moved = [copy.deepcopy(model) for model in scratch]
     for model in moved:
         model.weights.data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
-    after = hits(wide_logits(StackedLinear(moved), data.train_ds), data.train_ds.tensors[1])
-    changed = int((after.sum(0) != training.sum(0)).sum())
+    after = is_right(wide_logits(StackedLinear(moved), data.train_ds), data.train_ds)
+    changed = int((after.sum(0) != right.sum(0)).sum())
     item = f"accuracies that weights[0] x 1.0001 changes, of {len(scratch)}"
-    rows.append(_exact("5 loss", item, 0, changed))
-    xb = data.train_ds.tensors[0][:4].unsqueeze(1) / 255
+    figures.append(exact("5 loss", item, 0, changed))
+
+    xb = data.train_ds.tensors[0][:4].unsqueeze(1) / 255  # four 3s
     gradients = []
     for model in scratch:
         mnist_loss(model(xb), torch.ones(4, 1)).backward()
         assert model.bias.grad is not None
         gradients.append(model.bias.grad.item())
     once = torch.tensor(gradients)
-    for times in (1, 2, 3):
-        item = f"bias gradient, {times} pass" + "es" * (times > 1)
+    for times, item in ((1, "1 pass"), (2, "2 passes"), (3, "3 passes")):
         value = round(book.BIAS_GRADIENT * times, 4)
-        rows.append(spread("5 loss", item, value, once * times, digits=4))
+        figures.append(spread("5 loss", f"bias gradient, {item}", value, once * times, digits=4))
+
+    library = linear_models(data, seeds, "uniform")
     for title, models, value, digits in (
         ("scratch", scratch, book.SCRATCH_UNTRAINED, 3),
         ("nn.Linear", library, book.BASIC_OPTIM_UNTRAINED, 4),
     ):
-        logits = wide_logits(StackedLinear(models), data.valid_ds)
-        means = batch_means_of(hits(logits, data.valid_ds.tensors[1]))
-        rows.append(spread("6 training", f"{title}, untrained", value, means, digits=digits))
-    return rows
+        right = is_right(wide_logits(StackedLinear(models), data.valid_ds), data.valid_ds)
+        means, item = mean_of_batch_means(right), f"{title}, untrained"
+        figures.append(spread("6 training", item, value, means, digits=digits))
+    return figures
 
 
-def _two_layer(data: ImageData, seeds: range, progress: Progress) -> Track:
-    parts = []
-    for first in seeds[::_GROUP]:
-        group = seeds[first : first + _GROUP]
+def train_columns(
+    data: ImageData, stack: nn.Module, optimizer: Callable[..., Any], lr: float, epochs: int
+) -> Columns:
+    """Train `stack` in the chapter's order, batches of 256, and compute its columns."""
+    columns: Columns = {name: [] for name in (*TABLE, BATCH_MEANS)}
+    targets = (data.valid_ds.tensors[1] == 0).float().unsqueeze(1)  # 1 for a 3
+    batch_losses = []
+    for metrics in train_many(
+        stack, partial(optimizer, lr=lr), data.train_ds, data.valid_ds, epochs=epochs
+    ):
+        batch_losses.append(metrics.batch_losses)
+        right = is_right(metrics.valid_logits, data.valid_ds)
+        columns["valid_loss"].append(wide_mnist_loss(metrics.valid_logits, targets))
+        columns["accuracy"].append(right.double().mean(0))
+        columns[BATCH_MEANS].append(mean_of_batch_means(right))
+    ends = smoothed(torch.cat(batch_losses)).unflatten(0, (epochs, -1))[:, -1]
+    columns["train_loss (smoothed)"] = list(ends)
+    return columns
+
+
+def smoothed(losses: Tensor) -> Tensor:
+    """The chapter's train_loss after each batch: (batches, S) → (batches, S).
+
+    An exponential average over batches, carried on across epochs and corrected for its start.
+    """
+    average, averages = torch.zeros(losses.shape[1], dtype=torch.float64), []
+    for steps, loss in enumerate(losses.double(), start=1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        averages.append(average / (1 - SMOOTHING**steps))
+    return torch.stack(averages)
+
+
+def train_two_layer(data: ImageData, seeds: range, progress: Progress) -> Columns:
+    """The columns of two-layer models, a few seeds at a time."""
+    parts, epochs = [], max(book.TWO_LAYER_TABLE) + 1
+    for first in seeds[::STACK]:
+        group = seeds[first : first + STACK]
         progress(f"two layers, seeds {group[0]}-{group[-1]} of {len(seeds)}")
         models = [build_model("two-layer", data.image_size, data.classes, s) for s in group]
         stack = StackedTwoLayer([m for m in models if isinstance(m, TwoLayerModel)])
-        track = Track(data, len(group))
-        epochs = max(book.TWO_LAYER_TABLE) + 1
-        for metrics in train_many(stack, _basic(0.1), data.train_ds, data.valid_ds, epochs=epochs):
-            track.add(metrics)
-        parts.append(track)
-    joined = Track(data, len(seeds))
-    for name in ("train_losses", "valid_losses", "accuracies", "batch_means"):
-        columns = zip(*(getattr(part, name) for part in parts), strict=True)
-        setattr(joined, name, [torch.cat(column) for column in columns])
-    return joined
+        parts.append(train_columns(data, stack, BasicOptim, lr=0.1, epochs=epochs))
+    return {
+        name: [torch.cat(epoch) for epoch in zip(*(part[name] for part in parts), strict=True)]
+        for name in parts[0]
+    }
 
 
-def _linear_models(data: ImageData, seeds: range, init: str) -> list[LinearModel]:
+def epoch_figures(item: str, chapter: dict[int, float], ours: list[Tensor], digits: int) -> Figures:
+    """A column of the chapter beside ours, a row an epoch."""
+    return [
+        spread("6 training", f"{item}, epoch {epoch}", value, ours[epoch], digits)
+        for epoch, value in chapter.items()
+    ]
+
+
+def table_figures(
+    title: str, table: dict[int, tuple[float, float, float]], columns: Columns
+) -> Figures:
+    """A table of the chapter, column by column, beside ours."""
+    figures = []
+    for place, name in enumerate(TABLE):
+        chapter = {epoch: row[place] for epoch, row in table.items()}
+        figures += epoch_figures(f"{title}, {name}", chapter, columns[name], digits=6)
+    return figures
+
+
+def compared(title: str, chapter: dict[int, float], ours: list[Tensor]) -> Curves:
+    """The chapter's accuracies as dots in the range of our seeds."""
+    epochs = list(range(len(ours)))
+    low, high = [float(v.min()) for v in ours], [float(v.max()) for v in ours]
+    return Curves(
+        f"{title}: the chapter inside {len(ours[0])} seeds",
+        lines={"our median": (epochs, [float(v.median()) for v in ours])},
+        dots={"the chapter": (list(chapter), list(chapter.values()))},
+        bands={"our seeds, min to max": (epochs, low, high)},
+        x_label="epoch",
+        y_label="accuracy",
+    )
+
+
+def residual_figures(seeds: range, progress: Progress) -> Figures:
+    """The chapter's last table: resnet18, one cycle over one epoch, peak rate 0.1, batch 64."""
+    rows = []
+    for seed in seeds:
+        progress(f"resnet18, seed {seed} of {len(seeds)}")
+        rows += list(prepare(resolve({**RESIDUAL_SETTINGS, "seed": seed})).train())
+    columns = (
+        smoothed(torch.stack([row.batch_losses for row in rows], dim=1))[-1],
+        torch.tensor([row.valid_loss for row in rows]),
+        torch.tensor([row.accuracy for row in rows]),
+    )
+    return [
+        spread("6 training", f"resnet18 {name}", value, ours, 6)
+        for name, value, ours in zip(TABLE, book.RESNET, columns, strict=True)
+    ]
+
+
+def linear_models(data: ImageData, seeds: range, init: str) -> list[LinearModel]:
+    """A linear model a seed, its weights drawn by `init`."""
     models = [build_model("linear", data.image_size, data.classes, s, init=init) for s in seeds]
     return [model for model in models if isinstance(model, LinearModel)]
 
 
-def _basic(lr: float) -> Callable[[Sequence[nn.Parameter]], Steps]:
-    return lambda params: BasicOptim(params, lr)
+def is_right(logits: Tensor, ds: torch.utils.data.TensorDataset) -> Tensor:
+    """Logits (n, S) of S models → whether each answer is right, bool (n, S)."""
+    return (logits > 0) == (ds.tensors[1] == 0).unsqueeze(1)  # above 0 says class 0, a 3
 
 
-def _library(lr: float) -> Callable[[Sequence[nn.Parameter]], Steps]:
-    return lambda params: torch.optim.SGD(params, lr)
+def mean_of_batch_means(right: Tensor) -> Tensor:
+    """The chapter's `validate_epoch`: a mean of the means of batches of 256."""
+    return torch.stack([batch.double().mean(0) for batch in right.split(256)]).mean(0)

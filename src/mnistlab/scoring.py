@@ -1,8 +1,10 @@
 """A finished model on data: open a run's model, score it, say what it made of each image."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,20 +12,24 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.folders import Progress, Split
-from mnistlab.data.handwriting import How, Levels, Prepared, prepare
+from mnistlab.data.folders import Progress
 from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
 from mnistlab.data.inputs import STDIN
 from mnistlab.data.named import load_split
-from mnistlab.devices import choose_device
-from mnistlab.errors import DamagedFileError, DataError, RunError
+from mnistlab.data.store import Split
+from mnistlab.devices import choose_device, set_threads
+from mnistlab.errors import DataError, RunError
 from mnistlab.files import remove, temporary_beside
 from mnistlab.losses import LOSSES, predictions, probabilities
 from mnistlab.metrics import Evaluation
+from mnistlab.models import ModelCard
 from mnistlab.names import nearest, printable
 from mnistlab.runs import Run
-from mnistlab.storage import ModelCard, load_model
+from mnistlab.storage import load_model
 from mnistlab.training import EVAL_BATCH, compute_logits, score_logits
+
+if TYPE_CHECKING:
+    from mnistlab.data.handwriting import How, Levels, Prepared
 
 
 @dataclass(frozen=True)
@@ -104,27 +110,31 @@ def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
 
 def score_run(
     run: Run,
+    settings: Mapping[str, Any] | None = None,
     *,
-    data: str | None = None,
     split: str = "valid",
     best: bool = False,
-    skip_bad: bool = False,
-    device: str = "auto",
     progress: Progress | None = None,
 ) -> RunScore:
-    """Score a run's model on one split of `data` (default: the data it was trained on).
+    """Score a run's model on one split of its data, or of the setting `data`.
 
+    settings: `data`, `skip_bad`, `device` and `threads`; the defaults are those of the run.
     Classes are matched by name; `data` may hold fewer classes than the model, not others. Bad
     files are skipped if `skip_bad`, and in the run's own data if the run skipped them too.
     Raises RunError, DamagedFileError, DataError, ConfigError.
     """
-    target = choose_device(device)
+    settings = {key: value for key, value in (settings or {}).items() if value is not None}
+    set_threads(settings.get("threads", run.threads))
+    device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
-    name, skip = (data, skip_bad) if data is not None else data_of(run)
-    loaded = load_split(name, split, skip_bad=skip_bad or skip, progress=progress)
+    name, skip_bad = settings.get("data"), bool(settings.get("skip_bad"))
+    if name is None:
+        name, skipped = data_of(run)
+        skip_bad = skip_bad or skipped
+    loaded = load_split(name, split, skip_bad=skip_bad, progress=progress)
     ds = matched(loaded, card, name)
-    images, labels = (tensor.to(target) for tensor in ds.tensors)
-    logits = compute_logits(model.to(target), images)
+    images, labels = (tensor.to(device) for tensor in ds.tensors)
+    logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
 
@@ -134,13 +144,12 @@ def data_of(run: Run) -> tuple[str, bool]:
 
     Raises RunError if the run does not say.
     """
-    try:
-        config = run.info()["config"]
-        return str(config["data"]), bool(config.get("skip_bad", False))
-    except (OSError, KeyError, TypeError, AttributeError, DamagedFileError) as error:
+    record = run.known_record()
+    if record is None:
         raise RunError(
-            f"{printable(run.info_file)}: does not say what data it was; name it with --data"
-        ) from error
+            f"{printable(run.record_file)}: does not say what data it was; name it with --data"
+        )
+    return record.config.data, record.config.skip_bad
 
 
 def matched(split: Split, card: ModelCard, name: str) -> TensorDataset:
@@ -169,14 +178,14 @@ class Prediction:
     """What a model makes of one image.
 
     probability: of the predicted class, 0…1. probabilities: of every class, in the model's order.
-    levels: uint8 (H, W), what the model saw. steps: what was done to get there, in words.
+    levels: uint8 (H, W), what the model saw. steps: how they were prepared, in words.
     """
 
     file: str
     predicted: str
     probability: float
     probabilities: dict[str, float]
-    levels: Levels
+    levels: "Levels"
     steps: tuple[str, ...]
     inverted: bool
 
@@ -197,82 +206,74 @@ def predict_images(
     card: ModelCard,
     names: Sequence[str],
     *,
-    how: How = "auto",
+    how: "How" = "auto",
     invert: bool | None = None,
-    stdin: Callable[[], bytes] = lambda: b"",
+    stdin: bytes = b"",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Prediction], dict[str, str]]:
     """Prepare every image (`data.handwriting.prepare`) and classify it, on the model's device.
 
-    names: image files; `-` is what `stdin()` gives. Returns the predictions in their order and, of
-    every file that cannot be used, why. No more than one image is held as it was decoded.
+    names: image files; `-` is the image whose bytes are `stdin`. Returns the predictions in their
+    order and, for every file that cannot be used, why. Only one image is in memory at its own size.
     """
-    found: list[Prediction] = []
+    from mnistlab.data.handwriting import prepare  # with scipy, which eval and train do without
+
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
+    results: list[Prediction] = []
     faults: dict[str, str] = {}
     for start in range(0, len(names), EVAL_BATCH):
-        batch: dict[int, Prepared] = {}
+        batch: list[tuple[str, Prepared]] = []
         with quiet_pillow():
-            for position in range(start, min(start + EVAL_BATCH, len(names))):
+            for position, name in enumerate(names[start : start + EVAL_BATCH], start):
                 if position % 16 == 0:
                     progress(position, len(names))
                 try:
-                    image = _decoded(names[position], stdin)
-                    batch[position] = prepare(
-                        image, card.image_size, card.ground, how=how, invert=invert
-                    )
+                    image = decode_grey_bytes(stdin) if name == STDIN else decode_grey(Path(name))
+                    prepared = prepare(image, card.image_size, card.ground, how=how, invert=invert)
                 except UndecodableError as fault:
-                    faults[names[position]] = str(fault)
-        if batch:
-            files = [names[position] for position in batch]
-            found += _classified(model, card, files, list(batch.values()))
+                    faults[name] = str(fault)
+                else:
+                    batch.append((name, prepared))
+        if not batch:
+            continue
+        xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
+        logits = compute_logits(model, xb).cpu()
+        predicted = predictions(logits).tolist()
+        # in float64, as in eval: in float32 a sure model's 0.99999999 would read as 1
+        probs = probabilities(logits.double()).tolist()
+        results += [
+            Prediction(
+                name,
+                card.classes[label],
+                row[label],
+                dict(zip(card.classes, row, strict=True)),
+                prepared.levels,
+                prepared.steps,
+                prepared.inverted,
+            )
+            for (name, prepared), label, row in zip(batch, predicted, probs, strict=True)
+        ]
     progress(len(names), len(names))
-    return found, faults
+    return results, faults
 
 
-def _decoded(name: str, stdin: Callable[[], bytes]) -> Image.Image:
-    return decode_grey_bytes(stdin()) if name == STDIN else decode_grey(Path(name))
+def save_prepared(folder: Path, results: Sequence[Prediction]) -> None:
+    """Write what the model saw as `<number>-<name>.png` into `folder`, which is new or empty.
 
-
-def _classified(
-    model: nn.Module, card: ModelCard, files: Sequence[str], images: Sequence[Prepared]
-) -> Iterator[Prediction]:
-    tensors = [*model.parameters(), *model.buffers()]
-    xb = torch.from_numpy(np.stack([image.levels for image in images])).to(tensors[0].device)
-    logits = compute_logits(model, xb).cpu()
-    # in float64, as eval does: in float32 a sure model's 0.99999999 would read as 1
-    probs = probabilities(logits.double()).tolist()
-    for file, image, label, row in zip(
-        files, images, predictions(logits).tolist(), probs, strict=True
-    ):
-        yield Prediction(
-            file=file,
-            predicted=card.classes[label],
-            probability=row[label],
-            probabilities=dict(zip(card.classes, row, strict=True)),
-            levels=image.levels,
-            steps=image.steps,
-            inverted=image.inverted,
-        )
-
-
-def save_prepared(folder: Path, found: Sequence[Prediction]) -> None:
-    """What the model saw as `<number>-<name>.png` in `folder`, which is new or empty.
-
-    The folder appears whole or not at all. Raises RunError.
+    The folder appears complete or not at all. Raises RunError.
     """
-    digits = len(str(len(found)))
+    digits = len(str(len(results)))
     building = temporary_beside(folder)
     try:
         building.mkdir()
-        for number, one in enumerate(found, 1):
-            stem = "stdin" if one.file == STDIN else Path(one.file).stem[:40]
-            Image.fromarray(one.levels).save(building / f"{number:0{digits}d}-{stem}.png")
+        for number, result in enumerate(results, 1):
+            stem = "stdin" if result.file == STDIN else Path(result.file).stem[:40]
+            Image.fromarray(result.levels).save(building / f"{number:0{digits}d}-{stem}.png")
         if folder.exists():
             folder.rmdir()
         building.rename(folder)
-    except BaseException as error:
-        remove(building)
-        if isinstance(error, OSError):
-            why = error.strerror or error
-            raise RunError(f"{printable(folder)}: cannot be written: {why}") from error
-        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(f"{printable(folder)}: cannot be written: {why}") from error
+    finally:
+        remove(building)  # after the rename there is nothing left of it

@@ -1,24 +1,28 @@
 """The loop: `train_epochs` and `evaluate`. What fastbook ch. 4 calls `learn.fit`.
 
 chapter                          here
-for xb, yb in dl                 batches(train_ds, …)
+for xb, yb in dl                 batches(ds, …)
+preds = model(xb)                logits = model(xb)
 calc_grad                        loss.backward()
 opt.step(); opt.zero_grad()      the same
+train_epoch                      train_batches
 validate_epoch                   evaluate
 """
 
+import copy
+import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from mnistlab.data.batches import augment, batches, epoch_order, to_float
-from mnistlab.errors import DivergedError
-from mnistlab.losses import Loss, targets_for
+from mnistlab.errors import ConfigError, DivergedError
+from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
 from mnistlab.optim import BasicOptim, Schedule
 
@@ -29,14 +33,33 @@ EVAL_BATCH = 1024  # images; about 3 MB of floats, which stay in the processor's
 class Place:
     """Where a run stands: all that the loop itself must remember to go on exactly.
 
-    `epoch` and `batch` are the next ones to do; `losses` are those of the batches done in this
-    epoch; `seconds` is the time already spent on it. Others may read it while the loop runs.
+    epoch, batch: the next ones to do. losses: those of the batches done in this epoch.
+    seconds: the time already spent on this epoch. stop: asked before each batch; true ends the
+    loop there. Others may read all of it while the loop runs.
     """
 
     epoch: int = 0
     batch: int = 0
     losses: list[torch.Tensor] = field(default_factory=list)
     seconds: float = 0.0
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What deep nets add to the chapter's loop; the default adds nothing.
+
+    train_loss: what is minimised, where it is not the loss that scores (smoothed targets).
+    schedule: lr and momentum of each step. augment: move the training images about a little.
+    bf16: compute the model in bfloat16, the loss and the weights in float32.
+    draws: the model draws random numbers (dropout); see `check_model`.
+    """
+
+    train_loss: Loss | None = None
+    schedule: Schedule | None = None
+    augment: bool = False
+    bf16: bool = False
+    draws: bool = False
 
 
 def train_epochs(
@@ -51,54 +74,38 @@ def train_epochs(
     batch_size: int = 256,
     shuffle: bool = True,
     seed: int = 0,
-    train_loss: Loss | None = None,
-    schedule: Schedule | None = None,
-    augmented: bool = False,
-    bf16: bool = False,
+    recipe: Recipe = Recipe(),
     place: Place | None = None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[EpochMetrics]:
     """Train `model` in place, one `EpochMetrics` after each epoch; the caller does the rest.
 
     train_ds, valid_ds: images uint8 (n, H, W) and labels int64 (n,), on the model's device.
-    `train_loss` is what is minimised where it is not the `loss_func` that scores (smoothed
-    targets). `schedule` sets lr and momentum of each step; `augmented` moves the training images
-    about; `bf16` computes the model in bfloat16, the loss and the weights in float32.
-    Starts at `place` (default: the beginning) and keeps it up to date. Ends early, after a whole
-    batch, when `stop()` is true. Batches depend on (seed, epoch, position) and nothing else.
-    Raises DivergedError when a loss or a weight is no longer finite.
+    Starts at `place` (default: the beginning) and keeps it up to date. Ends early, between two
+    batches, when `place.stop()` is true. Batches depend on (seed, epoch, position) alone.
+    Raises ConfigError for data or a model that break the contract, DivergedError when a loss or a
+    weight is no longer finite.
     """
     place = Place() if place is None else place
+    recipe = replace(recipe, draws=check_model(model, train_ds, len(classes)))
     images, labels = train_ds.tensors
-    # targets are made once, so that the loop gathers images and targets alike
+    # Targets are made once, so that the loop gathers images and targets in the same way.
     ds = TensorDataset(images, targets_for(labels, len(classes)))
-    train_loss = loss_func if train_loss is None else train_loss
-    per_epoch = -(-len(ds) // batch_size)
-    while place.epoch < epochs:
+    n_batches = -(-len(ds) // batch_size)
+    train_loss = recipe.train_loss or loss_func
+    while place.epoch < epochs:  # one pass over all images: 12,396 in batches of 256 are 49 steps
         started = time.perf_counter() - place.seconds
         order = epoch_order(len(ds), seed, place.epoch).to(images.device) if shuffle else None
-        model.train()
-        for xb, targets in batches(ds, batch_size, order, start=place.batch):
-            if stop():
-                place.seconds = time.perf_counter() - started
-                _require_finite(model, opt, place, place.losses)
-                return
-            xb = to_float(xb)
-            if augmented:
-                xb = augment(xb, seed, place.epoch, place.batch)
-            if schedule is not None:
-                opt.lr, opt.momentum = schedule(place.epoch * per_epoch + place.batch)
-            with precision(images.device, bf16):
-                logits = model(xb)  # predict
-            loss = train_loss(logits.float(), targets)  # how wrong?
-            loss.backward()  # which way is down?
-            opt.step()  # go there
-            opt.zero_grad()
-            place.losses.append(loss.detach())  # no .item(): on a GPU it would wait every batch
-            place.batch += 1
+        for _ in train_batches(model, opt, train_loss, ds, batch_size, order, seed, recipe, place):
+            pass
+        if place.batch < n_batches:  # stopped
+            place.seconds = time.perf_counter() - started
+            _check_finite(model, opt, place, place.losses)
+            return
+        # On images that no step has seen: the training loss falls also when a model learns its
+        # training images by heart.
         evaluation = evaluate(model, valid_ds, classes, loss_func)
-        losses = torch.stack(place.losses).cpu()
-        _require_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
+        losses = torch.stack(place.losses).cpu()  # the only time an epoch waits for a GPU
+        _check_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
         metrics = EpochMetrics(
             epoch=place.epoch,
             train_loss=float(mean_over_images(losses, len(ds), batch_size)),
@@ -111,11 +118,149 @@ def train_epochs(
         yield metrics
 
 
+def train_batches(
+    model: nn.Module,
+    opt: BasicOptim,
+    loss_func: Loss,
+    ds: TensorDataset,
+    batch_size: int,
+    order: torch.Tensor | None,
+    seed: int,
+    recipe: Recipe,
+    place: Place,
+) -> Generator[torch.Tensor]:
+    """The rest of one epoch from `place.batch` on; yields the loss of each batch after its step.
+
+    ds: images uint8 (n, H, W) and targets. order: int64 (n,), None for that of the dataset.
+    The loss is a scalar, or (S,) for S models that are trained as one wide model.
+    """
+    n_batches = -(-len(ds) // batch_size)
+    device = ds.tensors[0].device
+    model.train()  # dropout and batch norm behave differently in training
+    for xb, targets in batches(ds, batch_size, order, start=place.batch):
+        if place.stop():
+            return
+        # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
+        # much as gathering floats, at a quarter of the memory.
+        xb = to_float(xb)
+        if recipe.augment:
+            xb = augment(xb, seed, place.epoch, place.batch)
+        if recipe.schedule is not None:
+            # steps count on over all epochs
+            opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
+        with precision(device, recipe.bf16), _randomness(recipe.draws, device, seed, place):
+            logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
+        # How wrong? Adding up a single number changes nothing; of a wide model, the sum of S
+        # losses has for each model its own gradient and nothing of the others.
+        loss = loss_func(logits.float(), targets)
+        # backward follows the operations back to the weights, at about twice the cost of the
+        # prediction, and fills param.grad of every parameter: which way is up?
+        loss.sum().backward()
+        opt.step()  # the other way: param -= lr * grad
+        opt.zero_grad()  # else the next backward would add to these gradients
+        # detach: the loss without its graph, which would keep every activation in memory.
+        # No .item() here: on a GPU it would wait for the result in every batch.
+        loss = loss.detach()
+        place.losses.append(loss)
+        place.batch += 1
+        yield loss
+
+
 def precision(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
     """Context in which a model computes in bfloat16 where that is safe, if `bf16`."""
-    if not bf16:
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+@contextmanager
+def _randomness(draws: bool, device: torch.device, seed: int, place: Place) -> Generator[None]:
+    """Context in which torch's random numbers are a function of (seed, epoch, batch), if `draws`.
+
+    So a model with dropout repeats and resumes to the bit, and the caller's own random numbers
+    stay as they were.
+    """
+    if not draws:
+        yield
+        return
+    mixed = hashlib.sha256(f"step {seed} {place.epoch} {place.batch}".encode()).digest()
+    # fork_rng puts the generators back as they were at the end
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int.from_bytes(mixed[:8], "little") >> 1)
+        yield
+
+
+def check_model(model: nn.Module, ds: TensorDataset, n_classes: int) -> bool:
+    """Whether `model` draws random numbers in training, found by a trial on a copy of it.
+
+    Raises ConfigError, which names the shapes, for data that is not images uint8 (n, H, W) and
+    labels int64 (n,), or a model that does not give logits (b, 1) for two classes, (b, C) for more.
+    """
+    _check_dataset(ds, n_classes)
+    trial = copy.deepcopy(model).train()  # batch norm counts what it sees: not on the original
+    xb = to_float(ds.tensors[0][:2])  # two images: batch norm cannot be trained on a single one
+    # A model that draws random numbers moves on the state of torch's generator.
+    before = torch.get_rng_state()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            logits = trial(xb)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"the model cannot take images {tuple(xb.shape)}: {str(error).splitlines()[0]}"
+            ) from error
+        draws = not torch.equal(before, torch.get_rng_state())
+    _check_logits(logits, len(xb), n_classes)
+    return draws
+
+
+def _check_logits(logits: object, n: int, n_classes: int) -> None:
+    expected = (n, n_logits(n_classes))
+    if not isinstance(logits, torch.Tensor) or logits.shape != expected:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConfigError(
+            f"the model gives {shape} for {n} images of {n_classes} classes; it must give logits "
+            f"{expected}"
+        )
+
+
+def _check_dataset(ds: Dataset[tuple[torch.Tensor, ...]], n_classes: int) -> None:
+    if not isinstance(ds, TensorDataset) or len(ds.tensors) != 2:
+        raise ConfigError(
+            f"a dataset must be a TensorDataset of images and labels, not {type(ds).__name__}"
+        )
+    images, labels = ds.tensors
+    if images.ndim != 3 or images.dtype != torch.uint8:
+        raise ConfigError(
+            f"images must be uint8 (n, H, W) with levels 0 to 255, not {images.dtype} "
+            f"{tuple(images.shape)}; the loop itself makes floats in 0 to 1 of them"
+        )
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        raise ConfigError(f"labels must be int64 (n,), not {labels.dtype} {tuple(labels.shape)}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise ConfigError(
+            f"labels must be 0 to {n_classes - 1} for {n_classes} classes, not "
+            f"{int(labels.min())} to {int(labels.max())}"
+        )
+
+
+def fit_epoch(
+    model: nn.Module,
+    loss_func: Loss,
+    train_ds: TensorDataset,
+    valid_ds: TensorDataset,
+    classes: Sequence[str],
+    place: Place,
+) -> Generator[EpochMetrics]:
+    """For a model that is fitted and not trained (the baseline): one epoch, the same figures."""
+    if place.epoch > 0 or place.stop():
+        return
+    started = time.perf_counter()
+    # Nothing to step down: a mean is computed in one pass. So there is one epoch, number 0.
+    model.fit(*train_ds.tensors)  # type: ignore[operator]
+    valid = evaluate(model, valid_ds, classes, loss_func)
+    train = evaluate(model, train_ds, classes, loss_func)
+    place.epoch = 1
+    seconds = time.perf_counter() - started
+    losses = torch.tensor([train.loss])
+    yield EpochMetrics(0, train.loss, valid.loss, valid.accuracy, seconds, losses)
 
 
 def evaluate(
@@ -123,15 +268,17 @@ def evaluate(
 ) -> Evaluation:
     """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
 
-    Every image counts once, however the batches fall.
+    Every image counts once, however the batches fall. Raises ConfigError for other data.
     """
+    _check_dataset(ds, len(classes))
     return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
 
 
 def score_logits(
     logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], loss_func: Loss
 ) -> Evaluation:
-    """Score logits (n, 1) or (n, C) against labels int64 (n,)."""
+    """Score logits (n, 1) or (n, C) against labels int64 (n,). Raises ConfigError for others."""
+    _check_logits(logits, len(labels), len(classes))
     loss = loss_func(logits, targets_for(labels, len(classes)))
     return score(logits, labels, classes, loss.item())
 
@@ -139,7 +286,10 @@ def score_logits(
 def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode."""
     was_training = model.training
+    # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
+    # image do not depend on the other images beside it
     model.eval()
+    # no_grad: nothing is noted down for a backward pass, which saves time and memory
     with torch.no_grad():
         logits = torch.cat([model(to_float(xb)) for xb in images.split(EVAL_BATCH)])
     model.train(was_training)
@@ -148,14 +298,14 @@ def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 def mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> torch.Tensor:
     """The mean loss over `n` images from those of their batches: (batches, …) → (…), float64."""
-    # A batch's loss is the mean over its images, and the last batch may be smaller.
+    # The loss of a batch is the mean over its images, and the last batch may be smaller.
     sizes = torch.full((len(losses),), batch_size, dtype=torch.float64)
     sizes[-1] = n - batch_size * (len(losses) - 1)
     total: torch.Tensor = torch.tensordot(sizes, losses.double(), dims=1)
     return total / n
 
 
-def _require_finite(
+def _check_finite(
     model: nn.Module, opt: BasicOptim, place: Place, losses: Sequence[torch.Tensor]
 ) -> None:
     finite = torch.stack([loss.cpu() for loss in losses]).isfinite().tolist() if losses else []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnistlab.data import obtain
+from mnistlab.data import named
 from mnistlab.data.datasets import DATASETS
 from mnistlab.data.folders import ImageData
 from mnistlab.data.named import NAMED
@@ -207,7 +207,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(obtain, "obtain", stop)
+    monkeypatch.setattr(named, "obtain", stop)
     result = mnistlab("data", "download", "usps")
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("stopped; what has arrived is kept: the same command goes on")
@@ -256,7 +256,7 @@ def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: 
 
 
 def test_training_on_a_dataset_by_name_needs_no_torchvision(usps: Made) -> None:
-    obtain.obtain(usps.dataset, str(usps.folder))
+    named.obtain(usps.dataset, str(usps.folder))
     program = """
 import json, sys
 from mnistlab.data.named import load_data

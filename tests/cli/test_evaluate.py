@@ -93,8 +93,8 @@ def test_a_score_that_is_too_low_is_exit_3_after_the_result(
         (("--split", "vlaid"), "did you mean valid?"),
         (("--data", "mnist_sampel"), "did you mean mnist_sample?"),
         (("--data", "mnist_sample"), "the model knows no class 3"),
-        (("--device", "gpu"), "--device gpu: unknown; did you mean cpu?"),
-        (("--threads", "9999"), "--threads 9999: must be 1 to 4096"),
+        (("--device", "gpu"), "--device: not a known name; did you mean cpu?"),
+        (("--threads", "9999"), "--threads: input should be less than or equal to 4096"),
         (("--run-dir", "nowhere"), "nowhere: no runs yet; make one with: mnistlab train"),
     ],
 )

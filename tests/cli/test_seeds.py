@@ -51,8 +51,8 @@ def test_text_says_how_the_seeds_were_trained(
     assert len(lines) == 1 + rows + 3
     assert len({len(line) for line in lines[: 1 + rows]}) == 1  # the columns line up
     assert lines[-3].startswith("accuracy  mean ")
-    assert lines[-2].endswith("kept as model.safetensors")
-    assert lines[-1].endswith("kept as best.safetensors")
+    assert lines[-2].endswith("saved as model.safetensors")
+    assert lines[-1].endswith("saved as best.safetensors")
     assert max(map(len, lines)) <= 80
 
 
@@ -123,4 +123,4 @@ def test_ctrl_c_before_the_first_epoch_is_told(tiny: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped before anything was finished; nothing of it is kept" in err
+    assert "stopped before anything was finished; nothing of it is saved" in err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnistlab.report.textplots import RAMP
+from mnistlab.report.terminal import RAMP
 from tests.command import Result
 from tests.command import run as run_alone
 

@@ -12,8 +12,8 @@ import pytest
 
 from mnistlab import __main__ as main
 from mnistlab import experiment
+from mnistlab.cli import train
 from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals
-from mnistlab.report import rows
 from mnistlab.storage import load_state, save_model
 from tests.command import Result, spawn
 
@@ -32,14 +32,14 @@ def signal_in_epoch(
     monkeypatch: pytest.MonkeyPatch, epoch: int, number: int = signal.SIGINT
 ) -> None:
     """Send a signal to this process when the line of `epoch` is about to be shown."""
-    original = rows.epoch_line
+    original = train.epoch_line
 
     def line(row: Any) -> str:
         if row["epoch"] == epoch:
             signal.raise_signal(number)
         return original(row)
 
-    monkeypatch.setattr(rows, "epoch_line", line)
+    monkeypatch.setattr(train, "epoch_line", line)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -186,7 +186,7 @@ def test_a_second_signal_while_saving_leaves_the_last_save_intact(
     assert result.code == 130
     assert "Traceback" not in result.err
     [run] = Path("other").iterdir()
-    assert load_state(run / "resume.safetensors").epoch == 3
+    assert load_state(run / "resume.safetensors").record.epoch == 3
     assert not [path for path in run.iterdir() if path.name.endswith("-tmp")]
     resumed = mnistlab("train", "--resume", run, "--json").ok().json
     assert resumed["weights_sha256"] == whole["weights_sha256"]
@@ -208,7 +208,7 @@ def test_a_real_process_stops_saves_and_can_be_resumed(
     command = err.splitlines()[-1]
     assert command.startswith("go on with: mnistlab train --resume ")
     [run] = Path("runs").iterdir()
-    done = load_state(run / "resume.safetensors").epoch
+    done = load_state(run / "resume.safetensors").record.epoch
     total = str(done + 2)
     resumed = mnistlab(*command.split()[4:], "--epochs", total, "--json").ok().json
     whole = mnistlab("train", "--data", tiny, "--epochs", total, "--seed", "3", "--json").ok().json

@@ -1,13 +1,8 @@
-"""The bundled data: exactly MNIST_SAMPLE, verified, unpacked once and whole."""
+"""The bundled data: exactly MNIST_SAMPLE, verified, unpacked once."""
 
-import atexit
-import contextlib
 import csv
-import gzip
 import hashlib
-import io
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -18,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from mnistlab.data import bundled
-from mnistlab.data.bundled import extract_checked, mnist_sample
+from mnistlab.data.bundled import mnist_sample
 from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.named import load_data
-from mnistlab.errors import DamagedFileError, LockedError, RunError
+from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.files import packaged
 from tests.command import Result
+from tests.conftest import make_tree
 
 COUNTS = {"train/3": 6131, "train/7": 6265, "valid/3": 1010, "valid/7": 1028}
 
@@ -37,25 +31,6 @@ COUNTS = {"train/3": 6131, "train/7": 6265, "valid/3": 1010, "valid/7": 1028}
 def unpacked(sample: ImageData) -> Path:
     """The unpacked tree of the session's cache; not to be changed."""
     return sample.root
-
-
-def archive_of(*members: tuple[tarfile.TarInfo, bytes], **options: object) -> bytes:
-    unzipped = io.BytesIO()
-    with tarfile.open(fileobj=unzipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for member, content in members:
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return gzip.compress(unzipped.getvalue(), 1, mtime=0)
-
-
-def file(name: str, content: bytes = b"x", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
-    member = tarfile.TarInfo(name)
-    for key, value in fields.items():
-        setattr(member, key, value)
-    return member, content
-
-
-GOOD = file("mnist_sample/train/3/7.png", b"seven")
 
 
 # What is in it
@@ -134,109 +109,92 @@ def test_the_stacked_tensors_have_the_chapters_shapes(sample: ImageData) -> None
 # How it gets there
 
 
-class Unpacking:
-    """A tiny archive in place of the real one, so that unpacking takes no time."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.archive = folder / bundled.ARCHIVE
-        self.monkeypatch = monkeypatch
-        folder.mkdir()
-        monkeypatch.setattr(bundled, "packaged", lambda name: folder)
-        members = []
-        for split in ("train", "valid"):
-            for k, label in enumerate(("3", "7")):
-                for i in range(3):
-                    png = io.BytesIO()
-                    Image.new("L", (2, 2), 50 * k + i).save(png, "PNG")
-                    members.append(file(f"mnist_sample/{split}/{label}/{i}.png", png.getvalue()))
-        members.append(file("mnist_sample/labels.csv", b"name,label\n"))
-        self.names = {member.name.removeprefix("mnist_sample/") for member, _ in members}
-        self.ship(archive_of(*members))
-
-    def ship(self, content: bytes) -> None:
-        self.archive.write_bytes(content)
-        digest = hashlib.sha256(content).hexdigest()
-        self.monkeypatch.setattr(bundled, "ARCHIVE_SHA256", digest)
-
-
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Unpacking:
+def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Path:
     """A small archive in place of the real one, and an empty cache."""
-    small = Unpacking(monkeypatch, tmp_path / "shipped")
-    monkeypatch.setattr(bundled, "FINGERPRINT", load_folders(mnist_sample()).fingerprint)
-    shutil.rmtree(own_cache)
-    return small
+    tree = make_tree(tmp_path / "made" / "mnist_sample", ("3", "7"), train=3, valid=3)
+    (tree / "labels.csv").write_text("name,label\n")
+    archive = tmp_path / bundled.ARCHIVE
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tree, "mnist_sample")
+    monkeypatch.setattr(bundled, "packaged", lambda name: tmp_path)
+    monkeypatch.setattr(bundled, "FINGERPRINT", load_folders(tree).fingerprint)
+    ship(monkeypatch, archive)
+    bundled._temporary_home.cache_clear()
+    shutil.rmtree(own_cache, ignore_errors=True)
+    return archive
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, archive: Path) -> None:
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(bundled, "ARCHIVE_SHA256", digest)
 
 
 def listing(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_it_is_unpacked_once_into_the_cache(small: Unpacking, own_cache: Path) -> None:
+NAMES = {f"{s}/{k}/{i}.png" for s in ("train", "valid") for k in "37" for i in range(3)}
+NAMES |= {"labels.csv"}
+
+
+def beside(folder: Path) -> set[str]:
+    return {path.name for path in folder.parent.iterdir()} - {folder.name}
+
+
+def test_it_is_unpacked_once_and_decoded_once(archive: Path, own_cache: Path) -> None:
     folder = mnist_sample()
     assert folder.is_relative_to(own_cache)
-    assert listing(folder) == small.names
-    small.archive.unlink()  # not needed again
-    assert mnist_sample() == folder
-    assert list((own_cache / "data").iterdir()) == [folder]
+    assert listing(folder) == NAMES
+    archive.unlink()  # not needed again
+    inode = mnist_sample().stat().st_ino
+    seen: list[str] = []
+    for _ in range(2):  # although the files are young
+        data = load_data(progress=lambda split, done, total: seen.append(split))
+        assert data.root == folder
+        assert data.root.stat().st_ino == inode
+        assert data.fingerprint == bundled.FINGERPRINT
+    assert seen == ["train", "train", "valid", "valid"]
+    assert beside(folder) == {".mnist_sample.lock"}
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_archive_is_refused_before_anything_is_written(
-    small: Unpacking, own_cache: Path, damage: str, mnistlab: Callable[..., Result]
+    archive: Path, own_cache: Path, mnistlab: Callable[..., Result]
 ) -> None:
-    content = small.archive.read_bytes()
-    small.archive.write_bytes(
-        {"flip": content[:-1] + b"\xff", "cut": content[:99], "empty": b""}[damage]
-    )
+    archive.write_bytes(archive.read_bytes()[:-1] + b"\xff")
     with pytest.raises(DamagedFileError, match="SHA-256 is not the expected one; install mnistlab"):
         mnist_sample()
-    assert list((own_cache / "data").iterdir()) == []
     result = mnistlab("train")
     assert result.code == 1
     assert "SHA-256" in result.err
-
-
-def test_a_missing_archive_is_told(small: Unpacking, own_cache: Path) -> None:
-    small.archive.unlink()
+    archive.unlink()
     with pytest.raises(RunError, match="cannot be unpacked: No such file"):
         mnist_sample()
+    assert listing(own_cache) <= {"data/.mnist_sample.lock"}
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_leaves_nothing(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, content: bytes) -> int:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(tarfile, "copyfileobj", full)
     with pytest.raises(RunError, match="No space left on device; set MNISTLAB_CACHE to a folder"):
         mnist_sample()
-    assert list((own_cache / "data").iterdir()) == []
+    assert listing(own_cache) <= {"data/.mnist_sample.lock"}
 
 
 def _edit(folder: Path) -> None:
-    Image.new("L", (2, 2), 200).save(folder / "train" / "3" / "1.png")
+    Image.new("L", (4, 4), 200).save(folder / "train" / "3" / "1.png")
 
 
 def _break(folder: Path) -> None:
     (folder / "train" / "3" / "1.png").write_bytes(b"gone")
 
 
-def _delete(folder: Path) -> None:
-    (folder / "train" / "3" / "1.png").unlink()
-
-
 def _delete_class(folder: Path) -> None:
     shutil.rmtree(folder / "valid" / "7")
-
-
-def _add(folder: Path) -> None:
-    Image.new("L", (2, 2), 200).save(folder / "train" / "3" / "9.png")
-
-
-def _resize(folder: Path) -> None:
-    Image.new("L", (3, 3), 200).save(folder / "train" / "3" / "1.png")
 
 
 def _empty(folder: Path) -> None:
@@ -254,123 +212,62 @@ def _dangling(folder: Path) -> None:
     folder.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize(
-    "tamper",
-    [_edit, _break, _delete, _delete_class, _add, _resize, _empty, _file, _dangling],
-)
-def test_a_copy_that_somebody_changed_is_unpacked_again(
-    small: Unpacking, own_cache: Path, tamper: Callable[[Path], None]
+@pytest.mark.parametrize("tamper", [_edit, _break, _delete_class, _empty, _file, _dangling])
+def test_files_that_somebody_changed_are_unpacked_again(
+    archive: Path, tamper: Callable[[Path], None]
 ) -> None:
     folder = load_data().root
     tamper(folder)
     again = load_data()
     assert again.root == folder
     assert again.fingerprint == bundled.FINGERPRINT
-    assert listing(folder) == small.names
-    beside = {path.name for path in (own_cache / "data").iterdir() if path != folder}
-    assert beside == {".mnist_sample.lock"}
+    assert listing(folder) == NAMES
+    assert beside(folder) == {".mnist_sample.lock"}
 
 
-def test_a_good_copy_is_not_touched(small: Unpacking, own_cache: Path) -> None:
-    inode = mnist_sample().stat().st_ino
-    load_data()
-    assert load_data().root.stat().st_ino == inode
-
-
-def test_a_copy_made_meanwhile_is_left_alone_since_somebody_may_be_reading_it(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = bundled.extract_checked
-    other: list[int] = []
-
-    def slow(content: bytes, folder: Path, allowed: "re.Pattern[str]") -> None:
-        real(content, folder, allowed)
-        if not other:  # another process comes first
-            other.append(0)
-            other[0] = mnist_sample().stat().st_ino
-
-    monkeypatch.setattr(bundled, "extract_checked", slow)
-    assert mnist_sample().stat().st_ino == other[0]
-    assert len(list((own_cache / "data").iterdir())) == 1
-
-
-def test_many_threads_unpacking_at_once_agree(small: Unpacking, own_cache: Path) -> None:
-    found: list[str] = []
+@pytest.mark.parametrize("changed", [False, True])
+def test_threads_that_unpack_at_once_agree(archive: Path, changed: bool) -> None:
+    if changed:
+        _edit(mnist_sample())
+    prints: list[str] = []
     together = threading.Barrier(6)
 
     def load() -> None:
         together.wait()
-        found.append(load_data().fingerprint)
+        prints.append(load_data().fingerprint)
 
     threads = [threading.Thread(target=load) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [bundled.FINGERPRINT] * 6
-    beside = {path.name for path in (own_cache / "data").iterdir()} - {mnist_sample().name}
-    assert beside <= {".mnist_sample.lock"}  # which a late one may have taken
+    assert prints == [bundled.FINGERPRINT] * 6
+    assert beside(mnist_sample()) == {".mnist_sample.lock"}
 
 
-def test_a_copy_that_another_process_renewed_meanwhile_is_left_alone(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_that_is_not_the_bundled_data_when_unpacked_again_is_never_used(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = mnist_sample()
-    _edit(folder)
-    judged = bundled._copy_at(folder)
-    renewed = mnist_sample(judged).stat()  # the other one is first
-    assert mnist_sample(judged).stat().st_ino == renewed.st_ino  # it may be reading it
-    assert load_data().root.stat().st_ino == renewed.st_ino
-    assert listing(folder) == small.names
-
-
-def test_many_threads_renewing_at_once_agree(small: Unpacking, own_cache: Path) -> None:
-    found: list[str] = []
-    together = threading.Barrier(6)
-
-    def load() -> None:
-        together.wait()
-        found.append(load_data().fingerprint)
-
-    _edit(mnist_sample())
-    threads = [threading.Thread(target=load) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [bundled.FINGERPRINT] * 6
-    assert listing(mnist_sample()) == small.names
-
-
-def test_a_copy_that_is_changed_again_and_again_is_never_used(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = bundled.extract_checked
-
-    def meddled(content: bytes, folder: Path, allowed: "re.Pattern[str]") -> None:
-        real(content, folder, allowed)
-        _edit(folder / "mnist_sample")
-
-    monkeypatch.setattr(bundled, "extract_checked", meddled)
-    with pytest.raises(RunError, match="not the bundled data, however often it is unpacked"):
+    monkeypatch.setattr(bundled, "FINGERPRINT", "another")
+    with pytest.raises(RunError, match="not the bundled data, although it was unpacked again"):
         load_data()
 
 
-def test_a_process_that_unpacks_for_too_long_is_told(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_unpacks_for_too_long_is_an_error(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _edit(mnist_sample())
-    monkeypatch.setattr(bundled, "_PATIENCE", 0.01)
+    monkeypatch.setattr(bundled, "PATIENCE", 0.01)
+    (own_cache / "data").mkdir(parents=True)
     with (
         FileLock(own_cache / "data" / ".mnist_sample.lock"),
-        pytest.raises(LockedError, match="another process is unpacking the bundled data; stop it"),
+        pytest.raises(RunError, match=r"mnist_sample\.lock.*set MNISTLAB_CACHE"),
     ):
         load_data()
 
 
 @pytest.mark.parametrize("obstacle", ["file", "read-only"])
-def test_without_a_cache_it_goes_to_a_temporary_folder(
-    small: Unpacking,
+def test_without_a_cache_it_goes_to_one_temporary_folder(
+    archive: Path,
     own_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     obstacle: str,
@@ -380,171 +277,28 @@ def test_without_a_cache_it_goes_to_a_temporary_folder(
         own_cache.write_text("in the way")
     else:
         monkeypatch.setattr(os, "access", lambda *_: False)
-    ends: list[tuple[object, ...]] = []
-    monkeypatch.setattr(atexit, "register", lambda *a, **k: ends.append(a))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     loaded = load_data()
     assert not loaded.root.is_relative_to(own_cache)
     assert loaded.root.is_relative_to(tmp_path)
     assert loaded.fingerprint == bundled.FINGERPRINT
-    assert ends == [(shutil.rmtree, loaded.root.parent)]  # and goes when the process ends
+    assert load_data().root == loaded.root
+    shutil.rmtree(loaded.root.parent)
+    bundled._temporary_home.cache_clear()
 
 
-def test_a_crash_while_unpacking_leaves_no_half_a_copy(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_killed_process_left_goes_when_it_is_unpacked(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(source: object, target: object) -> None:
+    def killed(source: object, target: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", interrupted)
+        patch.setattr(os, "rename", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             mnist_sample()
-    assert list((own_cache / "data").iterdir()) == []
-    assert listing(mnist_sample()) == small.names
-
-
-def test_what_a_killed_process_left_goes_away_in_time(small: Unpacking, own_cache: Path) -> None:
-    left = own_cache / "data" / ".mnist_sample-x.0.mnistlab-tmp"
-    (left / "mnist_sample").mkdir(parents=True)
-    os.utime(left, (0, 0))
+    assert len(list((own_cache / "data").iterdir())) == 2
     folder = mnist_sample()
-    assert list((own_cache / "data").iterdir()) == [folder]
-
-
-def test_what_a_killed_process_left_goes_away_even_if_the_next_one_unpacked_at_once(
-    small: Unpacking, own_cache: Path
-) -> None:
-    left = own_cache / "data" / ".mnist_sample-x.0.mnistlab-tmp"
-    left.mkdir(parents=True)
-    folder = mnist_sample()
-    assert left.exists()  # perhaps somebody is unpacking there
-    os.utime(left, (0, 0))
-    assert mnist_sample() == folder
-    assert not left.exists()
-
-
-def test_a_rename_that_fails_for_another_reason_is_told(
-    small: Unpacking, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(source: object, target: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(RunError, match="Input/output error"):
-        mnist_sample()
-
-
-# What an archive may hold
-
-HOSTILE = [
-    file("/mnist_sample/train/3/1.png"),
-    file("/etc/passwd"),
-    file("mnist_sample/../mnist_sample/train/3/1.png"),
-    file("../train/3/1.png"),
-    file("mnist_sample/train/3/../../../../1.png"),
-    file("mnist_sample/train/3/./1.png"),
-    file("mnist_sample//train/3/1.png"),
-    file("mnist_sample\\train\\3\\1.png"),
-    file("mnist_sample/train/3/1.png\n"),
-    file("mnist_sample/train/3/01.png"),
-    file("mnist_sample/train/3/100000.png"),
-    file("mnist_sample/train/3/١.png"),  # a digit, but no ASCII one
-    file("mnist_sample/train/8/1.png"),
-    file("mnist_sample/test/3/1.png"),
-    file("mnist_sample/train/3/1.PNG"),
-    file("mnist_sample/train/3/1.png.exe"),
-    file("mnist_sample/train/3/.png"),
-    file("mnist_sample/labels,csv"),
-    file("other/labels.csv"),
-    file("mnist_sample/train/3/7.png"),  # GOOD once more
-    file("mnist_sample/train/3/1.png", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-    file("mnist_sample/train/3", b"", type=tarfile.SYMTYPE, linkname="/tmp"),
-    file(
-        "mnist_sample/train/3/1.png", b"", type=tarfile.LNKTYPE, linkname="mnist_sample/labels.csv"
-    ),
-    file("mnist_sample/train/3/1.png", b"", type=tarfile.FIFOTYPE),
-    file("mnist_sample/train/3/1.png", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-    file("mnist_sample/train/3/1.png", b"", type=tarfile.BLKTYPE),
-    file("mnist_sample/train/3/1.png", b"", type=tarfile.GNUTYPE_SPARSE),
-    # a name that only the extended header has
-    file("mnist_sample/train/3/1.png", pax_headers={"path": "../../escaped"}),
-]
-
-
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda pair: ascii(pair[0].name))
-def test_a_hostile_member_is_refused_and_nothing_leaves_the_folder(
-    tmp_path: Path, hostile: tuple[tarfile.TarInfo, bytes]
-) -> None:
-    inner = tmp_path / "a" / "b" / "target"
-    inner.mkdir(parents=True)
-    with pytest.raises(DamagedFileError, match="unexpected member") as fault:
-        extract_checked(archive_of(GOOD, hostile), inner, bundled._MEMBER)
-    assert str(fault.value).isprintable()
-    assert listing(tmp_path) == {"a/b/target/mnist_sample/train/3/7.png"}
-    assert (inner / "mnist_sample/train/3/7.png").read_bytes() == b"seven"
-
-
-def test_a_good_archive_gives_its_files_and_ignores_its_folders(tmp_path: Path) -> None:
-    folders = [file(name, b"", type=tarfile.DIRTYPE) for name in ("mnist_sample", "/etc", "../up")]
-    members = [*folders, GOOD, file("mnist_sample/labels.csv", b"a", mode=0o4777)]
-    extract_checked(archive_of(*members), tmp_path / "t", bundled._MEMBER)
-    assert listing(tmp_path) == {"t/mnist_sample/train/3/7.png", "t/mnist_sample/labels.csv"}
-    assert not (tmp_path / "up").exists()
-    assert (tmp_path / "t/mnist_sample/labels.csv").stat().st_mode & 0o7111 == 0
-
-
-def test_a_large_member_is_refused(tmp_path: Path) -> None:
-    bomb = archive_of(file("mnist_sample/train/3/1.png", bytes(1_000_001)))
-    assert len(bomb) < 10_000
-    with pytest.raises(DamagedFileError, match="unpacks to more than it should"):
-        extract_checked(bomb, tmp_path / "t", bundled._MEMBER)
-    assert listing(tmp_path) == set()
-
-
-def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "_MAX_MEMBERS", 3)
-    members = [file(f"mnist_sample/train/3/{i}.png") for i in range(4)]
-    extract_checked(archive_of(*members[:3]), tmp_path / "a", bundled._MEMBER)
-    with pytest.raises(DamagedFileError, match="unpacks to more than it should"):
-        extract_checked(archive_of(*members), tmp_path / "b", bundled._MEMBER)
-
-
-def test_a_bomb_in_a_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "_MAX_UNZIPPED_BYTES", 2**20)
-    bomb = archive_of(file("mnist_sample/train/3/1.png", pax_headers={"comment": "x" * 2**21}))
-    assert len(bomb) < 20_000
-    with pytest.raises(DamagedFileError, match="unpacks to more than it should"):
-        extract_checked(bomb, tmp_path, bundled._MEMBER)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not an archive",
-        gzip.compress(b"not a tar file" * 99, mtime=0),
-        archive_of(GOOD)[:60],
-        archive_of(GOOD)[:-4],
-        archive_of(GOOD)[:-8] + b"\0\0\0\0" + archive_of(GOOD)[-4:],  # another checksum
-        gzip.compress(tarfile.TarInfo("x").create_pax_global_header({"a": "b"}) * 2000, mtime=0),
-    ],
-)
-def test_a_damaged_archive_is_told(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DamagedFileError, match="archive is damaged"):
-        extract_checked(content, tmp_path, bundled._MEMBER)
-
-
-@settings(max_examples=120, deadline=None)
-@given(edits=st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), min_size=1, max_size=5))
-def test_a_mangled_archive_never_writes_a_name_that_is_not_allowed(
-    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int]]
-) -> None:
-    folder = tmp_path_factory.mktemp("mangled")
-    unzipped = bytearray(gzip.decompress(archive_of(GOOD, file("mnist_sample/labels.csv", b"a"))))
-    for place, value in edits:
-        unzipped[place % len(unzipped)] = value
-    with contextlib.suppress(DamagedFileError):
-        extract_checked(gzip.compress(bytes(unzipped), 1, mtime=0), folder / "in", bundled._MEMBER)
-    for name in listing(folder):
-        assert bundled._MEMBER.fullmatch(name.removeprefix("in/")), name
+    assert listing(folder) == NAMES
+    assert beside(folder) == {".mnist_sample.lock"}

@@ -1,188 +1,200 @@
-"""A named dataset as it is kept: the very dataset that folders of its images give."""
+"""The store: what was written comes back mapped, checked, and out of every caller's reach."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import os
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mnistlab.data import store
-from mnistlab.data.datasets import DATASETS
-from mnistlab.data.folders import load_folders
-from mnistlab.data.idx import write_folders
-from mnistlab.data.named import find_data, load_data, load_split
-from mnistlab.data.originals import read_originals
-from mnistlab.data.published import find_originals
-from mnistlab.data.store import load_dataset, store_dataset
-from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.storage import read_tensors, write_tensors
-from tests.originals import Made, publish
+from mnistlab.data.batches import batches
+from mnistlab.data.store import Split, StoreWriter, describe_store, fingerprint, open_store
+from mnistlab.errors import DamagedFileError
 
-Making = Callable[..., Made]
+IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
+NAMES = ["dark/1.png", "dark/2.png", "light/1.png", "light/2.png", "light/3.png"]
+COUNTS = {"dark": 2, "light": 3}
+
+
+def write(path: Path | None, images: np.ndarray = IMAGES, *, keep: bool = True) -> Split:
+    names = NAMES if len(images) == len(NAMES) else [f"a/{i}" for i in range(len(images))]
+    counts = COUNTS if len(images) == len(NAMES) else {"a": len(images)}
+    with StoreWriter(path) as writer:
+        for image in images:
+            writer.add(image.tobytes())
+        size = (images.shape[1], images.shape[2])
+        return writer.finish(
+            size, counts, names, signature="of files", about="a test", keep=keep,
+            skipped={"train/dark/0.png": "empty"},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["a file", "a file that is not kept", "memory"])
+def test_a_split_is_what_was_written_wherever_it_is(tmp_path: Path, place: str) -> None:
+    path = None if place == "memory" else tmp_path / "new" / "a.store"
+    splits = [write(path, keep=place == "a file")]
+    if place == "a file":
+        splits.append(open_store(tmp_path / "new" / "a.store", "of files"))
+    else:
+        assert not path or not list(path.parent.iterdir())
+    for split in splits:
+        images, labels = split.ds.tensors
+        assert images.dtype == torch.uint8
+        assert np.array_equal(images.numpy(), IMAGES)
+        assert labels.tolist() == [0, 0, 1, 1, 1]
+        assert labels.dtype == torch.int64
+        assert (split.classes, split.counts) == (("dark", "light"), COUNTS)
+        assert (split.image_size, split.files) == ((3, 4), NAMES)
+        assert split.fingerprint == fingerprint(torch.from_numpy(IMAGES), COUNTS)
+        assert split.skipped == {"train/dark/0.png": "empty"}
+
+
+def test_the_file_begins_with_the_plain_pixels_and_describes_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.store"
+    write(path)
+    assert path.read_bytes()[: IMAGES.size] == IMAGES.tobytes()
+    described = describe_store(path)
+    assert described["shape"] == [5, 3, 4]
+    assert described["about"] == "a test"
+
+
+def test_who_writes_into_the_images_does_not_write_into_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.store"
+    written = write(path)
+    content = path.read_bytes()
+    for split in (written, open_store(path, "of files")):
+        split.ds.tensors[0].fill_(9)
+    assert path.read_bytes() == content
+    assert np.array_equal(open_store(path, "of files").ds.tensors[0].numpy(), IMAGES)
+
+
+def test_a_store_that_is_replaced_or_removed_stays_as_it_was_for_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.store"
+    split = write(path)
+    write(path, IMAGES[::-1])
+    assert np.array_equal(split.ds.tensors[0].numpy(), IMAGES)
+    path.unlink()
+    assert np.array_equal(split.ds.tensors[0].numpy(), IMAGES)
+
+
+def test_a_split_without_images_is_stored_too(tmp_path: Path) -> None:
+    write(tmp_path / "a.store", np.empty((0, 3, 4), np.uint8))
+    assert open_store(tmp_path / "a.store", "of files").ds.tensors[0].shape == (0, 3, 4)
+
+
+def test_every_damaged_byte_every_cut_and_another_signature_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.store"
+    write(path)
+    content = path.read_bytes()
+    changed = [bytearray(content) for _ in content]
+    for position, copy in enumerate(changed):
+        copy[position] ^= 1
+    cut = [content[:length] for length in range(0, len(content), 7)]
+    for wrong in [*map(bytes, changed), *cut, content + b"\0"]:
+        path.write_bytes(wrong)
+        with pytest.raises(DamagedFileError, match=r"a\.store"):
+            open_store(path, "of files")
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="other files"):
+        open_store(path, "of others")
+    with pytest.raises(FileNotFoundError):
+        open_store(tmp_path / "none", "of files")
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with StoreWriter(tmp_path / "a.store") as writer:
+            writer.add(b"1234")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
-def making(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Making:
-    def make(name: str, n: int = 3) -> Made:
-        return publish(monkeypatch, name, tmp_path / f"{name} originals", n)
-
-    return make
-
-
-def keep(made: Made) -> dict[str, dict[str, int]]:
-    found = find_originals(made.dataset, made.folder)
-    return store_dataset(made.dataset, read_originals(made.dataset, found), found)
-
-
-@pytest.mark.parametrize("name", ["fashion-mnist", "emnist-letters", "qmnist", "usps"])
-def test_it_is_what_folders_of_the_same_images_give(
-    making: Making, name: str, tmp_path: Path
-) -> None:
-    made = making(name, 5 if name == "qmnist" else 3)  # 50 images: 10.png comes before 2.png
-    counts = keep(made)
-    splits = read_originals(made.dataset, find_originals(made.dataset, made.folder))
-    labels = {label: made.dataset.labels[label] for label in made.dataset.classes}
-    assert write_folders(splits, labels, tmp_path / "tree") == counts
-    kept, folders = load_data(name), load_folders(tmp_path / "tree")
-    assert kept.fingerprint == folders.fingerprint
-    assert kept.classes == folders.classes == made.dataset.classes
-    assert kept.image_size == folders.image_size == (made.dataset.side,) * 2
-    for ours, theirs in ((kept.train, folders.train), (kept.valid, folders.valid)):
-        assert ours.files == theirs.files
-        assert ours.counts == theirs.counts
-        assert (ours.skipped, ours.hidden) == ({}, 0)
-        for one, other in zip(ours.ds.tensors, theirs.ds.tensors, strict=True):
-            assert one.dtype == other.dtype
-            assert torch.equal(one, other)
-    assert counts == {"train": kept.train.counts, "valid": kept.valid.counts}
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store beyond the limit: 64 images of 12 bytes in blocks of 100, one of them damaged."""
+    monkeypatch.setattr(store, "BLOCK", 100)
+    monkeypatch.setattr(store, "CHECKED_AT_ONCE", 500)
+    path = tmp_path / "large.store"
+    write(path, np.arange(64 * 12, dtype=np.uint8).reshape(64, 3, 4))
+    with path.open("r+b") as file:
+        file.seek(450)  # of image 37, in block 4: images 33 to 41
+        file.write(b"\xff")
+    return path
 
 
-def test_every_image_stands_under_its_name(making: Making) -> None:
-    made = making("kmnist", 4)
-    keep(made)
-    data = load_dataset(made.dataset)
-    for split, name in ((data.train, "train"), (data.valid, "valid")):
-        expected = made.expected(name)
-        assert split.files == [file for file, _ in expected]
-        for image, label, (file, pixels) in zip(*split.ds.tensors, expected, strict=True):
-            assert image.tolist() == pixels.tolist()
-            assert data.classes[int(label)] == file.split("/")[0]
-    assert data.describe()["path"] == str(made.dataset.path)
-
-
-def test_the_name_loads_it_whole_or_one_split(making: Making) -> None:
-    made = making("usps")
-    keep(made)
-    assert find_data("usps") == made.dataset.path
-    assert load_split("usps", "valid").files == load_data("usps").valid.files
-    assert load_split("usps", "train").fingerprint == load_data("usps").train.fingerprint
-
-
-def test_where_it_came_from_is_recorded_and_the_same_source_gives_the_same_bytes(
-    making: Making,
-) -> None:
-    made = making("usps")
-    keep(made)
-    content = made.dataset.path.read_bytes()
-    meta = read_tensors(made.dataset.path)[1]
-    found = find_originals(made.dataset, made.folder)
-    assert meta["files"] == [one.as_dict() for one in found]
-    keep(made)
-    assert made.dataset.path.read_bytes() == content
-    assert [path.name for path in made.dataset.path.parent.iterdir()] == ["usps.safetensors"]
-
-
-# not here, or not whole
-
-
-def test_what_is_not_here_is_told_with_what_to_do(own_cache: Path) -> None:
-    for load in (load_data, find_data, lambda name: load_split(name, "valid")):
-        with pytest.raises(DataError) as fault:
-            load("emnist-letters")
-        told = str(fault.value).splitlines()
-        assert told[0] == (
-            "--data emnist-letters: not here yet; get it (562 MB, once) with: mnistlab data "
-            "download emnist-letters"
-        )
-        assert told[-1] == "  gzip.zip"
-        assert "bring this file (see https://www.nist.gov/" in told[1]
-        assert told[2] == "then: mnistlab data download emnist-letters --from DIR"
-
-
-def test_a_folder_of_that_name_is_pointed_out(own_cache: Path) -> None:
-    Path("mnist").mkdir()
-    with pytest.raises(DataError, match=r"the folder of that name is --data \./mnist"):
-        load_data("mnist")
-
-
-def test_every_flipped_byte_is_noticed(making: Making) -> None:
-    made = making("usps")
-    keep(made)
-    path = made.dataset.path
-    content = path.read_bytes()
-    for place in (3, 40, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
-        with pytest.raises(DamagedFileError, match="mnistlab data download usps --force"):
-            load_data("usps")
-    path.write_bytes(content)
-    assert load_data("usps").classes == made.dataset.classes
-
-
-def moved(counts: dict[str, int], n: int, to: str | None = None) -> None:
-    counts["0"] -= n
-    if to:
-        counts[to] += n
-
-
-ALTERED: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] = {
-    "another dataset": lambda meta, _: meta.update(name="mnist"),
-    "another arrangement": lambda meta, _: meta.update(kind="dataset 99"),
-    "no counts": lambda meta, _: meta["valid"].pop("counts"),
-    "counts of nothing": lambda meta, _: meta["valid"].update(counts=[1]),
-    "counts of words": lambda meta, _: meta["valid"]["counts"].update({"0": "many"}),
-    "another class": lambda meta, _: meta["valid"]["counts"].update(x=0),
-    "a count too low": lambda meta, _: moved(meta["train"]["counts"], 1),
-    "a count below zero": lambda meta, _: moved(meta["train"]["counts"], 9, "1"),
-    "a tensor less": lambda _, tensors: tensors.pop("valid_index"),
-    "an index less": lambda _, tensors: tensors.update(train_index=tensors["train_index"][1:]),
-    "no bytes": lambda _, tensors: tensors.update(train_images=tensors["train_images"].float()),
-    "flat": lambda _, tensors: tensors.update(train_images=tensors["train_images"].flatten(1)),
+READS = {
+    "a slice": lambda images: images[30:35],
+    "one image": lambda images: images[37],
+    "chosen images": lambda images: images.index_select(0, torch.tensor([0, 41])),
+    "chosen by a list": lambda images: images[[0, 41]],
+    "all in pieces": lambda images: images.split(8),
+    "all as floats": lambda images: images.float(),
+    "all as an array": lambda images: images.numpy(),
+    "all joined to others": lambda images: torch.cat([torch.zeros_like(images[:1]), images]),
 }
 
 
-@pytest.mark.parametrize("how", ALTERED)
-def test_a_sealed_file_of_something_else_is_refused(making: Making, how: str) -> None:
-    made = making("usps")
-    keep(made)
-    tensors, meta = read_tensors(made.dataset.path)
-    ALTERED[how](meta, tensors)
-    write_tensors(made.dataset.path, tensors, meta)
-    with pytest.raises(DamagedFileError, match="make it again with: mnistlab data download usps"):
-        load_data("usps")
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_large_store_checks_each_block_when_it_is_first_read(large: Path, read) -> None:  # type: ignore[no-untyped-def]
+    split = open_store(large, "of files")  # nothing is read yet
+    images = split.ds.tensors[0]
+    assert images.shape == (64, 3, 4)
+    assert len(split.ds) == 64
+    assert images[:32].sum()
+    assert split.ds[20][0].sum()
+    assert images.index_select(0, torch.arange(9)).sum()
+    with pytest.raises(DamagedFileError, match="bytes from 400 on are not what was written"):
+        read(images)
 
 
-def test_a_disk_that_cannot_be_written_is_told_and_the_old_file_stays(
-    making: Making, monkeypatch: pytest.MonkeyPatch
+def test_a_large_store_gives_ordinary_tensors_and_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = making("usps")
-    keep(made)
-    before = made.dataset.path.read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(store, "write_tensors", full)
-    with pytest.raises(
-        RunError, match="No space left on device; set MNISTLAB_CACHE to another folder"
-    ):
-        keep(made)
-    assert made.dataset.path.read_bytes() == before
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 3, 4), np.uint8)
+    write(tmp_path / "a.store", pixels)
+    small = open_store(tmp_path / "a.store", "of files").ds
+    monkeypatch.setattr(store, "CHECKED_AT_ONCE", 500)
+    large = open_store(tmp_path / "a.store", "of files").ds
+    order = torch.randperm(64)
+    for one, other in zip(batches(small, 10, order), batches(large, 10, order), strict=True):
+        assert type(other[0]) is torch.Tensor
+        assert torch.equal(one[0], other[0])
 
 
-def test_all_names_are_kept_apart(making: Making) -> None:
-    for name in ("mnist", "fashion-mnist"):
-        keep(making(name))
-    assert load_data("mnist").classes[0] == "0"
-    assert load_data("fashion-mnist").classes[0] == "ankle-boot"
-    assert len({DATASETS[name].path for name in DATASETS}) == 7
+def test_the_same_pixels_in_another_shape_or_class_have_another_fingerprint() -> None:
+    wide = torch.arange(12, dtype=torch.uint8).reshape(2, 2, 3)
+    tall = wide.reshape(2, 3, 2)
+    prints = {
+        fingerprint(wide, {"a": 1, "b": 1}),
+        fingerprint(tall, {"a": 1, "b": 1}),
+        fingerprint(wide, {"a": 2, "b": 0}),
+        fingerprint(wide, {"a": 1, "c": 1}),
+        fingerprint(wide.reshape(1, 4, 3), {"a": 1, "b": 1}),
+    }
+    assert len(prints) == 5
+
+
+def test_a_store_larger_than_memory_is_mapped_and_read_where_it_is_needed(tmp_path: Path) -> None:
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 2 // 2**20 * 2**20
+    n = size // 2**20  # images of 1024 x 1024, one a block
+    black = hashlib.sha256(bytes(2**20)).hexdigest()
+    description = {
+        "shape": [n, 1024, 1024], "counts": {"a": n}, "names": ["a/1.png"] * n, "skipped": {},
+        "fingerprint": "", "blocks": [black] * (n - 1) + ["wrong"], "signature": "s", "about": "",
+    }  # fmt: skip
+    text = json.dumps(description).encode()
+    with (tmp_path / "a.store").open("wb") as file:
+        file.truncate(size)  # a file with a hole in it, which takes no space
+        file.seek(size)
+        file.write(text + store._TAIL.pack(hashlib.sha256(text).digest(), len(text), store._MARK))
+    images = open_store(tmp_path / "a.store", "s").ds.tensors[0]
+    assert images[n // 2].sum() == 0
+    assert images.index_select(0, torch.tensor([7, n - 2])).shape == (2, 1024, 1024)
+    with pytest.raises(DamagedFileError):
+        images[-1]

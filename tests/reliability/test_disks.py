@@ -1,33 +1,249 @@
-"""The campaign's disks, a few of each: full, read-only, vanished."""
+"""Full, read-only and vanished disks: exit 1 with the reason, and what was saved is still there.
 
+A disk of its own (a tmpfs, for root) is full before a step of a save, for every step; for anybody,
+the size of a file is limited, and the right to write is taken away. Whatever was saved is whole,
+and once there is room again, resuming ends with the weights of an undisturbed run.
+"""
+
+import contextlib
+import json
 import os
-import sys
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from campaign import disks
-from campaign.sabotage import give_up_power
+
+from tests.reliability.conftest import Tally
+from tests.reliability.processes import Server
+from tests.reliability.runs import (
+    Training,
+    broken_file,
+    fault_of_message,
+    left_over,
+    make_folders,
+    saved_epochs,
+)
+from tests.reliability.steps import fill
+
+REASONS = "No space left|File too large|Read-only file system|Permission denied|No such file"
+RESULT_REASONS = f"{REASONS}|cannot be written"
+Examples = Callable[[int, int], int]
+Place = Callable[[Path], AbstractContextManager[Path]]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits, mounts and capabilities of Linux")
-def test_nothing_is_lost_on_a_disk_that_fails(tmp_path: Path) -> None:
-    tally = disks.quick(tmp_path)
-    assert tally.faults == []
-    assert tally.tried >= (53 if os.geteuid() == 0 and not tally.notes else 38)
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int = 2**20, options: str = "") -> Iterator[Path]:
+    """A disk of its own of `size` bytes, at `folder`. Skips the test where none can be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root can mount a disk of its own")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, capture_output=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 on
-@pytest.mark.skipif(sys.platform != "linux", reason="the capabilities of Linux")
-def test_a_process_that_gave_up_its_power_is_held_to_permissions(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o555)
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            give_up_power()
-            (tmp_path / "locked" / "file").touch()
-        except PermissionError:
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+@contextlib.contextmanager
+def plain_folder(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True)
+    yield folder
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def leave_no_inode(folder: Path) -> None:
+    now = os.statvfs(folder)
+    remount(folder, f"nr_inodes={now.f_files - now.f_ffree}")
+
+
+@pytest.fixture(scope="module")
+def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    folder = tmp_path_factory.mktemp("disks")
+    data = ("--data", str(make_folders(folder / "data")))
+    settings = ("--epochs", "4", "--batch-size", "5", "--lr", "0.3")
+    return Training(server, folder, ("train", *data, *settings))
+
+
+def fault_of_training(
+    training: Training,
+    place: AbstractContextManager[Path],
+    mend: Callable[[Path], object] = lambda folder: None,
+    prepare: Callable[[Path], object] = lambda folder: None,
+    step: tuple[int, str] | None = None,
+    **limits: Any,
+) -> str:
+    """What is wrong where a training in `place` goes wrong, is mended and resumed."""
+    with place as runs:
+        prepare(runs)
+        if step is not None:
+            limits["at_step"] = (*step, str(runs))
+        ended = training.command(*training.arguments, "--run-dir", runs, **limits)
+        left = [path for path in runs.iterdir() if path.is_dir()]
+        if ended.code != 0 and (fault := fault_of_message(ended, 1, REASONS)):
+            return fault
+        if step is not None and step[1] == "empty" and ended.code != 0:
+            return f"{left[0].name} is there again" if left else ""
+        mend(runs)
+        rows = sum(line.split()[0].isdigit() for line in ended.out.splitlines())
+        for run in left:
+            if fault := broken_file(run) or left_over(run):
+                return fault
+            if saved_epochs(run) < rows - 1:
+                return f"{saved_epochs(run)} epochs are saved of {rows} that were shown"
+            if (run / "run.json").exists():
+                return training.fault_when_resumed(runs)
+        # without a run nothing must have been trained
+        return "" if ended.code == 1 and not rows else f"trained without a run: {ended.out}"
+
+
+def test_no_file_may_be_larger(
+    training: Training, tally: Tally, examples: Examples, tmp_path: Path
+) -> None:
+    for limit in range(0, 6400, 6400 // examples(4, 200)):
+        place = plain_folder(tmp_path / str(limit))
+        fault = fault_of_training(training, place, file_bytes=limit)
+        tally.check(f"files of {limit} bytes at most", fault)
+
+
+@pytest.mark.parametrize("action", ["protect", "empty"])
+def test_the_run_folder_is_locked_or_deleted_at_a_step(
+    action: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
+) -> None:
+    def permit(runs: Path) -> None:
+        for run in runs.iterdir():
+            run.chmod(0o755)
+
+    for step in range(1, 150, 150 // examples(3, 150)):
+        fault = fault_of_training(
+            training,
+            plain_folder(tmp_path / str(step)),
+            permit,
+            step=(step, action),
+            powerless=True,
+        )
+        tally.check(f"{action} at step {step}", fault)
+
+
+def test_a_disk_is_full_at_a_step_or_has_little_room(
+    training: Training, tally: Tally, examples: Examples, tmp_path: Path
+) -> None:
+    def free(runs: Path) -> None:
+        (runs / "filler").unlink(missing_ok=True)
+
+    for step in range(0, 150, 150 // examples(3, 150)):
+        disk = small_disk(tmp_path / f"step{step}")
+        fault = fault_of_training(training, disk, free, step=(step, "fill"))
+        tally.check(f"full at step {step}", fault)
+    for room in range(0, 110_000, 110_000 // examples(2, 27)):
+        disk = small_disk(tmp_path / f"room{room}")
+        fault = fault_of_training(training, disk, free, partial(fill, leave=room))
+        tally.check(f"{room} bytes free", fault)
+    for inodes in range(2, 18, 16 // examples(2, 16)):
+        disk = small_disk(tmp_path / f"inodes{inodes}", options=f",nr_inodes={inodes}")
+        fault = fault_of_training(training, disk, partial(remount, options="nr_inodes=1000"))
+        tally.check(f"room for {inodes} files", fault)
+    close, again = (partial(remount, options=option) for option in ("ro", "rw"))
+    tally.check("read-only", fault_of_training(training, small_disk(tmp_path), again, close))
+
+
+# A place that cannot be written: what makes it so, and the limits of the process.
+WAYS: dict[str, tuple[Place, Callable[[Path], object], dict[str, Any]]] = {
+    "a locked folder": (plain_folder, lambda top: top.chmod(0o555), {"powerless": True}),
+    "files of 20 bytes at most": (plain_folder, lambda top: None, {"file_bytes": 20}),
+    "a full disk": (small_disk, fill, {}),
+    "a read-only disk": (small_disk, partial(remount, options="ro"), {}),
+    "a disk without room for a file": (small_disk, leave_no_inode, {}),
+}
+
+
+def results(training: Training) -> Iterator[tuple[str, tuple[str | Path, ...], bool]]:
+    """What is made, by which command (the name goes last), and whether it replaces a file."""
+    run = training.run
+    image = training.folder / "data" / "valid" / "dark" / "0000.png"
+    data = ("--data", training.folder / "data")
+    yield "made.csv", ("eval", run, "--csv"), True
+    yield "made.html", ("report", run, "-o"), True
+    yield "made.png", ("plot", run, "-o"), True
+    yield "made.py", ("eject", run, "-o"), False
+    yield "runs", ("baseline", "pixel-similarity", *data, "--run-dir"), False
+    yield "images", ("data", "import-idx", training.folder / "idx"), False
+    yield "prepared", ("predict", run, image, "--save-prepared"), False
+    yield "predicted.csv", ("predict", run, image, "--csv"), True
+    yield "made.svg", ("plot", run, "--what", "weights", "-o"), True
+    yield "made.pdf", ("lr-find", *data, "--steps", "20", "--plot"), True
+    yield "seeds", (*training.arguments, "--seeds", "3", "--run-dir"), False
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_result_that_cannot_be_written_leaves_what_was_there(
+    way: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
+) -> None:
+    make_idx(training.folder / "idx", 40, 20)
+    place, spoil, limits = WAYS[way]
+    made = list(results(training))
+    first = list(WAYS).index(way)
+    for name, command, replaces in made[first :: examples(len(WAYS), 1)]:
+        with place(tmp_path / name / "place") as top:
+            target = top / name
+            if replaces:
+                target.write_bytes(b"what was there before")
+            spoil(top)
+            ended = training.command(*command, target, **limits)
+            fault = fault_of_message(ended, 1, RESULT_REASONS) or left_over(top)
+            if replaces and target.read_bytes() != b"what was there before":
+                fault = "what was there before has changed"
+            elif not replaces and (target.is_file() or any(target.rglob("*.*"))):
+                fault = "a part of it is there"
+            tally.check(f"{command[0]} → {name} in {way}", fault)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "bytes" not in way])
+def test_a_cache_that_cannot_be_written_is_done_without(
+    way: str, training: Training, tmp_path: Path
+) -> None:
+    place, spoil, limits = WAYS[way]
+    with place(tmp_path / "cache") as cache:
+        spoil(cache)
+        env = {**training.env, "MNISTLAB_CACHE": str(cache)}
+        command = (*training.arguments, "--run-dir", str(tmp_path / "runs"), "--json")
+        ended = training.command(*command, env=env, **limits)
+    assert fault_of_message(ended, 0) == ""
+    assert json.loads(ended.out)["weights_sha256"] == training.sha256
+
+
+@pytest.mark.trials(0, 5)
+def test_a_dataset_that_does_not_fit_says_so(
+    trial: int, training: Training, tmp_path: Path
+) -> None:
+    if not (folder := training.folder / "published").exists():
+        make_idx(folder, 60_000, 10_000)
+    download = ("data", "download", "mnist", "--from", folder, "--unchecked")
+    bundled = ("train", "--epochs", "1")
+    command: tuple[str | Path, ...] = download if trial < 3 else bundled
+    megabytes = (1, 20, 50, 1, 20)[trial]
+    with small_disk(tmp_path / "cache", megabytes * 2**20) as cache:
+        ended = training.command(*command, env={**training.env, "MNISTLAB_CACHE": str(cache)})
+        assert fault_of_message(ended, 1, "No space left.*set MNISTLAB_CACHE") == ""
+        assert [
+            path for path in cache.rglob("*.*") if path.is_file() and path.suffix != ".lock"
+        ] == []
+
+
+def make_idx(folder: Path, train: int, valid: int, side: int = 28) -> None:
+    """MNIST's four files, with that many black images of ten classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", train), ("t10k", valid)):
+        with open(folder / f"{name}-images-idx3-ubyte", "wb") as images:
+            images.write(struct.pack(">HBB3I", 0, 8, 3, count, side, side))
+            images.truncate(16 + count * side * side)
+        labels = struct.pack(">HBBI", 0, 8, 1, count) + bytes(i % 10 for i in range(count))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(labels)

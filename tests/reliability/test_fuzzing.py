@@ -1,55 +1,80 @@
-"""Random input for the readers of files, and whether the search for worse can be run."""
+"""The readers of files meet random and searched-for input with no errors but our own.
 
+hypothesis changes sound files at random; under `--campaign` atheris, where it is installed,
+searches for input that reaches new lines of mnistlab.
+"""
+
+import re
+import subprocess
 import sys
+import tempfile
+import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from campaign import fuzz_targets, fuzzing
-from campaign.tally import CORES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reliability.conftest import Tally
+from tests.reliability.fuzz_targets import TARGETS, seeds
+from tests.reliability.processes import CHECKOUT
+
+SEARCH = 240  # seconds for each target
 
 
-def test_five_thousand_odd_inputs_raise_no_errors_but_ours(tmp_path: Path) -> None:
-    tally = fuzzing.quick(tmp_path)
-    assert tally.faults == []
-    assert tally.tried == 5000
-
-
-@pytest.mark.parametrize("target", fuzz_targets.TARGETS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_what_the_search_starts_from_is_sound(target: str, tmp_path: Path) -> None:
-    for content in fuzz_targets.seeds(target):
-        fuzz_targets.TARGETS[target](content, tmp_path)
+    for content in seeds(target, tmp_path):
+        TARGETS[target](content, tmp_path)
 
 
-def test_a_reader_that_raises_something_else_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def edited(start: bytes, edits: list[tuple[int, bytes, int]]) -> bytes:
+    for place, piece, deleted in edits:
+        place %= len(start) + 1
+        start = start[:place] + piece + start[place + deleted :]
+    return start
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_input_raises_no_errors_but_ours(target: str, tally: Tally, tmp_path: Path) -> None:
+    edit = st.tuples(st.integers(0, 4000), st.binary(max_size=6), st.integers(0, 8))
+    changed = st.lists(edit, min_size=1, max_size=5)
+    starts = st.sampled_from(seeds(target, tmp_path))
+
+    @settings(settings.get_profile("reliability"))
+    @given(data=st.builds(edited, starts, changed) | st.binary(max_size=300))
+    def trial(data: bytes) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as own:
+            try:
+                TARGETS[target](data, Path(own))
+                fault = ""
+            except Exception:
+                fault = traceback.format_exc(limit=-3)
+        tally.check(f"{target}: {data!r:.300}", fault)
+
+    trial()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_search_finds_no_input_that_raises_another_error(
+    target: str, tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
 ) -> None:
-    def broken(data: bytes, folder: Path) -> None:
-        if len(data) % 7 == 3:
-            raise IndexError
-
-    monkeypatch.setattr(fuzz_targets, "TARGETS", {"config": broken})
-    tally = fuzzing._at_random(tmp_path, 50)
-    assert tally.faults
-    assert "IndexError" in tally.faults[0]
-
-
-def test_without_the_tool_for_the_search_random_input_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fuzzing, "CASES", 5)
-    monkeypatch.setattr(fuzzing, "SEARCH", 0.01)
-    monkeypatch.setattr(fuzzing, "find_spec", lambda name: None)
-    tally = fuzzing.full(tmp_path)
-    assert tally.tried >= 50
-    assert any("atheris is not installed" in note for note in tally.notes)
-
-
-@pytest.mark.skipif(
-    find_spec("atheris") is None or sys.platform != "linux", reason="atheris is not installed"
-)
-def test_the_search_runs_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzzing, "SEARCH", 10.0 / CORES)
-    tally = fuzzing._searches(tmp_path)
-    assert tally.faults == []
-    assert tally.tried > 100
+    seconds = examples(0, SEARCH)
+    if not seconds or find_spec("atheris") is None:
+        pytest.skip("only under --campaign, where atheris is installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reliability.fuzz_targets", target, str(seconds), tmp_path],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        timeout=seconds + 300,
+    )
+    executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    assert executed, done.stderr[-1500:]
+    fault = done.stdout[-2000:] + done.stderr[-1500:] if done.returncode else ""
+    tally.check(target, fault)
+    tally.tried += int(executed[1]) - 1
+    tally.notes.append(f"atheris for {seconds} s on {target}: {int(executed[1]):,}")

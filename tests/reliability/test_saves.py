@@ -1,18 +1,83 @@
-"""A kill at a system call of a save."""
+"""Killed at every step of a save: the old file or the new one, whole; then resumed.
 
+The steps are those on the run folder that open, flush, rename, delete or lock something, of a
+training that saves after every epoch, of one that is resumed where a kill left a part of a file,
+and of the baseline. And the process ends in the middle of a write, at any size of a file.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from campaign.saves import quick
-from campaign.tally import SkippedError
+
+from tests.reliability.conftest import Tally
+from tests.reliability.processes import KILLED, Server
+from tests.reliability.runs import RESUME, Training, broken_file, make_folders, only_run
+
+TRAIN = ("train", "--epochs", "2", "--batch-size", "12")
+BASELINE = ("baseline", "pixel-similarity")
 
 
-def test_a_kill_at_any_call_leaves_whole_files_and_a_run_that_goes_on(
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[str, str]:
+    return ("--data", str(make_folders(tmp_path / "data")))
+
+
+@pytest.mark.parametrize("command", [TRAIN, RESUME, BASELINE], ids=lambda command: command[:2])
+def test_a_kill_at_any_step_leaves_whole_files_and_a_run_that_goes_on(
+    command: tuple[str, ...],
+    data: tuple[str, str],
+    server: Server,
+    tally: Tally,
+    examples: Callable[[int, int], int],
     tmp_path: Path,
 ) -> None:
-    try:
-        tally = quick(tmp_path)
-    except SkippedError as reason:
-        pytest.skip(str(reason))
-    assert tally.faults == []
-    assert tally.tried == 24
+    fresh = TRAIN if command == RESUME else command
+    training = Training(server, tmp_path / "training", (*fresh, *data))
+    begun = training.started_run(tmp_path / "begun").parent if command == RESUME else None
+
+    def end(runs: Path, **limits: Any) -> int:
+        """Run the command in `runs` until it ends, or something ends it; the exit code."""
+        if begun is None:
+            runs.mkdir()
+        else:
+            shutil.copytree(begun, runs)
+            state = next(runs.iterdir()) / "resume.safetensors"
+            half = state.with_name(f".{state.name}.0123456789ab.mnistlab-tmp")
+            half.write_bytes(b"half")
+        arguments = RESUME if begun else training.arguments
+        return training.command(*arguments, "--run-dir", runs, **limits).code
+
+    runs = tmp_path / "counted"
+    assert end(runs, at_step=(0, "count", str(runs))) == 0
+    steps = Path(f"{runs}.steps").stat().st_size
+    assert steps > 10
+    tally.notes.append(f"{steps} steps of {' '.join(command[:2])}")
+    for step in range(0, steps, max(1, steps // examples(5, steps))):
+        runs = tmp_path / f"step{step}"
+        code = end(runs, at_step=(step, "kill", str(runs)))
+        fault = f"exit {code}" if code != KILLED else fault_afterwards(training, runs)
+        tally.check(f"{command[:2]} killed at step {step}", fault)
+        shutil.rmtree(runs)
+    for size in range(0, 3000, 3000 // examples(2, 100)):
+        runs = tmp_path / f"size{size}"
+        code = end(runs, file_bytes=size, killed_by_size=True)
+        fault = f"exit {code}" if code not in (0, 128 + signal.SIGXFSZ) else ""
+        tally.check(f"{command[:2]} at {size} bytes", fault or fault_afterwards(training, runs))
+        shutil.rmtree(runs)
+
+
+def fault_afterwards(training: Training, runs: Path) -> str:
+    run = only_run(runs)
+    if run is not None and (fault := broken_file(run)):
+        return fault
+    for path in runs.iterdir():  # a folder that never appeared, ten minutes later
+        if path.name.startswith("."):
+            os.utime(path, (0, 0))
+    if run is not None and training.arguments[0] == "baseline":
+        shutil.rmtree(run)
+    return training.fault_when_resumed(runs)

@@ -5,9 +5,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from mnistlab.report.gallery import Gathered, gather
 
 from mnistlab.data.folders import ImageData
-from mnistlab.report.gallery import Gathered, gather
 from mnistlab.report.page import render
 from mnistlab.runs import Run
 from tests.command import run_in_process

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from mnistlab.report.gallery import Gathered, weight_images
 from torch import nn
 
 from mnistlab.data.folders import ImageData
 from mnistlab.models import build_model
 from mnistlab.report import gallery
-from mnistlab.report.gallery import Gathered, weight_images
 from mnistlab.scoring import RunScore
 from mnistlab.storage import ModelCard
 

@@ -3,9 +3,9 @@
 import io
 
 import pytest
+from mnistlab.report.live import print_above, training_bar
 from rich.console import Console
 
-from mnistlab.report.live import print_above, training_bar
 from mnistlab.training import Place
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mnistlab.report.gallery import Gathered, gather
 from PIL import Image
 
 from mnistlab.data.folders import ImageData
 from mnistlab.errors import DataError, RunError
-from mnistlab.report.gallery import Gathered, gather
 from mnistlab.report.page import render
 from mnistlab.runs import Run
 from tests.command import Result, run_in_process

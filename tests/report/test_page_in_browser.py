@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mnistlab.report.gallery import gather
 from PIL import Image
 
-from mnistlab.report.gallery import gather
 from mnistlab.report.page import render
 from mnistlab.runs import Run
 from tests.command import Result

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mnistlab.report.plots import draw, require_plot
+from mnistlab.report.png import data_uris, png
+from mnistlab.report.textplots import chart, text_picture
 from PIL import Image
 from rich.cells import cell_len
 
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.files import require_file
 from mnistlab.report.pictures import Curves, Images, Matrix, levels, shrunk, worst_pairs
-from mnistlab.report.plots import draw, require_plot
-from mnistlab.report.png import data_uris, png
-from mnistlab.report.textplots import chart, text_picture
 
 CURVES = Curves(
     "falling",

@@ -6,9 +6,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from mnistlab.report.history import band_of, curves_of, epochs_of
 
 from mnistlab.report import svg
-from mnistlab.report.history import band_of, curves_of, epochs_of
 from mnistlab.report.pictures import Curves
 
 NAN = float("nan")

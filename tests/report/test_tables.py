@@ -2,21 +2,20 @@
 
 import io
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
+from mnistlab.report.grid import settings_table, table
 from rich.console import Console
 
 from mnistlab.data.audit import Audit
-from mnistlab.figures import Figure
 from mnistlab.metrics import Evaluation
-from mnistlab.report.grid import settings_table, table
 from mnistlab.report.tables import (
     audit_tables,
     evaluation_tables,
     reproduction_tables,
 )
+from mnistlab.reproduction import Figure
 
 
 def drawn(*things: Any, width: int = 10_000) -> list[str]:
@@ -114,7 +113,7 @@ def test_no_matrix_is_wider_than_a_terminal(long: int) -> None:
 
 
 def test_an_audit_shows_counts_sizes_and_groups() -> None:
-    audit = Audit(Path("x"))
+    audit = Audit("x")
     audit.counts = {"train": {"a": 2, "b": 1}, "valid": {"a": 1}}
     audit.sizes, audit.modes = Counter({"4 x 4": 1234}), Counter()
     audit.hidden, audit.foreign = 3, [f"train/{i}" for i in range(6)]

@@ -16,39 +16,27 @@ from mnistlab.cli import (
     ladder,
     lesson,
     lr_find,
-    plot,
+    pictures,
     predict,
     report,
     reproduce,
     runs,
-    show,
     train,
 )
+from mnistlab.cli.flags import command
+from mnistlab.config import SETTINGS
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
 
-app = typer.Typer(
-    name="mnistlab",
-    help="Train a small image classifier from folders of images, from first principles.",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: any encoding, any width, and no rich to import
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("lr-find")(lr_find.lr_find)
-app.command("report")(report.report)
-app.command("plot")(plot.plot)
-app.command("show")(show.show)
-app.command("lesson")(lesson.lesson)
-app.command("reproduce")(reproduce.reproduce)
-app.command("ladder")(ladder.ladder)
-app.command("eject")(eject.eject)
-app.add_typer(baseline.app, name="baseline")
-app.add_typer(data.app, name="data")
-app.add_typer(runs.app, name="runs")
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: any encoding, any width, and no rich to import
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def _version(value: bool) -> None:
@@ -57,7 +45,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -65,6 +52,49 @@ def _root(
     ] = False,
 ) -> None:
     """Train a small image classifier from folders of images, from first principles."""
+
+
+# The settings that a command takes which uses a finished model.
+OF_DATA = ("data", "skip_bad", "device", "threads")
+_NOT_IN_A_SWEEP = (
+    *("epochs", "lr", "distance", "schedule", "warmup", "augment", "keep", "patience", "shuffle"),
+    *("seeds", "order_seed", "momentum", "beta2", "weight_decay"),
+)
+
+app = _group(_root.__doc__ or "")
+app.callback()(_root)
+command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
+command(app, "eval", evaluate.evaluate, OF_DATA)
+command(app, "predict", predict.predict, ("skip_bad", "device", "threads"))
+command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
+command(app, "report", report.report, OF_DATA)
+command(app, "plot", pictures.plot, OF_DATA)
+command(app, "show", pictures.show, OF_DATA)
+command(app, "lesson", lesson.lesson)
+command(app, "reproduce", reproduce.reproduce, ("threads",))
+command(app, "ladder", ladder.ladder, OF_DATA)
+command(app, "eject", eject.eject)
+
+baseline_app = _group("Models that need no training: the score to beat.")
+app.add_typer(baseline_app, name="baseline")
+command(baseline_app, "pixel-similarity", baseline.pixel_similarity, ("distance", *OF_DATA))
+
+data_app = _group("Get datasets by name; audit a folder of images; make one from other formats.")
+app.add_typer(data_app, name="data")
+command(data_app, "check", data.check)
+command(data_app, "import-idx", data.import_idx)
+command(data_app, "download", data.download)
+command(data_app, "list", data.list_datasets)
+command(data_app, "where", data.where)
+command(data_app, "clear", data.clear)
+
+runs_app = _group("List, show, compare, verify and delete runs.")
+app.add_typer(runs_app, name="runs")
+command(runs_app, "list", runs.list_)
+command(runs_app, "show", runs.show)
+command(runs_app, "compare", runs.compare, OF_DATA)
+command(runs_app, "verify", runs.verify)
+command(runs_app, "rm", runs.rm)
 
 
 def run() -> int:
@@ -78,18 +108,20 @@ def run() -> int:
         raise
     except Exception as error:
         if "--debug" in sys.argv:
-            _say(traceback.format_exc().rstrip("\n"))
-        _say(f"error: {_told(error)}")
+            _print_error(traceback.format_exc().rstrip("\n"))
+        _print_error(f"error: {_message(error)}")
         return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, MnistlabError):
         return str(error)
-    # torch has no kind of its own for this on a CPU: "… not enough memory: you tried to allocate"
-    torchs = isinstance(error, RuntimeError) and re.search("not enough|out of memory", str(error))
-    if isinstance(error, MemoryError) or torchs:
+    # torch has no error of its own for this on a CPU: "… not enough memory: you tried to allocate"
+    no_memory = isinstance(error, RuntimeError) and re.search(
+        "not enough|out of memory", str(error)
+    )
+    if isinstance(error, MemoryError) or no_memory:
         return "out of memory; try a smaller --batch-size, a smaller --hidden or fewer images"
     if isinstance(error, OSError):
         what = "input or output" if error.filename is None else printable(error.filename)
@@ -98,7 +130,7 @@ def _told(error: Exception) -> str:
     return f"unexpected {what}\nthis is a fault of mnistlab; --debug shows where"
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -1,83 +1,51 @@
 """`mnistlab baseline pixel-similarity`: the score that any training must beat."""
 
 import sys
-from enum import StrEnum
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
+from mnistlab.config import resolve
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER
 
-app = typer.Typer(
-    help="Models that need no training: the score to beat.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 
-
-class Distance(StrEnum):
-    """How far an image is from a mean image."""
-
-    l1 = "l1"
-    rmse = "rmse"
-
-
-@app.callback()
-def _root() -> None:
-    """Models that need no training: the score to beat."""
-
-
-@app.command("pixel-similarity")
 def pixel_similarity(
-    data: options.Data = None,
-    distance: Annotated[
-        Distance,
-        typer.Option("--distance", help="Mean absolute difference, or root of the mean square."),
-    ] = Distance.l1,
-    skip_bad: options.SkipBad = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    run_dir: options.RunDir = DEFAULT_FOLDER,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    out: Output, settings: dict[str, Any], run_dir: flags.RunDir = DEFAULT_FOLDER
 ) -> None:
     """Score the nearest mean image: the score to beat.
 
     Every image gets the class whose mean training image is nearest.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
-    from mnistlab.baseline import fit_baseline, save_baseline
-    from mnistlab.data.named import load_data
-    from mnistlab.devices import set_threads
+    resolved = resolve({"model": "pixel-similarity", **settings})
+    from mnistlab.experiment import prepare, start
+    from mnistlab.losses import LOSSES
+    from mnistlab.training import evaluate
 
-    set_threads(1 if threads is None else threads)
-    name = data if data is not None else "mnist_sample"
-    with streams.decoding() as progress:
-        folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
-    for file, why in folders.skipped.items():
-        streams.notice(f"skipped {printable(file)}: {why}")
-    fitted = fit_baseline(folders, distance.value, device or "auto")
-    settings = {"data": name, "device": device or "auto", "skip_bad": bool(skip_bad)}
-    run = save_baseline(fitted, folders, settings, run_dir, sys.argv)
-    evaluation = fitted.evaluation
-    streams.document(
+    with out.loading() as progress:
+        experiment = prepare(resolved, progress)
+    out.skipped(experiment.data.skipped)
+    experiment = start(experiment, run_dir, sys.argv)
+    run, config = experiment.run, experiment.config
+    assert run is not None
+    with run.locked():
+        for _ in experiment.train():
+            pass
+    valid_ds, loss_func = experiment.on_device()[1], LOSSES[config.loss]
+    evaluation = evaluate(experiment.now.model, valid_ds, experiment.card.classes, loss_func)
+    out.document(
         {
             "run": str(run.path),
-            "model": fitted.card.model,
-            "distance": distance.value,
+            "model": config.model,
+            "distance": config.distance,
             **evaluation.as_dict(),
         }
     )
-    streams.notice(f"pixel similarity ({distance.value}) on valid of {printable(name)}")
-    if quiet:
-        streams.result(f"accuracy {evaluation.accuracy:.6f}  run {printable(run.path)}")
-    elif not as_json:
+    out.notice(f"pixel similarity ({config.distance}) on valid of {printable(config.data)}")
+    if out.quiet:
+        out.result(f"accuracy {evaluation.accuracy:.6f}  run {printable(run.path)}")
+    elif out.tables:
         from mnistlab.report.tables import evaluation_tables
 
-        streams.result(*evaluation_tables(evaluation))
-    streams.notice(f"run   {printable(run.path)}\nnext  mnistlab train")
+        out.result(*evaluation_tables(evaluation))
+    out.notice(f"run   {printable(run.path)}\nnext  mnistlab train")

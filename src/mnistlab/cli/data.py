@@ -2,38 +2,26 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
 from mnistlab.data.datasets import BUNDLED, DATASETS, find_dataset
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 
-app = typer.Typer(
-    help="Get datasets by name; audit a folder of images; make one from other formats.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+if TYPE_CHECKING:
+    from mnistlab.data.cache import CacheEntry
 
 
-@app.callback()
-def _root() -> None:
-    """Get datasets by name; audit a folder of images; make one from other formats."""
-
-
-@app.command("check")
 def check(
+    out: Output,
     folder: Annotated[
         Path,
         typer.Argument(metavar="DIR", help="A folder with train/<class>/* and valid/<class>/*."),
     ],
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
 ) -> None:
     """Audit a folder of images: open every one.
 
@@ -41,21 +29,20 @@ def check(
     """
     from mnistlab.data.audit import audit_folder
 
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
-    with streams.decoding() as progress:
+    with out.loading() as progress:
         audit = audit_folder(folder, progress)
-    streams.document(audit.as_dict())
-    if not as_json and not quiet:
+    out.document(audit.as_dict())
+    if out.tables:
         from mnistlab.report.tables import audit_tables
 
-        streams.result(*audit_tables(audit))
+        out.result(*audit_tables(audit))
     if audit.faults:
         raise DataError(printable(folder), audit.faults)
-    streams.result(f"{printable(folder)}: fit to train on")
+    out.result(f"{printable(folder)}: fit to train on")
 
 
-@app.command("import-idx")
 def import_idx(
+    out: Output,
     source: Annotated[
         Path,
         typer.Argument(
@@ -68,10 +55,6 @@ def import_idx(
         str | None,
         typer.Option("--classes", metavar="A,B,...", help="Keep only these labels, as in 3,7."),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
 ) -> None:
     """Turn MNIST-format files into folders of PNG.
 
@@ -79,26 +62,25 @@ def import_idx(
     """
     from mnistlab.data.idx import import_idx as convert
 
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
     wanted = None
     if classes is not None:
         wanted = [name.strip() for name in classes.split(",") if name.strip()]
         if not wanted:
             raise DataError("--classes", ["--classes: names no class; write it as in 3,7"])
-    with streams.decoding() as progress:
+    with out.loading() as progress:
         counts = convert(source, target, wanted, progress)
-    streams.document({"data": str(target), "counts": counts})
-    _tell(streams, counts, _as_folder(target))
+    out.document({"data": str(target), "counts": counts})
+    _tell(out, counts, _as_folder(target))
 
 
-@app.command("download")
 def download(
+    out: Output,
     name: Annotated[
         str,
         typer.Argument(
             metavar="NAME",
             help="A dataset of: mnistlab data list.",
-            autocompletion=options.complete_downloads,
+            autocompletion=flags.complete_from(lambda: list(DATASETS)),
         ),
     ],
     source: Annotated[
@@ -122,23 +104,18 @@ def download(
             "--unchecked", help="With --from DIR: take files that are not the published ones."
         ),
     ] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
 ) -> None:
     """Get a dataset by name, for --data NAME.
 
     Files are checked against their published checksums; a download that was broken off goes on
     where it stopped. The only command that uses the network.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
     dataset = find_dataset(name)  # a typo is told before torch is imported
-    from mnistlab.data.obtain import obtain
+    from mnistlab.data.named import obtain
 
     try:
-        with streams.downloading() as downloading, streams.decoding() as writing:
-            done = obtain(
+        with out.downloading() as downloading, out.loading() as writing:
+            counts, originals = obtain(
                 dataset,
                 source,
                 to=to,
@@ -148,26 +125,31 @@ def download(
                 writing=writing,
             )
     except KeyboardInterrupt:
-        streams.notice("stopped; what has arrived is kept: the same command goes on from there")
+        out.notice("stopped; what has arrived is kept: the same command goes on from there")
         raise
-    if not done.files:
-        streams.notice(f"{name} is here already; --force makes it again")
-    unsure = [file.name for file in done.files if file.checked == "no"]
+    if not originals:
+        out.notice(f"{name} is here already; --force makes it again")
+    unsure = [original.name for original in originals if original.checked == "no"]
     if unsure:
-        streams.notice(f"not checked, as they are not the published files: {', '.join(unsure)}")
-    streams.document(done.as_dict())
-    _tell(streams, done.counts, _as_folder(to) if to else name)
+        out.notice(f"not checked, as they are not the published files: {', '.join(unsure)}")
+    keys = ("name", "bytes", "sha256", "checked")
+    out.document(
+        {
+            "name": name,
+            "data": str(to or name),
+            "classes": list(dataset.classes),
+            "image_size": [dataset.side] * 2,
+            "counts": counts,
+            "files": [{key: getattr(original, key) for key in keys} for original in originals],
+        }
+    )
+    _tell(out, counts, _as_folder(to) if to else name)
 
 
-@app.command("list")
 def list_datasets(
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    out: Output,
 ) -> None:
     """List the datasets that have a name, and which are here."""
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
     listed: list[dict[str, Any]] = [
         {"name": BUNDLED, "about": "MNIST's 3s and 7s", "classes": ["3", "7"]}
         | {"train": 12396, "valid": 2038, "side": 28, "download_mb": 0, "here": True}
@@ -182,16 +164,75 @@ def list_datasets(
                 "valid": dataset.images[1],
                 "side": dataset.side,
                 "download_mb": dataset.packed,
-                "here": dataset.path.exists(),
+                "here": dataset.here,
             }
         )
-    streams.document({"datasets": listed})
-    if not as_json:
+    out.document({"datasets": listed})
+    if not out.as_json:
         from mnistlab.report.tables import datasets_table
 
-        streams.result(datasets_table(listed))
+        out.result(datasets_table(listed))
     if not all(row["here"] for row in listed):
-        streams.notice("get one with: mnistlab data download NAME")
+        out.notice("get one with: mnistlab data download NAME")
+
+
+def where(
+    out: Output,
+) -> None:
+    """List what is in the cache: decoded folders, the bundled data, downloads.
+
+    MNISTLAB_CACHE names another folder for it.
+    """
+    from mnistlab.data.cache import list_cache
+    from mnistlab.files import cache_folder
+
+    entries = list_cache()
+    out.document({"cache": str(cache_folder()), "entries": [entry.as_dict() for entry in entries]})
+    if not out.as_json:
+        _show_entries(out, entries)
+        out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
+    if entries:
+        out.notice("empty it with: mnistlab data clear")
+
+
+def clear(
+    out: Output,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the datasets that were downloaded.")
+    ] = False,
+) -> None:
+    """Empty the cache. Downloads stay, unless --all.
+
+    All else is made again when it is needed.
+    """
+    from mnistlab.data.cache import clear as empty_cache
+
+    removed, left = empty_cache(downloads=everything)
+    out.document(
+        {
+            "removed": [entry.as_dict() for entry in removed],
+            "left": [entry.as_dict() for entry in left],
+        }
+    )
+    _show_entries(out, removed)
+    out.result(f"removed {_megabytes(removed)}")
+    if any(entry.kind == "download" for entry in left) and not everything:
+        out.notice(f"downloads stay, {_megabytes(left)}; --all removes them too")
+
+
+def _show_entries(out: Output, entries: "list[CacheEntry]") -> None:
+    from mnistlab.report.tables import table
+
+    rows = [
+        (entry.kind, printable(entry.path.name), entry.about, f"{entry.size / 1e6:,.1f}")
+        for entry in entries
+    ]
+    if rows and not out.quiet:
+        out.result(table(("kind", "name", "of", "MB"), rows, left=3))
+
+
+def _megabytes(entries: "list[CacheEntry]") -> str:
+    return f"{sum(entry.size for entry in entries) / 1e6:,.1f} MB"
 
 
 def _as_folder(path: Path) -> str:
@@ -200,8 +241,8 @@ def _as_folder(path: Path) -> str:
     return f"./{own}" if own in (BUNDLED, *DATASETS) else own
 
 
-def _tell(streams: Streams, counts: dict[str, dict[str, int]], data: str) -> None:
+def _tell(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
     for split, by_class in counts.items():
         told = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
-        streams.result(f"{split}  {told}")
-    streams.notice(f"next   mnistlab train --data {printable(shlex.quote(data))}")
+        out.result(f"{split}  {told}")
+    out.notice(f"next   mnistlab train --data {printable(shlex.quote(data))}")

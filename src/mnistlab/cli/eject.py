@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
 from mnistlab.errors import ConfigError
 from mnistlab.files import require_file, write_file
 from mnistlab.names import printable
@@ -15,29 +15,25 @@ from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 
 def eject(
+    out: Output,
     run: Annotated[
         str,
         typer.Argument(
             metavar="RUN",
             help="A run folder, its name, or latest.",
-            autocompletion=options.complete_runs,
+            autocompletion=flags.complete_runs,
         ),
     ] = "latest",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write it there; must be a new file."),
     ] = None,
-    run_dir: options.RunDir = DEFAULT_FOLDER,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Write a run as one plain PyTorch script.
 
     It trains the same weights, to the bit, and needs no mnistlab.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
     found = find_run(run, run_dir)
     if output is not None:
         require_file(output, (), "-o")
@@ -47,11 +43,11 @@ def eject(
 
     script = write_script(found)
     if output is None:
-        streams.result(script.rstrip("\n"))
+        out.result(script.rstrip("\n"))
     else:
         write_file(output, script.encode())
-        streams.notice(f"run it with: python {printable(shlex.quote(str(output)))}")
-    streams.document(
+        out.notice(f"run it with: python {printable(shlex.quote(str(output)))}")
+    out.document(
         {
             "run": str(found.path),
             "file": None if output is None else str(output),

@@ -1,48 +1,25 @@
 """`mnistlab eval [RUN]`: score a run's model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError
-from mnistlab.files import require_file, write_csv
+from mnistlab.files import require_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
-if TYPE_CHECKING:
-    from mnistlab.scoring import RunScore
-
 
 def evaluate(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run folder, its name, or latest.",
-            autocompletion=options.complete_runs,
-        ),
-    ] = "latest",
-    data: options.Data = None,
-    split: Annotated[
-        str, typer.Option("--split", metavar="train|valid", help="Which images to score.")
-    ] = "valid",
-    best: Annotated[
-        bool, typer.Option("--best", help="The best weights of the run instead of the last.")
-    ] = False,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            "--min-accuracy",
-            metavar="X",
-            min=0,
-            max=1,
-            show_default=False,
-            help="Exit with 3 if the accuracy is below X (0 to 1).",
-        ),
-    ] = None,
+    out: Output,
+    settings: dict[str, Any],
+    run: flags.RunArgument = "latest",
+    split: flags.Split = "valid",
+    best: flags.Best = False,
+    min_accuracy: flags.MinAccuracy = None,
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=0, help="How many mistakes to show.")
     ] = 5,
@@ -55,48 +32,38 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    skip_bad: options.SkipBad = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    run_dir: options.RunDir = DEFAULT_FOLDER,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Score a run's model, every image once.
 
     On the data it was trained on, or on --data; classes are matched by name.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
     if csv is not None:
         require_file(csv, ("csv",), "--csv")
-    found = find_run(run, run_dir)
-    from mnistlab.devices import set_threads
+    the_run = find_run(run, run_dir)
     from mnistlab.scoring import score_run
 
-    set_threads(found.threads if threads is None else threads)
-    with streams.decoding() as progress:
-        score = score_run(
-            found,
-            data=data,
-            split=split,
-            best=best,
-            skip_bad=bool(skip_bad),
-            device=device or "auto",
-            progress=progress,
-        )
-    for file, why in score.split.skipped.items():
-        streams.notice(f"skipped {printable(file)}: {why}")
-    evaluation, mistakes = score.evaluation, score.mistakes(top)
+    with out.loading() as progress:
+        score = score_run(the_run, settings, split=split, best=best, progress=progress)
+    out.skipped(score.split.skipped)
+    evaluation, mistakes, classes = score.evaluation, score.mistakes(top), score.card.classes
     if csv is not None:
-        _write_predictions(csv, score)
-        streams.notice(f"{evaluation.n} predictions written to {printable(csv)}")
-    streams.document(
+        columns = ("file", "actual", "predicted", "correct", "probability")
+        rows = [
+            (
+                *(v.file, v.actual, v.predicted, int(v.actual == v.predicted), v.probability),
+                *(v.probabilities[name] for name in classes),
+            )
+            for v in score.verdicts()
+        ]
+        out.csv(csv, (*columns, *(f"p_{name}" for name in classes)), rows)
+        out.notice(f"{evaluation.n} predictions written to {printable(csv)}")
+    weights = "best" if best else "last"
+    out.document(
         {
-            "run": str(found.path),
+            "run": str(the_run.path),
             "model": score.card.model,
-            "weights": "best" if best else "last",
+            "weights": weights,
             "data": score.data,
             "split": split,
             **evaluation.as_dict(),
@@ -111,39 +78,19 @@ def evaluate(
             ],
         }
     )
-    streams.notice(
-        f"{printable(found.path)} ({score.card.model}, {'best' if best else 'last'} weights) on "
-        f"{split} of {printable(score.data)}"
+    out.notice(
+        f"{printable(the_run.path)} ({score.card.model}, {weights} weights) on {split} of "
+        f"{printable(score.data)}"
     )
-    if quiet:
-        streams.result(f"accuracy {evaluation.accuracy:.6f}")
-    elif not as_json:
+    if out.quiet:
+        out.result(f"accuracy {evaluation.accuracy:.6f}")
+    elif out.tables:
         from mnistlab.report.tables import evaluation_tables, mistakes_table
 
-        streams.result(*evaluation_tables(evaluation))
+        out.result(*evaluation_tables(evaluation))
         if mistakes:
-            streams.result("", mistakes_table(mistakes))
+            out.result("", mistakes_table(mistakes))
     if min_accuracy is not None and evaluation.accuracy < min_accuracy:
         raise CheckError(
             f"accuracy {evaluation.accuracy:.6f} is below --min-accuracy {min_accuracy:g}"
         )
-
-
-def _write_predictions(path: Path, score: "RunScore") -> None:
-    classes = score.card.classes
-    columns = ("file", "actual", "predicted", "correct", "probability")
-    write_csv(
-        path,
-        (*columns, *(f"p_{name}" for name in classes)),
-        (
-            (
-                verdict.file,
-                verdict.actual,
-                verdict.predicted,
-                int(verdict.actual == verdict.predicted),
-                verdict.probability,
-                *(verdict.probabilities[name] for name in classes),
-            )
-            for verdict in score.verdicts()
-        ),
-    )

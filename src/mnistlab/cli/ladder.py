@@ -1,51 +1,31 @@
 """`mnistlab ladder`: baseline to best in one table."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli.output import Output
+from mnistlab.config import resolve
 
 
 def ladder(
-    data: options.Data = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Decides weights and order.")
-    ] = 0,
+    out: Output,
+    settings: dict[str, Any],
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides weights and order.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also resnet18 (slow).")] = False,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    skip_bad: options.SkipBad = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
 ) -> None:
     """Compare every model, from the baseline up.
 
     Each is fitted with its defaults; no run folder is written.
     """
-    from mnistlab.config import resolve
-
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
-    settings = {"seed": seed, "device": device, "threads": threads, "skip_bad": skip_bad}
-    resolve(settings)  # faults are told before torch is imported
-    from mnistlab.data.named import load_data
+    name = settings.pop("data") or "mnist_sample"
+    settings["seed"] = seed
+    resolve(settings)  # refuses a wrong setting; `climb` only leaves out models that do not fit
+    from mnistlab.report.tables import ladder_table
     from mnistlab.studies.ladder import climb
 
-    name = data if data is not None else "mnist_sample"
-    with streams.decoding() as progress:
-        folders = load_data(name, skip_bad=bool(skip_bad), progress=progress)
-
-    def tell(text: str) -> None:
-        streams.notice(text)
-
-    steps = list(climb(folders, name, settings, tell, full=full))
-    streams.document({"data": name, "seed": seed, "steps": [step.as_dict() for step in steps]})
-    if not as_json:
-        from mnistlab.report.tables import ladder_table
-
-        streams.result(ladder_table(steps))
-        if any(step.chapter is not None for step in steps):
-            streams.notice("book: means over classes or batches there; ours counts each image once")
+    steps = list(climb(name, settings, out.notice, full=full))
+    out.document({"data": name, "seed": seed, "steps": [step.as_dict() for step in steps]})
+    out.result(ladder_table(steps))
+    if not out.as_json and any(step.chapter is not None for step in steps):
+        out.notice("book: means over classes or batches there; ours counts each image once")

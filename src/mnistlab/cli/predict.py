@@ -4,35 +4,24 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
-from mnistlab.errors import ConfigError, DataError, RunError
-from mnistlab.files import require_file, write_csv
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
+from mnistlab.errors import ConfigError, DataError
+from mnistlab.files import require_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 if TYPE_CHECKING:
-    from mnistlab.data.inputs import Inputs
-    from mnistlab.scoring import Prediction
+    from rich.table import Table
 
 _NAMED = 5  # of the files or classes that a notice is about
-_NARROW = 24  # columns for what was done to an image, at least
-
-
-class Prepare(StrEnum):
-    """Which images are framed as the training images were."""
-
-    auto = "auto"
-    always = "always"
-    never = "never"
+_NARROWEST = 24  # columns for the steps of the preparation, at least
 
 
 def _require_run(ctx: typer.Context, value: str) -> str:
@@ -48,12 +37,14 @@ def _require_run(ctx: typer.Context, value: str) -> str:
 
 
 def predict(
+    out: Output,
+    settings: dict[str, Any],
     run: Annotated[
         str,
         typer.Argument(
             metavar="RUN",
             help="A run folder, its name, or latest.",
-            autocompletion=options.complete_runs,
+            autocompletion=flags.complete_runs,
             callback=_require_run,
         ),
     ],
@@ -65,185 +56,122 @@ def predict(
         ),
     ],
     prepare: Annotated[
-        Prepare,
-        typer.Option(
-            "--prepare",
-            help="Find and frame the ink of images that need it (auto), of all, or of none: "
-            "then they are only scaled.",
-        ),
-    ] = Prepare.auto,
+        Literal["auto", "always", "never"],
+        typer.Option(help="Frame the ink of images that need it, of all, or of none: only scale."),
+    ] = "auto",
     invert: Annotated[
         bool | None,
-        typer.Option(
-            "--invert/--no-invert",
-            help="Swap dark and light, or do not.  [default: as the image needs]",
-            show_default=False,
-        ),
+        typer.Option(help="Swap dark and light, or do not.  [default: as the image needs]"),
     ] = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="The best weights of the run instead of the last.")
-    ] = False,
+    best: flags.Best = False,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            help="Write every image's prediction to a CSV file.",
-            show_default=False,
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Write the predictions to a CSV file.")
     ] = None,
-    prepared: Annotated[
+    save_prepared: Annotated[
         Path | None,
-        typer.Option(
-            "--save-prepared",
-            metavar="DIR",
-            help="Write what the model saw as PNG files; DIR must be new or empty.",
-            show_default=False,
-        ),
+        typer.Option(metavar="DIR", help="Write what the model saw as PNG; DIR is new or empty."),
     ] = None,
-    skip_bad: options.SkipBad = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    run_dir: options.RunDir = DEFAULT_FOLDER,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
-    """Tell class and probability of image files.
+    """Predict the class of image files.
 
     Drawings and photos are first made like the training images: ink found, inverted if it is dark
-    on light, scaled and centred. Images that are like them already go through unchanged.
+    on light, scaled and centred. Images that are like them already pass unchanged.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    skip_bad, device, threads = map(settings.get, ("skip_bad", "device", "threads"))
     if csv is not None:
         require_file(csv, ("csv",), "--csv")
-    if prepared is not None:
-        _require_new_folder(prepared)
-    found_run = find_run(run, run_dir)
-    from mnistlab.data.inputs import find_inputs
+    if save_prepared is not None:
+        _require_new_folder(save_prepared)
+    source = find_run(run, run_dir)
+    from mnistlab import scoring
+    from mnistlab.data.inputs import STDIN, find_inputs
     from mnistlab.devices import choose_device, set_threads
-    from mnistlab.scoring import open_model, predict_images
 
-    set_threads(found_run.threads if threads is None else threads)
+    set_threads(source.threads if threads is None else threads)
     target = choose_device(device or "auto")
-    model, card = open_model(found_run, best=best)
+    model, card = scoring.open_model(source, best=best)
     inputs = find_inputs(images)
-    label = printable(images[0]) if len(images) == 1 else "all that was named"
-    with streams.decoding() as progress:
-        found, faults = predict_images(
+    label = printable(images[0]) if len(images) == 1 else "all images"
+    with out.loading() as progress:
+        results, faults = scoring.predict_images(
             model.to(target),
             card,
             inputs.names,
-            how=prepare.value,
+            how=prepare,
             invert=invert,
-            stdin=_read_stdin,
+            stdin=_read_stdin() if STDIN in inputs.names else b"",
             progress=lambda done, total: progress(label, done, total),
         )
     inputs.faults.update(faults)
-    _tell_faults(inputs, found, bool(skip_bad), streams)
-    _write(found, card.classes, csv, prepared)
+    lines = [f"{printable(name)}: {fault}" for name, fault in inputs.faults.items()]
+    if lines and not (skip_bad and results):
+        advice = ["go on without them with --skip-bad"] if results else []
+        if any("no ink found" in line for line in lines):
+            advice.append("take an image as it is with --prepare never")
+        raise DataError("images", lines, "; ".join(advice))
+    for line in lines:
+        out.notice(f"skipped {line}")
+    if inputs.left_out:
+        out.notice(f"left out, not images: {_first(inputs.left_out)}")
+
+    if csv is not None:
+        columns = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
+        rows = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
+        out.csv(csv, columns, rows)
+    if save_prepared is not None:
+        scoring.save_prepared(save_prepared, results)
     weights = "best" if best else "last"
-    streams.document(
+    out.document(
         {
-            "run": str(found_run.path),
+            "run": str(source.path),
             "model": card.model,
             "weights": weights,
-            "predictions": [one.as_dict() for one in found],
+            "predictions": [result.as_dict() for result in results],
             "skipped": inputs.faults,
             "left_out": inputs.left_out,
         }
     )
-    streams.notice(
-        f"{printable(found_run.path)} ({card.model}, {weights} weights) takes every image for "
-        f"one of {_some(card.classes)}"
+    out.notice(
+        f"{printable(source.path)} ({card.model}, {weights} weights) takes every image for "
+        f"one of {_first(card.classes)}"
     )
-    if quiet:
-        for one in found:
-            cells = (printable(one.file), printable(one.predicted), f"{one.probability:.4f}")
-            streams.result("\t".join(cells))
-    elif not as_json:
-        from mnistlab.report.grid import table
+    cells = [(printable(r.file), printable(r.predicted), f"{r.probability:.4f}") for r in results]
+    if out.quiet:
+        out.result(*("\t".join(row) for row in cells))
+    elif out.tables:
+        out.result(_table(cells, [", ".join(result.steps) or "-" for result in results]))
 
-        drawn = table(("file", "class", "probability", "prepared"), _rows(found))
-        drawn.columns[1].justify = drawn.columns[3].justify = "left"
-        streams.result(drawn)
+
+def _table(rows: Sequence[Sequence[str]], steps: Sequence[str]) -> "Table":
+    """One image a row. On a terminal, long steps continue below in their own column."""
+    from mnistlab.report.tables import table
+
+    columns = ("file", "class", "probability", "prepared")
+    drawn = table(columns, [(*row, text) for row, text in zip(rows, steps, strict=True)])
+    drawn.columns[1].justify = drawn.columns[3].justify = "left"
+    if sys.stdout.isatty():
+        left = sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=False))
+        drawn.columns[3].no_wrap = False
+        drawn.columns[3].max_width = max(shutil.get_terminal_size().columns - left, _NARROWEST)
+    return drawn
 
 
 def _require_new_folder(folder: Path) -> None:
     where = f"--save-prepared {printable(folder)}"
-    try:
-        taken = os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder))
-        parent = folder.absolute().parent
-        fits = parent.is_dir()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{where}: cannot be used: {error}") from error
-    if taken:
+    if os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder)):
         raise ConfigError(f"{where}: exists already; name a new or an empty folder")
-    if not fits:
+    if not folder.absolute().parent.is_dir():
         raise ConfigError(f"{where}: not a name in an existing folder")
-    if not os.access(parent, os.W_OK):
-        raise RunError(f"{where}: the folder {printable(parent)} cannot be written")
 
 
 def _read_stdin() -> bytes:
-    from mnistlab.data.images import MAX_FILE_BYTES, UndecodableError
-
     if sys.stdin is None or sys.stdin.isatty():
         raise ConfigError("-: nothing on stdin; pipe an image into it, as in: ... - < three.png")
-    try:
-        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UndecodableError(f"cannot be read: {error.strerror or error}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise UndecodableError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-    return content
+    return sys.stdin.buffer.read()
 
 
-def _tell_faults(
-    inputs: "Inputs", found: "Sequence[Prediction]", skip_bad: bool, streams: Streams
-) -> None:
-    """Name what cannot be used; raise DataError unless the rest is wanted and there is one."""
-    faults = [f"{printable(name)}: {why}" for name, why in inputs.faults.items()]
-    if faults and not (skip_bad and found):
-        advice = []
-        if found:
-            advice.append("go on without them with --skip-bad")
-        if any("no ink found" in fault for fault in faults):
-            advice.append("take an image as it is with --prepare never")
-        raise DataError("images", faults, "; ".join(advice))
-    for fault in faults:
-        streams.notice(f"skipped {fault}")
-    if inputs.left_out:
-        streams.notice(f"left out, not images: {_some(inputs.left_out)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    told = ", ".join(map(printable, names[:_NAMED]))
-    return told if len(names) <= _NAMED else f"{told}, ... ({len(names):,} in all)"
-
-
-def _write(
-    found: "Sequence[Prediction]", classes: Sequence[str], csv: Path | None, prepared: Path | None
-) -> None:
-    if csv is not None:
-        columns = ("file", "class", "probability", *(f"p_{name}" for name in classes))
-        rows = (
-            (one.file, one.predicted, one.probability, *one.probabilities.values()) for one in found
-        )
-        write_csv(csv, columns, rows)
-    if prepared is not None:
-        from mnistlab.scoring import save_prepared
-
-        save_prepared(prepared, found)
-
-
-def _rows(found: "Sequence[Prediction]") -> Iterator[tuple[str, str, str, str]]:
-    """One row an image; on a terminal what was done to it goes on in the next where it is long."""
-    taken = max(len(printable(one.file)) for one in found) + len("class  probability") + 6
-    width = max(shutil.get_terminal_size().columns - taken, _NARROW)
-    for one in found:
-        told = ", ".join(one.steps) or "-"
-        lines = textwrap.wrap(told, width) if sys.stdout.isatty() else [told]
-        yield one.file, one.predicted, f"{one.probability:.4f}", lines[0]
-        yield from (("", "", "", line) for line in lines[1:])
+def _first(names: Sequence[str]) -> str:
+    """The first few of `names`, and how many there are."""
+    first = ", ".join(map(printable, names[:_NAMED]))
+    return first if len(names) <= _NAMED else f"{first}, ... ({len(names):,} in all)"

@@ -1,91 +1,66 @@
 """`mnistlab reproduce`: every figure of the chapter beside ours."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mnistlab.cli import options
-from mnistlab.cli.streams import Streams
+from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError
 from mnistlab.names import printable
 
+SEEDS_HELP = "Random draws per trained model.  [default: 128 linear, 24 two-layer]"
+PLOT_HELP = "Draw the chapter's curves inside the range of our seeds (PNG, SVG, PDF)."
+
 
 def reproduce(
+    out: Output,
+    settings: dict[str, Any],
     seeds: Annotated[
         int | None,
-        typer.Option(
-            "--seeds",
-            metavar="N",
-            min=2,
-            max=1024,
-            show_default=False,
-            help="Random draws per trained model.  [default: 128 linear, 24 two-layer]",
-        ),
+        typer.Option(metavar="N", min=2, max=1024, show_default=False, help=SEEDS_HELP),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")
     ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Draw the chapter's curves inside the band of our seeds (PNG, SVG, PDF).",
-        ),
-    ] = None,
-    threads: options.Threads = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
-    color: options.ColorOption = options.Color.auto,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help=PLOT_HELP)] = None,
 ) -> None:
     """Compare every figure of the chapter with ours.
 
-    Trains the chapter's models again, from many seeds; exit 3 if a figure differs.
+    Trains the chapter's models again, from different seeds; exit 3 if a figure differs.
     """
-    streams = Streams(as_json=as_json, quiet=quiet, color=color)
+    threads = settings["threads"]
     if plot is not None:
-        from mnistlab.report.plots import require_plot
+        from mnistlab.report.files import require_plot
 
         require_plot(plot)
+    from mnistlab import reproduction
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
-    from mnistlab.reproduction import TWO_LAYER_SEEDS
-    from mnistlab.reproduction import reproduce as compute
+    from mnistlab.report.files import draw
+    from mnistlab.report.tables import reproduction_tables
 
     set_threads(1 if threads is None else threads)
-    with streams.decoding() as progress:
+    with out.loading() as progress:
         data = load_data("mnist_sample", progress=progress)
 
     def tell(step: str) -> None:
-        streams.notice(f"computing {step}")
+        out.notice(f"computing {step}")
 
-    found = compute(data, seeds, tell, full=full)
-    counts = {
-        verdict: sum(figure.verdict == verdict for figure in found.figures)
-        for verdict in ("equal", "inside", "differs", "left out")
-    }
-    streams.document(
-        {
-            "figures": [figure.as_dict() for figure in found.figures],
-            "counts": counts,
-            "holds": found.holds,
-        }
-    )
-    if not as_json:
-        from mnistlab.report.tables import reproduction_tables
-
-        if not quiet:
-            streams.notice("pct: share of our seeds at or below the book's value")
-            streams.result(*reproduction_tables(found.figures))
-        streams.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    result = reproduction.reproduce(data, seeds, tell, full=full)
+    figures = result.figures
+    verdicts = [figure.verdict for figure in figures]
+    counts = {name: verdicts.count(name) for name in ("equal", "inside", "differs", "left out")}
+    rows = [figure.as_dict() for figure in figures]
+    out.document({"figures": rows, "counts": counts, "holds": result.holds})
+    if out.tables:
+        out.notice("pct: share of our seeds at or below the book's value")
+        out.result(*reproduction_tables(figures))
+    out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
-        from mnistlab.report.plots import draw
-
-        draw(found.curves, plot)
-        streams.notice(f"drawn  {printable(plot)}")
-    if not found.holds:
-        few = seeds is not None and seeds < TWO_LAYER_SEEDS
+        draw(result.curves, plot)
+        out.notice(f"drawn  {printable(plot)}")
+    if not result.holds:
+        few = seeds is not None and seeds < reproduction.TWO_LAYER_SEEDS
         hint = "; fewer seeds than the default give a narrower range" if few else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")

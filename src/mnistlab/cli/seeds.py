@@ -1,15 +1,12 @@
-"""`mnistlab train --seeds N`: how it is shown while it runs, and what it came to."""
+"""`mnistlab train --seeds N`: what is shown while it runs, and what came out."""
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from mnistlab.cli.plan import headline, skipped_lines
+from mnistlab.cli.output import Output
 from mnistlab.cli.signals import StopSignals
-from mnistlab.cli.streams import Streams
+from mnistlab.cli.training_output import headline, training_rows
 from mnistlab.names import printable
 from mnistlab.runs import Run
 
@@ -18,29 +15,37 @@ if TYPE_CHECKING:
     from mnistlab.studies.seeds import SeedStudy
 
 
-def train_seeds(experiment: "Experiment", run: Run, streams: Streams) -> float:
+def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
     """Train all seeds of `experiment` into `run` and show them; the mean of their accuracies.
 
     Raises typer.Exit after a stop, DivergedError if a seed diverged (the others are saved).
     """
+    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
     from mnistlab.studies.seeds import SeedStudy
 
-    for text in skipped_lines(experiment):
-        streams.notice(text)
-    study = SeedStudy(experiment)
-    streams.notice(headline(experiment), _plan(study))
+    study, config = SeedStudy(experiment), experiment.config
+    out.skipped(experiment.data.skipped)
+    out.notice(headline(experiment), _plan(study))
+    header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
     with StopSignals() as stop:
-        with _rows(study, streams) as show:
+        with training_rows(
+            out,
+            header,
+            lambda: study.place,
+            config,
+            len(experiment.data.train_ds),
+            label=lambda: "" if config.is_wide else f"seed {study.under_way}, ",
+        ) as show:
             for row in study.train(stop):
-                show(row)
+                show(line(row), False)
         if stop() and not study.finished:
-            streams.notice(f"stopped {_progress(study)}; {printable(run.path)}")
+            out.notice(f"stopped {_progress(study)}; {printable(run.path)}")
             if study.done:
-                _report(study, run, streams)
+                _report(study, run, out)
             raise typer.Exit(stop.exit_code)
-    study.require_done()
-    _report(study, run, streams)
-    study.require_all()
+    study.check_diverged(all_of_them=True)
+    _report(study, run, out)
+    study.check_diverged()
     return float(study.summary()["mean"])
 
 
@@ -58,76 +63,34 @@ def _plan(study: "SeedStudy") -> str:
 
 def _progress(study: "SeedStudy") -> str:
     if not study.done:
-        return "before anything was finished; nothing of it is kept"
+        return "before anything was finished; nothing of it is saved"
     if study.experiment.config.is_wide:
         epochs = max(len(result.epochs) for result in study.results)
         return f"after {epochs} of {study.experiment.config.epochs} epochs, which are saved"
     return f"after {len(study.results)} of {len(study.seeds)} seeds, which are saved"
 
 
-@contextlib.contextmanager
-def _rows(study: "SeedStudy", streams: Streams) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Gives a function that shows an epoch of all seeds, or one finished seed."""
-    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
-
-    config = study.experiment.config
-    header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
-    # With --json the rows are progress, and stdout is for the document.
-    name = "stderr" if streams.as_json else "stdout"
-    stream = getattr(sys, name)
-    if streams.quiet:
-        yield lambda row: None
-        return
-    streams.progress(stream, header)
-    if not streams.live:
-        yield lambda row: streams.progress(stream, line(row))
-        return
-    from mnistlab.report.live import print_above, training_bar
-
-    shared = stream.isatty()
-    console = streams.console(name if shared else "stderr")
-    batches = -(-len(study.experiment.data.train_ds) // config.batch_size)
-    with training_bar(
-        console,
-        lambda: study.place,
-        config.epochs,
-        batches,
-        label=lambda: "" if config.is_wide else f"seed {study.under_way}, ",
-    ) as bar:
-
-        def show(row: Mapping[str, Any]) -> None:
-            if shared:
-                print_above(bar, line(row))
-            else:
-                streams.progress(stream, line(row))
-
-        yield show
-
-
-def _report(study: "SeedStudy", run: Run, streams: Streams) -> None:
-    experiment, result = study.experiment, study.result()
-    summary = result["summary"]
-    streams.document(
+def _report(study: "SeedStudy", run: Run, out: Output) -> None:
+    card, result, summary = study.experiment.card, study.result(), study.summary()
+    out.document(
         {
             "run": str(run.path),
-            "model": experiment.card.model,
-            "classes": list(experiment.card.classes),
+            "model": card.model,
+            "classes": list(card.classes),
             "seed": summary["median"]["seed"],
-            **result,
+            **result.as_dict(),
         }
     )
     spread = "  ".join(f"{key} {summary[key]:.6f}" for key in ("mean", "sd", "min", "max"))
-    if streams.quiet:
-        streams.result(f"accuracy  {spread}  run {printable(run.path)}")
+    if out.quiet:
+        out.result(f"accuracy  {spread}  run {printable(run.path)}")
         return
-    streams.result(
+    out.result(
         f"accuracy  {spread}  over {summary['n']} seeds",
         *(
             f"{which:<8}  {summary[which]['accuracy']:.6f}  seed {summary[which]['seed']}, "
-            f"kept as {file}"
+            f"saved as {file}"
             for which, file in (("median", run.model_file.name), ("best", run.best_file.name))
         ),
     )
-    streams.notice(
-        f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}"
-    )
+    out.notice(f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}")

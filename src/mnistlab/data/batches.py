@@ -17,6 +17,8 @@ def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     """The shuffled indices 0…n-1 (int64, (n,)) for one epoch."""
     # Hashed, not added: seed + epoch would let seed 0 epoch 1 repeat seed 1 epoch 0.
     mixed = hashlib.sha256(f"order {seed} {epoch}".encode()).digest()
+    # The first 8 bytes as a number of 63 bits, the largest seed that torch takes. A generator of
+    # its own: torch's global one stays as it was.
     generator = torch.Generator().manual_seed(int.from_bytes(mixed[:8], "little") >> 1)
     return torch.randperm(n, generator=generator)
 
@@ -28,8 +30,11 @@ def batches(
 
     `order` None keeps the order of the dataset. `start` skips that many batches.
     """
+    # A whole batch is cut out at once. A DataLoader would fetch image by image and stack them
+    # again: several times as long for images as small as these.
     for first in range(start * batch_size, len(ds), batch_size):
         if order is None:
+            # a slice is a view: nothing is copied
             yield tuple(tensor[first : first + batch_size] for tensor in ds.tensors)
         else:
             # index_select copies a uint8 row at a time: ten times the speed of ds[indices]
@@ -39,6 +44,8 @@ def batches(
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 (b, H, W), 0…255 → float32 (b, 1, H, W), 0…1: what every model takes."""
+    # unsqueeze: one channel, as for colour images there would be three. 4 bytes a pixel instead of
+    # 1, so only one batch is ever a float: 256 images are 0.8 MB.
     return images.unsqueeze(1) / 255
 
 
@@ -57,10 +64,13 @@ def augment(xb: torch.Tensor, seed: int, epoch: int, batch: int) -> torch.Tensor
     generator = torch.Generator().manual_seed(int.from_bytes(mixed[:8], "little") >> 1)
     # drawn on the CPU, so that every device sees the same; (6, b), each -1…1
     turn, wide, high, shear, right, down = torch.rand((6, len(xb)), generator=generator) * 2 - 1
+    # An affine map is 2 x 3 numbers: each point of the new image is the old one's at
+    # (a x + b y + c, d x + e y + f), where x and y go from -1 to 1 over the frame.
     cos, sin = (turn * TURN).cos(), (turn * TURN).sin()
     wide, high, shear = 1 + wide * SCALE, 1 + high * SCALE, shear * SHEAR
     rows = (wide * cos, shear - high * sin, right * 2 * SHIFT)
     below = (wide * sin, high * cos, down * 2 * SHIFT)
     maps = torch.stack([*rows, *below], dim=1).reshape(-1, 2, 3)
+    # (b, 2, 3) → (b, H, W, 2): for each pixel of each image where to look, between the pixels
     grid = affine_grid(maps.to(xb.device, non_blocking=True), list(xb.shape), align_corners=False)
     return grid_sample(xb, grid, align_corners=False)

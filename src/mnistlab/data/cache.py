@@ -1,14 +1,9 @@
-"""Decoded images, kept so that a second start need not decode.
+"""Decoded folders, kept in stores so that a second start need not decode; what is in the cache.
 
-One sealed file per split, named by the folder it came from. It is used only if the folder's
-signature (names, sizes, mtime, ctime, inode of every file), the decoder and the versions of Pillow
-and of its libraries for lossy formats are those it was made with, and its seal holds. Otherwise it
-is made again: a cache can cost time, never truth. It does not grow for ever: what was not used for
-long goes.
-
-One thing no stamp shows: a program that has an image file mapped into its memory and goes on
-writing there. The system stamps the file at the first of these writes, and again only after it has
-written the page to the disk.
+A cache can cost time, never truth: a store is used only if its signature is that of the folder now
+(names, sizes, mtimes, ctimes and inodes of all files, and the decoder). An edit that restores size
+and mtime still moves ctime, which no program can set. One thing no stamp shows: a program that has
+an image file mapped into its memory and goes on writing there.
 """
 
 import contextlib
@@ -17,16 +12,14 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import PIL
-import torch
 from PIL import features
 
-from mnistlab.data.tree import SplitTree
-from mnistlab.errors import RunError
+from mnistlab.data.store import Split, describe_store, open_store
+from mnistlab.data.tree import STAMPS, Scan
+from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.files import cache_folder, remove, remove_leftovers
-from mnistlab.storage import read_tensors, write_tensors
 
 # Pillow's own packages bring their libraries along; those of a distribution or of conda are
 # updated without it, and what they make of lossy formats may change.
@@ -34,118 +27,109 @@ _LIBRARIES = ", ".join(
     f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
 )
 DECODER = f"mnistlab 3, Pillow {PIL.__version__}, {_LIBRARIES}"
-_KEEP_DAYS = 30
-_KEEP_BYTES = 4 * 2**30
-_DAY = 86_400
-_COARSE_NS = 2_100_000_000  # file systems that stamp in whole (or two) seconds
-_FINE_NS = 50_000_000  # the others stamp by the kernel's tick, 10 ms at most
+YOUNG_NS = 2_000_000_000
+_FINEST_WITHOUT_CTIME = 10_000_000  # nanoseconds: exFAT; FAT has two seconds, sshfs one
 
 
-@dataclass
-class DecodedSplit:
-    """The images of one split as the cache holds them.
+def shows_every_edit(scan: Scan) -> bool:
+    """Whether any edit from now on must change a stamp: only then may a store be kept.
 
-    images: uint8 (n, H, W), classes one after the other; `counts[class]` says how many of each.
-    `skipped` maps `class/name` to the reason why it could not be used.
+    Not where a file is younger than two seconds (or from the future): it could be written again
+    within the same tick of the file system's clock. Not where a ctime is the mtime, in whole
+    hundredths of a second: FAT, sshfs and squashfs have no ctime and show the mtime in its place,
+    which every tool that keeps times can set.
     """
-
-    images: torch.Tensor
-    counts: dict[str, int]
-    skipped: dict[str, str]
-    fingerprint: str
-
-
-def entry_path(root: Path, split: str) -> Path | None:
-    """Where the decoded `split` of `root` is kept; None where there is no place for a cache."""
-    if os.name == "nt":  # pragma: no cover - ctime is the time of creation there
-        return None
-    try:
-        key = hashlib.sha256(os.fsencode(root.resolve()) + b"\0" + split.encode()).hexdigest()
-        return cache_folder() / "decoded" / f"{key[:24]}.safetensors"
-    except (RunError, OSError, RuntimeError):
-        return None
-
-
-def read_entry(path: Path | None) -> tuple[str, DecodedSplit] | None:
-    """The signature and the content of a cache file, or None if it is not whole and sound."""
-    # a pipe would be waited for; and unlike Path.is_file this never raises
-    if path is None or not os.path.isfile(path):
-        return None
-    try:
-        tensors, meta = read_tensors(path)
-        if meta["decoder"] != DECODER:
-            return None
-        images = tensors["images"]
-        split = DecodedSplit(images, meta["counts"], meta["skipped"], meta["fingerprint"])
-        with contextlib.suppress(OSError):
-            os.utime(path)  # when it was used last
-        return str(meta["signature"]), split
-    except (OSError, RunError, KeyError, TypeError):
-        return None
-
-
-def store_entry(path: Path | None, tree: SplitTree, split: DecodedSplit) -> None:
-    """Keep `split` for the next start. A cache that cannot be written is no reason to fail."""
-    if path is None:
-        return
-    meta: dict[str, Any] = {
-        "decoder": DECODER,
-        "signature": tree.signature(),
-        "root": str(tree.root.resolve()).encode("utf-8", "backslashreplace").decode(),
-        "split": tree.split,
-        "counts": split.counts,
-        "skipped": split.skipped,
-        "fingerprint": split.fingerprint,
-    }
-    with contextlib.suppress(OSError, RunError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, older_than=3600)
-        _forget_unused(path.parent)  # the disk may be full of them
-        write_tensors(path, {"images": split.images}, meta)
-        _forget_unused(path.parent)
-
-
-def _forget_unused(folder: Path) -> None:
-    """Delete what nobody has used for 30 days, and beyond 4 GiB what was unused the longest.
-
-    What was used within a day stays in any case. Raises OSError.
-    """
-    stats = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):  # another process was faster
-                if entry.is_file():
-                    stats.append((entry.path, entry.stat()))
-    total = sum(stat.st_size for _, stat in stats)
-    for path, stat in sorted(stats, key=lambda item: item[1].st_mtime):
-        unused = time.time() - stat.st_mtime
-        if unused > _KEEP_DAYS * _DAY or (total > _KEEP_BYTES and unused > _DAY):
-            remove(Path(path))
-            total -= stat.st_size
-
-
-def wait_until_settled(tree: SplitTree) -> bool:
-    """Wait until an edit made from now on must change a stamp; False if that takes too long, or
-    never comes.
-
-    A file written a moment ago could be written again within the same tick of the file system's
-    clock, with the same stamps. Reading begins only after that tick. Stamps that lie in the
-    future (a clock that was set back) never settle: such a tree is decoded, but not kept.
-    """
-    if not tree.shows_every_edit():
+    mtimes, ctimes = scan.stamps[2::STAMPS], scan.stamps[3::STAMPS]
+    if max(mtimes + ctimes, default=0) > time.time_ns() - YOUNG_NS:
         return False
-    newest = tree.newest_ns()
-    tick = _COARSE_NS if newest % 1_000_000_000 == 0 else _FINE_NS
-    wait = newest + tick - time.time_ns()
-    if wait > _COARSE_NS:
-        return False
-    if wait > 0:
-        time.sleep(wait / 1e9)
-    return True
+    pairs = zip(mtimes, ctimes, strict=True)
+    return not any(m == c and m % _FINEST_WITHOUT_CTIME == 0 for m, c in pairs)
 
 
-def fingerprint(images: torch.Tensor, counts: dict[str, int]) -> str:
-    """SHA-256 of what training sees: classes, counts, size and every pixel, in order."""
-    digest = hashlib.sha256(repr((sorted(counts.items()), tuple(images.shape))).encode())
-    digest.update(images.numpy().data)
+def signature(scan: Scan) -> str:
+    """Changes whenever a file is edited, added, deleted, renamed or replaced."""
+    parts = [DECODER]
+    for label in scan.classes:
+        parts += [label, str(len(scan.names[label])), *scan.names[label]]
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
+    digest.update(scan.stamps.tobytes())
     return digest.hexdigest()
+
+
+def store_path(root: Path, split: str) -> Path | None:
+    """Where the decoded `split` of `root` is kept; None where there is no place for a cache."""
+    place = hashlib.sha256(os.fsencode(os.path.realpath(root)) + b"\0" + split.encode())
+    with contextlib.suppress(RunError):
+        return cache_folder() / "decoded" / f"{place.hexdigest()[:24]}.store"
+    return None
+
+
+def open_cached(root: Path, split: str) -> tuple[str, Split] | None:
+    """The signature of what was kept of this split, and the split; None if there is no sound one.
+
+    It may be of files that have changed since.
+    """
+    path = store_path(root, split)
+    with contextlib.suppress(OSError, DamagedFileError):
+        if path is not None and path.is_file():  # a pipe would be waited for
+            signed = describe_store(path)["signature"]
+            return signed, open_store(path, signed)
+    return None
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One entry of the cache. `kind`: decoded, bundled or download; `about`: what it was made of;
+    `size`: bytes on the disk."""
+
+    kind: str
+    path: Path
+    about: str
+    size: int
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Plain data for JSON."""
+        return {
+            "kind": self.kind,
+            "about": self.about,
+            "path": str(self.path),
+            "bytes": self.size,
+        }
+
+
+_KINDS = {"decoded": "decoded", "data": "bundled", "datasets": "download"}
+
+
+def list_cache() -> list[CacheEntry]:
+    """What the cache holds: stores of folders, the bundled data, datasets that were downloaded.
+
+    Raises RunError where there is no place for a cache.
+    """
+    entries = []
+    for folder, kind in _KINDS.items():
+        with contextlib.suppress(OSError):  # not there, or not to be listed
+            for path in sorted((cache_folder() / folder).iterdir()):
+                if path.name.startswith("."):  # a lock, or what is being written
+                    continue
+                about = ""
+                with contextlib.suppress(OSError, DamagedFileError):
+                    about = describe_store(path)["about"]
+                size = sum(each.lstat().st_blocks * 512 for each in [path, *path.rglob("*")])
+                entries.append(CacheEntry(kind, path, about, size))
+    return entries
+
+
+def clear(*, downloads: bool = False) -> tuple[list[CacheEntry], list[CacheEntry]]:
+    """Remove what can be made again without a network; also `downloads` if that is asked for.
+
+    Who works with some of it keeps what is open. Returns what is gone, and what is left. Raises
+    RunError where there is no place for a cache.
+    """
+    entries = list_cache()
+    for folder in _KINDS:
+        remove_leftovers(cache_folder() / folder, older_than=3600)
+    for entry in entries:
+        if downloads or entry.kind != "download":
+            remove(entry.path)
+    left = [entry for entry in entries if os.path.lexists(entry.path)]
+    return [entry for entry in entries if entry not in left], left

@@ -1,47 +1,152 @@
-"""One file from the network: resumed, checked, whole or not at all.
+"""The published files of a named dataset: from the network or from a folder, each one checked.
 
-What has arrived lies in `<file>.part` until it is complete and right, also over a break, Ctrl-C or
-a restart; the next attempt asks the server for the rest. Only then it gets its name.
+What has arrived of a file lies in `<file>.part` until it is complete and right, also over a break,
+Ctrl-C or a restart; the next attempt asks the server for the rest. Only then it gets its name.
 """
 
 import contextlib
+import hashlib
 import http.client
-import itertools
 import os
-import ssl
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from mnistlab import __version__
-from mnistlab.errors import RunError
-from mnistlab.files import flush_folder
+from mnistlab.data.datasets import Dataset
+from mnistlab.data.folders import Progress
+from mnistlab.data.idx import find_files, unpacked
+from mnistlab.errors import DataError, LockedError, RunError
 from mnistlab.names import printable
+from mnistlab.vision import torchvision
 
-Progress = Callable[[str, int, int], None]
-"""Called as progress(file name, bytes done, bytes in all); 0 in all where the server is silent."""
-
-_PIECE = 2**16
-_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others in a moment
+TIMEOUT = 30.0  # seconds without a byte
+ATTEMPTS = 4  # in a row that bring nothing new
+PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
+MAX_BYTES = 2**30  # no file of a dataset is that large
+_PIECE = 2**16  # bytes read at once
+_BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others in a moment
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to try: seconds without a byte, attempts without progress, pause between them."""
+class Original:
+    """A file on this machine that stands for a published one.
 
-    timeout: float = 30.0
-    attempts: int = 4
-    pause: float = 1.0
-    in_all: int = 100  # attempts, with progress or not
-    max_bytes: int = 2**30
+    checked: `md5` (it is the published file, byte for byte), `content` (packed differently, the
+    same when unpacked) or `no`; `fault` then says why.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+    checked: str
+    fault: str
 
 
-class _BrokenOffError(Exception):
+def download_originals(
+    dataset: Dataset, mirror: str | None = None, progress: Progress | None = None
+) -> list[Original]:
+    """Download the files of `dataset` to the cache, but those that are there already.
+
+    `mirror` is the address of a folder; None asks the addresses that torchvision knows. Raises
+    RunError, with all addresses and what to do without a network, LockedError, and OSError.
+    """
+    originals = []
+    lock = dataset.folder.with_name(f".{dataset.source.lower()}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            for name, (md5, urls) in _published(dataset).items():
+                path = dataset.originals[name]
+                path.parent.mkdir(parents=True, exist_ok=True)
+
+                def fault_of(path: Path, name: str = name, md5: str = md5) -> str:
+                    return check_file(dataset, name, md5, path).fault
+
+                if not path.exists() or fault_of(path):
+                    own = urls if mirror is None else [f"{mirror.rstrip('/')}/{name}"]
+                    fetch(own, path, fault_of, progress)
+                originals.append(check_file(dataset, name, md5, path))
+    except Timeout as error:
+        why = "another process is downloading it; wait for it or stop it"
+        raise LockedError(f"{dataset.name}: {why}") from error
+    except RunError as error:
+        raise RunError(f"{error}\n{dataset.how_to_bring()}") from error
+    return originals
+
+
+def find_originals(dataset: Dataset, folder: Path, *, unchecked: bool = False) -> list[Original]:
+    """The files of `dataset` in `folder`, as published or unpacked, each one checked.
+
+    Also those of a torchvision root, below `<name>/raw`. `unchecked` takes files that are not the
+    published ones. Raises DataError with all that are missing, or all that are not right.
+    """
+    places = [folder, folder / dataset.source / "raw", folder / "gzip"]
+    names = dataset.published
+    archived = any((place / dataset.archive).is_file() for place in places)
+    if not archived and any(list(place.glob(f"{dataset.stems[0]}*")) for place in places):
+        names = sum(dataset.files.values(), ())  # of EMNIST, taken out of its archive
+    paths = find_files(places, names, dataset.how_to_bring())
+    checksums = {name: md5 for name, (md5, _) in _published(dataset).items()}
+    originals = [check_file(dataset, name, checksums.get(name, ""), paths[name]) for name in paths]
+    wrong = [f"{printable(one.path)}: {one.fault}" for one in originals if one.fault]
+    if wrong and not unchecked:
+        advice = "--unchecked takes files that are packed differently, if their content fits"
+        raise DataError(printable(folder), wrong, advice)
+    return originals
+
+
+def check_file(dataset: Dataset, name: str, md5: str, path: Path) -> Original:
+    """Compare the file at `path` with the published file `name`, whose MD5 is `md5`.
+
+    An empty `md5`: the file is published only inside an archive. Raises OSError.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    checked, fault = "no", f"not the published file: its MD5 is {found}, and should be {md5}"
+    if found == md5:
+        checked, fault = "md5", ""
+    elif not md5:
+        fault = f"no checksum is known of {name}, only of the archive that it is published in"
+    elif dataset.contents:
+        content = dataset.contents[dataset.published.index(name)]
+        # where it cannot be unpacked, it is not the published file
+        with contextlib.suppress(DataError), unpacked(path) as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == content:
+                checked, fault = "content", ""
+    return Original(name, path, size, sha256, checked, fault)
+
+
+def _published(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
+    """Name → MD5 and addresses of each file, from the dataset's class in torchvision."""
+    source = getattr(torchvision().datasets, dataset.source)
+    if dataset.source == "EMNIST":
+        return {dataset.archive: (source.md5, [source.url])}
+    if dataset.source == "USPS":
+        return {name: (md5, [url]) for url, name, md5 in source.split_list.values()}
+    if dataset.source == "QMNIST":
+        listed = source.resources["train"] + source.resources["test"]
+        return {os.path.basename(url): (md5, [url]) for url, md5 in listed}
+    return {
+        name: (md5, [f"{mirror}{name}" for mirror in source.mirrors])
+        for name, md5 in source.resources
+    }
+
+
+# one file
+
+
+class _BrokenError(Exception):
     """It may work at another attempt."""
 
 
@@ -54,194 +159,94 @@ def fetch(
     target: Path,
     check: Callable[[Path], str],
     progress: Progress | None = None,
-    patience: Patience | None = None,
-) -> str:
-    """Get `target` from the first of `urls` that gives it; the URL it came from.
+) -> None:
+    """Get `target` from the first of `urls` that gives it.
 
-    `check` looks at a complete file and says why it is wrong, or nothing. A file that is wrong is
-    deleted. Raises RunError that names every address and why it did not do, or says that the disk
-    cannot be written.
+    `check` says what is wrong with a complete file, or nothing; a wrong file is deleted.
+    `progress(file name, bytes done, bytes in all)` has 0 in all where the server does not say.
+    Raises RunError that names every address and its fault, OSError where the disk fails.
     """
-    part = target.with_name(target.name + ".part")
-    patience = patience or Patience()
+    part = target.with_name(f"{target.name}.part")
     faults = []
     for url in urls:
         try:
-            _fetch_from(url, part, check, progress, patience)
+            _fetch_from(url, part, check, progress)
         except _RefusedError as refused:
             faults.append(f"  {printable(url)}: {printable(refused)}")
             continue
-        with _writing(target):
-            with part.open("rb+") as arrived:
-                os.fsync(arrived.fileno())  # no power cut leaves the final name without its bytes
-            os.replace(part, target)
-            flush_folder(target.parent)
-        if progress is not None:
-            progress(target.name, _size(target), _size(target))
-        return url
-    lines = [f"{printable(target.name)}: cannot be downloaded", *faults]
-    if _size(part):
-        lines.append("what has arrived is kept; the same command goes on from there")
-    raise RunError("\n".join(lines))
+        os.replace(part, target)
+        return
+    if part.exists():
+        faults.append("what has arrived is kept; the same command goes on from there")
+    raise RunError("\n".join([f"{printable(target.name)}: cannot be downloaded", *faults]))
 
 
 def _fetch_from(
-    url: str,
-    part: Path,
-    check: Callable[[Path], str],
-    progress: Progress | None,
-    patience: Patience,
+    url: str, part: Path, check: Callable[[Path], str], progress: Progress | None
 ) -> None:
     """Complete `part` from one address. Raises _RefusedError."""
-    tries = vain = 0  # attempts, and those of the last ones that brought nothing
-    while vain < patience.attempts and tries < patience.in_all:
-        tries += 1
-        before, fault = _size(part), ""
-        try:
-            _receive(url, part, progress, patience)
-        except _BrokenOffError as broken:
-            fault = str(broken)
-        # looked at also after a break, as a server may promise more than there is
-        with _writing(part):
-            wrong = check(part) if _size(part) else "nothing arrived"
-            if not wrong:
-                return
-            if not fault:
-                part.unlink(missing_ok=True)
-        if not fault and not before:
-            raise _RefusedError(f"{wrong}; deleted")
-        # What lay there may have been the beginning of another file: once more from the start.
-        fault = fault or wrong
-        vain = 0 if _size(part) > before else vain + 1
-        if vain < patience.attempts:
-            time.sleep(patience.pause * 2**vain / 2)
-    raise _RefusedError(f"{fault}; tried {tries} times")
-
-
-def _receive(url: str, part: Path, progress: Progress | None, patience: Patience) -> None:
-    """One request; what comes is appended to `part`, or replaces it if the server sends it all.
-
-    Raises _BrokenOffError, _RefusedError.
-    """
-    start = _size(part)
-    response = _open(url, start, patience.timeout)
-    if response is None:
-        return
-    with response:
-        if response.status != 206:
-            start = 0
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            with _writing(part):
-                part.unlink(missing_ok=True)
-            raise _BrokenOffError("the server sent another part than it was asked for")
-        length = response.headers.get("Content-Length") or ""
-        # not more digits than int() takes, and no digits of other scripts
-        total = start + int(length) if length.isdecimal() and len(length) < 16 else 0
-        pieces = _pieces(response)
-        first = next(pieces, b"")
-        if not start and first.lstrip()[:1] == b"<":
-            raise _RefusedError("a web page, not the file (a login or an error page?)")
-        if total > patience.max_bytes:
-            raise _RefusedError(f"{total:,} bytes; no file of a dataset is that large")
-        done = start
-        with _writing(part), part.open("ab" if start else "wb") as file:
-            for piece in itertools.chain([first], pieces):
-                done += len(piece)
-                if done > patience.max_bytes:
-                    break
-                file.write(piece)
-                if progress is not None:
-                    progress(part.stem, done, total)
-    if done > patience.max_bytes:
-        with _writing(part):
-            part.unlink(missing_ok=True)
-        raise _RefusedError("it does not end; no file of a dataset is that large")
-    if done < total:
-        raise _BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _open(url: str, start: int, timeout: float) -> Any:
-    """The response to one request from byte `start` on; None where there is nothing beyond it.
-
-    Raises _BrokenOffError, _RefusedError.
-    """
-    headers = {"User-Agent": f"mnistlab/{__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    try:
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise _RefusedError("not a web address (http or https)")
-        opener = urllib.request.build_opener(_Redirects)
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and start:
-            return None
-        kind = _BrokenOffError if error.code in _AGAIN else _RefusedError
-        raise kind(f"the server answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        reason = error.reason
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            why = f"its certificate is not trusted: {reason.verify_message}"
-            raise _RefusedError(why) from error
-        if isinstance(reason, TimeoutError | ConnectionResetError | ConnectionAbortedError):
-            raise _BrokenOffError(_said(reason)) from error
-        raise _RefusedError(f"cannot be reached: {_said(reason)}") from error
-    except (http.client.InvalidURL, ValueError) as error:
-        raise _RefusedError(f"not a web address: {error}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(_said(error)) from error
-
-
-def _pieces(response: Any) -> Iterator[bytes]:
-    """The body as it arrives. Raises _BrokenOffError."""
+    longest = start = part.stat().st_size if part.exists() else 0
+    vain = 0  # attempts in a row that brought nothing new
     while True:
         try:
-            piece: bytes = response.read1(_PIECE)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _BrokenOffError(_said(error)) from error
-        if not piece:
+            _receive(url, part, start, progress)
+            fault = check(part)
+            if not fault:
+                return
+            part.unlink()
+            if not start:
+                raise _RefusedError(f"{fault}; deleted")
+            # What lay there was perhaps the beginning of another file: once more from the start.
+        except _BrokenError as broken:
+            fault = str(broken)
+        start = part.stat().st_size if part.exists() else 0
+        vain = 0 if start > longest else vain + 1
+        longest = max(start, longest)
+        if vain == ATTEMPTS:
+            raise _RefusedError(f"{fault}; tried {vain} times")
+        time.sleep(PAUSE * 2**vain / 2)
+
+
+def _receive(url: str, part: Path, start: int, progress: Progress | None) -> None:
+    """One request for the bytes from `start` on: they are appended to `part`, or replace it where
+    the server sends the file from its beginning.
+
+    Raises _BrokenError, _RefusedError.
+    """
+    headers = {"User-Agent": f"mnistlab/{__version__}"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if not url.startswith(("http://", "https://")):
+        raise _RefusedError("not a web address (http or https)")
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and start:  # there is nothing beyond `start`
             return
-        yield piece
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to web addresses only, and never from https back to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Any,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise urllib.error.URLError(f"it redirects to {newurl}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _said(reason: Any) -> str:
-    if isinstance(reason, TimeoutError):
-        return "the server has stopped answering"
-    return str(getattr(reason, "strerror", None) or reason or type(reason).__name__)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{printable(path)}: cannot be written: {error.strerror or error}; set MNISTLAB_CACHE "
-            "to another folder; what has arrived is kept"
-        ) from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+        kind = _BrokenError if error.code in _BUSY else _RefusedError
+        raise kind(f"the server answered {error.code} {error.reason}") from error
+    except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
+        raise _RefusedError(f"cannot be reached: {getattr(error, 'reason', error)}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(f"no answer: {error}") from error
+    with response:
+        if response.headers.get_content_type() == "text/html":
+            raise _RefusedError("a web page, not the file (a login or an error page?)")
+        done = start if response.status == 206 else 0
+        total = 0 if response.length is None else done + response.length
+        with part.open("ab" if done else "wb") as file:
+            while done <= MAX_BYTES:
+                try:
+                    piece = response.read1(_PIECE)
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    raise _BrokenError(f"the connection broke: {error}") from error
+                if not piece:
+                    break
+                file.write(piece)
+                done += len(piece)
+                if progress is not None:
+                    progress(part.stem, done, total)
+    if done < total:
+        raise _BrokenError(f"the connection ended after {done:,} of {total:,} bytes")

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab.data import cache
-from mnistlab.data.cache import DecodedSplit
 from mnistlab.data.images import UndecodableError, UnreadableError, decode_grey, quiet_pillow
+from mnistlab.data.store import Split, StoreWriter
 from mnistlab.data.tree import (
     SPLITS,
-    SplitTree,
+    Scan,
     class_faults,
     name_faults,
     require_folder,
@@ -29,29 +29,8 @@ from mnistlab.data.tree import (
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 
-MAX_DECODED_BYTES = 16 * 2**30
-
 Progress = Callable[[str, int, int], None]
 """Called as progress(split, done, total) while images are decoded."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i."""
-
-    ds: TensorDataset
-    classes: tuple[str, ...]
-    image_size: tuple[int, int]
-    files: list[str]
-    fingerprint: str
-    skipped: dict[str, str]
-    hidden: int
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Images of each class."""
-        found = Counter(self.ds.tensors[1].tolist())
-        return {name: found[label] for label, name in enumerate(self.classes)}
 
 
 @dataclass(frozen=True)
@@ -121,128 +100,128 @@ def load_splits(
     *,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    keep_young: bool = False,
 ) -> list[Split]:
     """Load the named splits of `root`; their classes and image sizes must agree.
 
-    Raises DataError with all faults found.
+    `keep_young`: the files were written a moment ago and their content is known, so what is
+    decoded is kept all the same. Raises DataError with all faults.
     """
     require_folder(root)
-    entries = [cache.entry_path(root, split) for split in splits]
-    # Reading and hashing the cache runs beside listing the folder; one thread, as more of them
-    # only take turns with the listing.
-    with ThreadPoolExecutor(1) as pool:
-        reading = [pool.submit(cache.read_entry, entry) for entry in entries]
-        trees = [scan_split(root, split) for split in splits]
-        kept = [future.result() for future in reading]
-    faults = [fault for tree in trees for fault in tree.faults] + class_faults(trees)
-    decoded = []
-    for tree, entry, path in zip(trees, kept, entries, strict=True):
-        if entry is not None and entry[0] == tree.signature():
-            decoded.append(entry[1])
-            continue
-        settled = cache.wait_until_settled(tree)
-        split, final = _decode(tree, progress)
-        # Only what stayed the same while it was read may be kept.
-        if settled and final and scan_split(root, tree.split).signature() == tree.signature():
-            cache.store_entry(path, tree, split)
-        decoded.append(split)
+    with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
+        opening = [pool.submit(cache.open_cached, root, name) for name in splits]
+        scans = [scan_split(root, name) for name in splits]
+        cached = [future.result() for future in opening]
+    loaded = [
+        entry[1]
+        if entry is not None and entry[0] == cache.signature(scan)
+        else _decode(scan, progress, keep_young)
+        for scan, entry in zip(scans, cached, strict=True)
+    ]
+    faults = [fault for scan in scans for fault in scan.faults] + class_faults(scans)
     bad = [
-        f"{printable(tree.folder / file)}: {why}"
-        for tree, split in zip(trees, decoded, strict=True)
+        f"{printable(root / file)}: {why}"
+        for split in loaded
         for file, why in split.skipped.items()
     ]
     if not skip_bad:
         faults += bad
-    faults += _emptied(trees, decoded, skip_bad) + _size_faults(trees, decoded)
+    for scan, split in zip(scans, loaded, strict=True):
+        for label, count in split.counts.items():
+            if skip_bad and count == 0 and scan.names[label]:
+                faults.append(
+                    f"{printable(scan.folder / label)}: no image is left of the class "
+                    f"{printable(label)}"
+                )
+    sizes = {
+        scan.split: "{1} x {0}".format(*split.image_size)
+        for scan, split in zip(scans, loaded, strict=True)
+        if len(split.ds)
+    }
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{split} has {size}" for split, size in sizes.items())
+        faults.append(f"{printable(root)}: the splits differ in image size: {each} pixels")
     if faults:
         advice = f"see everything with: mnistlab data check {printable(shlex.quote(str(root)))}"
         if bad and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)
-    return [_dataset(tree, split) for tree, split in zip(trees, decoded, strict=True)]
+    return [replace(split, hidden=scan.hidden) for scan, split in zip(scans, loaded, strict=True)]
 
 
-def _decode(tree: SplitTree, progress: Progress | None) -> tuple[DecodedSplit, bool]:
-    """The images of `tree`, and whether a second attempt would find the same."""
-    skipped = name_faults(tree)
-    files = tree.files()
-    # (height, width) → the files of that size, their pixels one after the other. Written straight
-    # into one buffer, as a second copy of everything would double the memory it takes.
-    found: dict[tuple[int, int], tuple[list[str], bytearray]] = {}
-    total = 0
-    final = True
-    with quiet_pillow():
+def _decode(scan: Scan, progress: Progress | None, keep_young: bool) -> Split:
+    """The images of `scan`, written into a store; in memory where none can be written."""
+    keep = keep_young or cache.shows_every_edit(scan)
+    try:
+        return _decode_into(cache.store_path(scan.root, scan.split), scan, progress, keep)
+    except OSError:
+        return _decode_into(None, scan, progress, keep)
+
+
+def _decode_into(
+    path: Path | None,
+    scan: Scan,
+    progress: Progress | None,
+    keep: bool,
+    size: tuple[int, int] | None = None,
+) -> Split:
+    """Images of `size` (height, width); it is that of the first image until another is known."""
+    skipped = name_faults(scan)
+    files, usable = scan.files(), []
+    sizes: Counter[tuple[int, int]] = Counter()
+    with StoreWriter(path) as store, quiet_pillow():
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
-                progress(tree.split, position, len(files))
+                progress(scan.split, position, len(files))
             if file in skipped:
                 continue
             try:
-                image = decode_grey(tree.folder / file)
+                image = decode_grey(scan.folder / file)
             except UndecodableError as fault:
                 skipped[file] = str(fault)
-                final = final and not isinstance(fault, UnreadableError)
+                # of what could not be read, another attempt may make something else
+                keep = keep and not isinstance(fault, UnreadableError)
                 continue
-            names, buffer = found.setdefault((image.height, image.width), ([], bytearray()))
-            names.append(file)
-            buffer += image.tobytes()
-            total += image.height * image.width
-            if total > MAX_DECODED_BYTES:
-                raise DataError(
-                    printable(tree.root),
-                    [f"{printable(tree.folder)}: over {MAX_DECODED_BYTES // 2**30} GiB decoded"],
+            size = size or (image.height, image.width)
+            sizes[image.height, image.width] += 1
+            if (image.height, image.width) == size:
+                store.add(image.tobytes())
+                usable.append(file)
+            else:
+                skipped[file] = (
+                    f"{image.width} x {image.height} pixels where most images of {scan.split} "
+                    f"have {size[1]} x {size[0]}; all must have one size"
                 )
-    if progress is not None:
-        progress(tree.split, len(files), len(files))
-    common = max(found, key=lambda size: len(found[size][0]), default=(0, 0))
-    usable, pixels = found.pop(common, ([], bytearray()))
-    for (height, width), (names, _) in found.items():
-        for file in names:
-            skipped[file] = (
-                f"{width} x {height} pixels where most images of {tree.split} have "
-                f"{common[1]} x {common[0]}; all must have one size"
-            )
-    skipped = {file: skipped[file] for file in files if file in skipped}
-    # torch refuses an empty buffer
-    flat = torch.frombuffer(pixels, dtype=torch.uint8) if pixels else torch.tensor([]).byte()
-    images = flat.reshape(len(usable), *common)
-    by_class = Counter(file.split("/", 1)[0] for file in usable)
-    counts = {label: by_class[label] for label in tree.classes}
-    return DecodedSplit(images, counts, skipped, cache.fingerprint(images, counts)), final
+        most = max(sizes, key=lambda each: sizes[each], default=size)
+        if most != size:
+            return _decode_into(path, scan, progress, keep, most)
+        if progress is not None:
+            progress(scan.split, len(files), len(files))
+        by_class = Counter(file.split("/", 1)[0] for file in usable)
+        signed = cache.signature(scan)
+        # Only what stayed the same while it was read may be kept.
+        keep = keep and cache.signature(scan_split(scan.root, scan.split)) == signed
+        return store.finish(
+            size or (0, 0),
+            {label: by_class[label] for label in scan.classes},
+            usable,
+            signature=signed,
+            about=printable(scan.folder.absolute()),
+            skipped={f"{scan.split}/{file}": skipped[file] for file in files if file in skipped},
+            keep=keep,
+        )
 
 
-def _emptied(trees: list[SplitTree], decoded: list[DecodedSplit], skip_bad: bool) -> list[str]:
-    return [
-        f"{printable(tree.folder / label)}: no image is left of the class {printable(label)}"
-        for tree, split in zip(trees, decoded, strict=True)
-        for label, count in split.counts.items()
-        if skip_bad and count == 0 and tree.names[label]
-    ]
+_EVEN = 0.1  # standard deviation of the border, of 0…1
 
 
-def _size_faults(trees: list[SplitTree], decoded: list[DecodedSplit]) -> list[str]:
-    sizes = {
-        tree.split: f"{split.images.shape[2]} x {split.images.shape[1]}"
-        for tree, split in zip(trees, decoded, strict=True)
-        if len(split.images)
-    }
-    if len(set(sizes.values())) < 2:
-        return []
-    told = ", ".join(f"{split} has {size}" for split, size in sizes.items())
-    return [f"{printable(trees[0].root)}: the splits differ in image size: {told} pixels"]
+def even_background(images: torch.Tensor) -> float | None:
+    """The mean level along the border of images uint8 (n, H, W), 0…1; None if it is not even.
 
-
-def _dataset(tree: SplitTree, split: DecodedSplit) -> Split:
-    counts = torch.tensor([split.counts[label] for label in tree.classes])
-    labels = torch.arange(len(tree.classes)).repeat_interleave(counts)
-    files = [file for file in tree.files() if file not in split.skipped]
-    height, width = split.images.shape[1:]
-    return Split(
-        TensorDataset(split.images, labels),
-        tuple(tree.classes),
-        (height, width),
-        files,
-        split.fingerprint,
-        {f"{tree.split}/{file}": why for file, why in split.skipped.items()},
-        tree.hidden,
-    )
+    It is what a new image must be given around its ink to look like them. MNIST's digits stand on
+    black, 0.0; photographs, or clothes that fill the frame, on nothing even.
+    """
+    images = images[:: max(1, len(images) // 1000)]  # a thousand are enough, in a millisecond
+    edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
+    border = torch.cat([edge.flatten() for edge in edges]).float() / 255
+    return round(float(border.mean()), 6) if float(border.std(correction=0)) < _EVEN else None

@@ -1,49 +1,44 @@
-"""MNIST's own file format (IDX) → folders of PNG files.
+"""The files of published datasets → images and labels; and these → folders of PNG files.
 
-The format is described on the page of the MNIST database: a big-endian magic number (two zero
-bytes, the type, the number of dimensions), the sizes, then the values.
+MNIST and its relatives are IDX files, as the page of the MNIST database describes them: a
+big-endian magic number (two zero bytes, the type, the number of dimensions), the sizes, then the
+values. EMNIST has them in a zip archive, its images on their side; USPS is text.
 """
 
+import bz2
+import contextlib
 import gzip
 import io
+import lzma
 import math
 import os
+import re
 import shutil
+import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from zipfile import ZipExtFile
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from mnistlab.data.datasets import DATASETS, Dataset
 from mnistlab.data.folders import Progress
-from mnistlab.data.tree import require_folder
+from mnistlab.data.tree import SPLITS, require_folder
 from mnistlab.errors import DataError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.names import natural_key, nearest, printable
 
-_STEMS = {"train": "train", "valid": "t10k"}  # our split → MNIST's
-BYTE, INT = 8, 12  # the format's codes of its types: unsigned bytes, 32-bit integers
-_WIDTHS = {BYTE: 1, INT: 4}
-_NAMES = {BYTE: "unsigned bytes", INT: "32-bit integers"}
-_MAX_VALUES = 2**32
+Array = np.ndarray[Any, np.dtype[Any]]
 
-
-@dataclass(frozen=True)
-class IdxSplit:
-    """One split as read: `pixels` holds n images of height x width bytes, `labels` n bytes."""
-
-    pixels: bytes | bytearray
-    labels: bytes | bytearray
-    height: int
-    width: int
-
-    def image(self, index: int) -> Image.Image:
-        """Image `index` in mode L."""
-        size = self.height * self.width
-        chunk = self.pixels[index * size : (index + 1) * size]
-        return Image.frombytes("L", (self.width, self.height), bytes(chunk))
+_DTYPES = {8: "u1", 12: ">i4"}  # by the code in the magic number
+_MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
+# What damage leads the readers of zip, gzip and bzip2 to; also locked members, unknown methods.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 def import_idx(
@@ -54,23 +49,159 @@ def import_idx(
 ) -> dict[str, dict[str, int]]:
     """Turn MNIST-format files in `source` into `target/train/<class>/<index>.png` and `valid/…`.
 
-    A file's name is the image's index in the source; `labels.csv` lists every file with the index
-    of its class. `classes` keeps only those labels. The tree appears whole or not at all, and an
-    existing `target` is never touched. Returns the counts by split and class.
-    Raises DataError for bad input, RunError where `target` cannot be written.
+    A file's name is the image's index in the source. `classes` keeps only those labels. Returns the
+    counts by split and class. Raises DataError for bad input, RunError where `target` cannot be
+    written.
     """
     require_new(target)
-    splits = {split: read_split(source, split) for split in _STEMS}
-    present = {str(label) for split in splits.values() for label in split.labels}
-    names = sorted(present if classes is None else set(classes), key=natural_key)
-    absent = [name for name in names if name not in present]
-    if absent:
-        known = sorted(present, key=natural_key)
-        raise DataError(
-            str(source),
-            [f"--classes: no images of class {printable(n)}{nearest(n, known)}" for n in absent],
-        )
+    mnist = DATASETS["mnist"]
+    paths = find_files([source], mnist.published)
+    splits = {}
+    for split, (of_images, of_labels) in mnist.files.items():
+        images, labels = read_idx(paths[of_images]), read_idx(paths[of_labels])
+        if images.ndim != 3 or images.dtype != np.uint8 or not images.size:
+            raise _fault(paths[of_images], f"holds no images, but {_sizes(images)}")
+        if labels.shape != images.shape[:1]:
+            why = f"holds {_sizes(labels)} for the {len(images)} images of {paths[of_images].name}"
+            raise _fault(paths[of_labels], why)
+        splits[split] = images, labels
+    present = {str(label) for _, labels in splits.values() for label in np.unique(labels)}
+    known = sorted(present, key=natural_key)
+    names = known if classes is None else sorted(set(classes), key=natural_key)
+    faults = [
+        f"--classes: no images of class {printable(name)}{nearest(name, known)}"
+        for name in names
+        if name not in known
+    ]
+    if faults:
+        raise DataError(printable(source), faults)
     return write_folders(splits, {name: int(name) for name in names}, target, progress)
+
+
+def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tuple[Array, Array]:
+    """One split of `dataset` from its files as published, `paths` by name.
+
+    Returns images uint8 (n, side, side), upright, and labels (n,) as the files have them.
+    Raises DataError where a file is damaged or has other content than the dataset.
+    """
+    names, labelled = dataset.files[split], sorted(dataset.labels.values())
+    n, side = dataset.images[SPLITS.index(split)], dataset.side
+    archive = paths.get(dataset.archive)
+    where = [archive or paths[name] for name in names]
+    if dataset.source == "USPS":
+        images, labels = _read_usps(where[0], n, side)
+    elif archive is not None:
+        images, labels = (read_idx(archive, f"gzip/{name}", n * side**2) for name in names)
+    else:
+        images, labels = (read_idx(paths[name], "", n * side**2) for name in names)
+    if images.shape != (n, side, side) or images.dtype != np.uint8:
+        why = f"{_sizes(images)}, and {dataset.name} has {n} x {side} x {side} bytes"
+        raise _fault(where[0], f"the images of {split} are {why}")
+    if labels.ndim == 2:  # QMNIST: the other columns say where an image comes from
+        labels = labels[:, :1].reshape(-1)
+    if labels.shape != (n,) or np.unique(labels).tolist() != labelled:
+        why = f"{n} in all, from {labelled[0]} to {labelled[-1]}"
+        raise _fault(where[-1], f"the labels of {split} are not those of {dataset.name}: {why}")
+    return images.transpose(0, 2, 1) if dataset.source == "EMNIST" else images, labels
+
+
+def read_idx(path: Path, member: str = "", most: int = 2**32) -> Array:
+    """The values of one IDX file, or of a `member` of a zip archive, gzipped or not.
+
+    Unsigned bytes or 32-bit integers, in the shape that the file says; at most `most` of them.
+    Raises DataError.
+    """
+    where = path / member
+    with unpacked(path, member) as file:
+        head = file.read(4)
+        if not re.fullmatch(rb"\x00\x00[\x08\x0c][\x01-\x03]", head):
+            raise _fault(where, "not an IDX file of bytes or integers in up to 3 dimensions")
+        dtype = np.dtype(_DTYPES[head[2]])
+        sizes = np.frombuffer(file.read(4 * head[3]), ">u4", count=head[3]).tolist()
+        count = math.prod(sizes)
+        if count > most:
+            raise _fault(where, f"claims {count:,} values; at most {most:,} are possible")
+        # In pieces: a header that is wrong about the size must not cost the memory that it claims.
+        size = count * dtype.itemsize
+        content = bytearray()
+        while len(content) <= size and (piece := file.read(min(size + 1 - len(content), 2**20))):
+            content += piece
+    if len(content) != size:
+        follow = "more follow" if len(content) > size else f"{len(content):,} bytes follow"
+        raise _fault(where, f"its header promises {count:,} values, but {follow}")
+    return np.frombuffer(content, dtype).reshape(sizes)
+
+
+def _read_usps(path: Path, n: int, side: int) -> tuple[Array, Array]:
+    """The images and labels of lines `label index:value …`, at most `n`; values from -1 to 1."""
+    images = bytearray()
+    labels: list[int] = []
+    with unpacked(path) as file:
+        while line := file.readline(_MAX_LINE):
+            number = len(labels) + 1
+            try:
+                label, *pairs = line.split()
+                labels.append(int(label))
+                values = np.array([float(pair.partition(b":")[2]) for pair in pairs])
+            except ValueError as error:
+                raise _fault(path, f"line {number}: {error}") from error
+            if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
+                why = f"not a label and {side**2} values from -1 to 1"
+                raise _fault(path, f"line {number}: {why}")
+            if number > n:
+                raise _fault(path, f"line {number}: more than the {n:,} images that belong in it")
+            # -1 … 1 to 0 … 255, rounded down: the pixels that torchvision's class gives
+            images += ((values.astype(np.float32) + 1) / 2 * 255).astype(np.uint8).tobytes()
+    return np.frombuffer(images, np.uint8).reshape(-1, side, side), np.array(labels)
+
+
+@contextlib.contextmanager
+def unpacked(path: Path, member: str = "") -> Iterator[io.BufferedIOBase]:
+    """The content of a file, or of the `member` of a zip archive, gzip or bzip2 undone.
+
+    Nothing is unpacked to disk. Raises DataError, also while the content is read.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            raw: Any = stack.enter_context(open(path, "rb"))
+            if member:
+                archive = stack.enter_context(zipfile.ZipFile(raw))
+                raw = stack.enter_context(archive.open(member))
+            begin = raw.peek(3)
+            if begin.startswith(b"\x1f\x8b"):
+                raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
+            elif begin.startswith(b"BZh"):
+                raw = stack.enter_context(bz2.BZ2File(raw))
+            yield raw
+    except KeyError as error:
+        raise _fault(path, f"no {member} in it") from error
+    except _DAMAGE as error:
+        why = getattr(error, "strerror", None) or f"damaged: {error}"
+        raise _fault(path / member, f"cannot be read: {why}") from error
+
+
+def find_files(places: Sequence[Path], names: Iterable[str], advice: str = "") -> dict[str, Path]:
+    """Where each of the files (`x-idx3-ubyte.gz`) is, in the first of `places` that has it.
+
+    Also unpacked, or `x.idx3-ubyte`, as some copies write it. Raises DataError with all that are
+    missing, and `advice`.
+    """
+    require_folder(places[0], ", ".join(names))
+    paths, missing = {}, []
+    for name in names:
+        stem, packing = os.path.splitext(name)
+        stems = (stem, stem.replace("-idx", ".idx"))
+        candidates = [
+            place / f"{stem}{end}" for place in places for stem in stems for end in (packing, "")
+        ]
+        found = [path for path in candidates if path.is_file() and os.access(path, os.R_OK)]
+        if found:
+            paths[name] = found[0]
+        else:
+            missing.append(f"{printable(places[0])}: no {name} in it that can be read")
+    if missing:
+        raise DataError(printable(places[0]), missing, advice)
+    return paths
 
 
 def require_new(target: Path) -> None:
@@ -82,20 +213,37 @@ def require_new(target: Path) -> None:
 
 
 def write_folders(
-    splits: Mapping[str, IdxSplit],
+    splits: Mapping[str, tuple[Array, Array]],
     classes: Mapping[str, int],
     target: Path,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
     """Write `target/<split>/<class>/<index>.png` and `labels.csv`, whole or not at all.
 
-    `classes` maps each class, in the order of `labels.csv`, to its label in `splits`. Returns the
-    counts by split and class. Raises RunError where `target` cannot be written.
+    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class, in the order of
+    `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where
+    `target` cannot be written.
     """
+    counts: dict[str, dict[str, int]] = {split: {} for split in splits}
+    rows = ["name,label"]
     temporary = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        counts = _write_tree(splits, classes, temporary, progress)
+        for split, (images, labels) in splits.items():
+            done, total = 0, int(np.isin(labels, list(classes.values())).sum())
+            for position, (name, label) in enumerate(classes.items()):
+                folder = temporary / split / name
+                folder.mkdir(parents=True)
+                indices = np.flatnonzero(labels == label)
+                counts[split][name] = len(indices)
+                for index in indices:
+                    if progress is not None and done % 64 == 0:
+                        progress(split, done, total)
+                    image = Image.fromarray(images[index])
+                    image.save(folder / f"{index}.png", compress_level=9)
+                    rows.append(f"{split}/{name}/{index}.png,{position}")
+                    done += 1
+        (temporary / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
         os.rename(temporary, target)
     except OSError as error:
         raise RunError(f"{printable(target)}: cannot be written: {error.strerror}") from error
@@ -104,118 +252,9 @@ def write_folders(
     return counts
 
 
-def read_split(source: Path, split: str) -> IdxSplit:
-    """Read `train-images…`/`train-labels…` (or `t10k-…` for valid), gzipped or not.
-
-    Raises DataError that names the file and what is wrong with it.
-    """
-    stem = _STEMS[split]
-    images = _find(source, f"{stem}-images", "idx3-ubyte")
-    labels = _find(source, f"{stem}-labels", "idx1-ubyte")
-    (n_images, height, width), pixels = read_idx(images, 3)
-    (n_labels,), classes = read_idx(labels, 1)
-    if n_images != n_labels:
-        raise _fault(labels, f"{n_labels} labels for the {n_images} images of {images.name}")
-    if not n_images or not height or not width:
-        raise _fault(images, "holds no pixels")
-    return IdxSplit(pixels, classes, height, width)
+def _sizes(array: Array) -> str:
+    return f"{' x '.join(map(str, array.shape))} values of {array.dtype.name}"
 
 
-def read_idx(path: Path, dimensions: int, kind: int = BYTE) -> tuple[tuple[int, ...], bytearray]:
-    """The sizes and the values (bytes, or big-endian INT) of one IDX file, gzipped or not.
-
-    Raises DataError.
-    """
-    try:
-        with path.open("rb") as raw:
-            return read_idx_stream(path, raw, dimensions, kind)
-    except OSError as error:
-        raise _fault(path, f"cannot be read: {error.strerror or error}") from error
-
-
-def read_idx_stream(
-    where: Path,
-    raw: "io.BufferedReader | ZipExtFile",
-    dimensions: int,
-    kind: int = BYTE,
-    most: int = _MAX_VALUES,
-) -> tuple[tuple[int, ...], bytearray]:
-    """As `read_idx`, from an open stream of at most `most` values; `where` is what an error names.
-
-    Raises DataError, and OSError where the stream cannot be read.
-    """
-    try:
-        if not raw.peek(2).startswith(b"\x1f\x8b"):
-            return _parse(where, raw, dimensions, kind, most)
-        with gzip.GzipFile(fileobj=raw) as file:
-            return _parse(where, file, dimensions, kind, most)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _fault(where, f"damaged gzip data: {error}") from error
-
-
-def _parse(
-    path: Path, file: io.BufferedIOBase, dimensions: int, kind: int, most: int
-) -> tuple[tuple[int, ...], bytearray]:
-    head = file.read(4 + 4 * dimensions)
-    if len(head) < 4 + 4 * dimensions or head[:2] != b"\0\0":
-        raise _fault(path, "not an IDX file")
-    if head[2] != kind or head[3] != dimensions:
-        raise _fault(path, f"not an IDX file of {_NAMES[kind]} in {dimensions} dimension(s)")
-    sizes = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
-    count = math.prod(sizes)
-    if count > most:
-        raise _fault(path, f"claims {count:,} values, more than any such dataset")
-    # Read in pieces: a header that lies about the size must not cost the memory it claims.
-    values = bytearray()
-    promised = count * _WIDTHS[kind]
-    while len(values) <= promised and (piece := file.read(min(promised + 1 - len(values), 2**20))):
-        values += piece
-    if len(values) != promised:
-        found = "more" if len(values) > promised else f"{len(values) // _WIDTHS[kind]:,}"
-        raise _fault(path, f"its header promises {count:,} values, but {found} follow")
-    return sizes, values
-
-
-def _find(source: Path, stem: str, kind: str) -> Path:
-    require_folder(source, "MNIST's four files, as in train-images-idx3-ubyte.gz")
-    names = [f"{stem}{dot}{kind}{zipped}" for dot in "-." for zipped in ("", ".gz")]
-    for name in names:
-        if os.path.isfile(source / name):
-            return source / name
-    raise DataError(
-        str(source), [f"{printable(source)}: no {stem}-{kind} or {stem}-{kind}.gz in it"]
-    )
-
-
-def _write_tree(
-    splits: Mapping[str, IdxSplit],
-    classes: Mapping[str, int],
-    folder: Path,
-    progress: Progress | None,
-) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-    rows = ["name,label"]
-    for split_name, split in splits.items():
-        counts[split_name] = {}
-        done, total = 0, sum(split.labels.count(value) for value in classes.values())
-        for position, (name, value) in enumerate(classes.items()):
-            (folder / split_name / name).mkdir(parents=True)
-            indices = [i for i, label in enumerate(split.labels) if label == value]
-            counts[split_name][name] = len(indices)
-            for index in indices:
-                if progress is not None and done % 64 == 0:
-                    progress(split_name, done, total)
-                file = f"{split_name}/{name}/{index}.png"
-                # into memory first, which is a quarter faster than Pillow's own writing
-                encoded = io.BytesIO()
-                split.image(index).save(encoded, "PNG", compress_level=9)
-                with open(f"{folder}/{file}", "xb", buffering=0) as written:
-                    written.write(encoded.getbuffer())
-                rows.append(f"{file},{position}")
-                done += 1
-    (folder / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
-    return counts
-
-
-def _fault(path: Path, why: str) -> DataError:
-    return DataError(str(path), [f"{printable(path)}: {why}"])
+def _fault(where: Path, why: str) -> DataError:
+    return DataError(str(where), [f"{printable(where)}: {printable(why)}"])

@@ -1,20 +1,20 @@
 """One image file → 8-bit grey pixels, right or not at all.
 
 Pillow's `convert("L")` clips 16-bit images to white, drops alpha (black ink on a transparent
-ground turns blank) and ignores the rotation a camera notes down. Each case is met explicitly
+background turns blank) and ignores the rotation a camera notes down. Each case is met explicitly
 here, and what has no single right reading is refused by name.
 """
 
-import contextlib
 import functools
 import io
 import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mnistlab.data.whole import area_fault, jpeg_fault, palette_fault, png_fault, tiff_fault
+from mnistlab.data.integrity import load_fault
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
@@ -37,7 +37,7 @@ def decode_grey(path: Path) -> Image.Image:
     """Decode `path` to a mode `L` image: 0 is black, 255 white.
 
     Colour by ITU-R 601 luma, 16 bits scaled (not clipped), EXIF rotation applied, transparency
-    laid on a ground that shows the ink. Raises UndecodableError; never anything else.
+    laid on a background that shows the ink. Raises UndecodableError; never anything else.
     """
     return decode_grey_bytes(read_image_file(path))
 
@@ -83,14 +83,10 @@ def quiet_pillow() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
 
+@functools.cache
 def _available() -> tuple[str, ...]:
-    if not _READY:
-        Image.init()
-        _READY.extend(name for name in FORMATS if name in Image.OPEN)
-    return tuple(_READY)
-
-
-_READY: list[str] = []
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
@@ -101,73 +97,34 @@ def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UndecodableError(f"has {image.n_frames} frames; save the one that is meant")  # type: ignore[attr-defined]
-    _mend_transparent_level(image)
-    _load_whole(image, content)
-    if _may_be_rotated(image):
+    if image.format == "PNG" and "transparency" in image.info:
+        # Its level counts in the bits of the file, which Pillow scales for the pixels only: levels
+        # 0-3 or 0-15 of grey become 0-255, 16 bits of colour become 8.
+        stored = "".join(str(part.args) for part in getattr(image, "tile", []))
+        if stored == "RGB;16B":
+            raise UndecodableError(
+                "16-bit colour with a transparent colour; save it as 8-bit colour"
+            )
+        if stored in _PNG_STEPS:
+            image.info["transparency"] *= _PNG_STEPS[stored]
+    if fault := load_fault(image, content):
+        raise UndecodableError(f"damaged or truncated image: {fault}")
+    # Asking for the EXIF block of every small PNG costs more than decoding it.
+    noted = " ".join(map(str, image.info)).lower()
+    if image.format != "PNG" or "exif" in noted or "xmp" in noted:
         ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
     if image.mode == "L" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.has_transparency_data:
-        return _on_contrasting_ground(image.convert("RGBA"))
+        return _on_contrasting_background(image.convert("RGBA"))
     if image.mode in ("F", "LAB"):
         raise UndecodableError(
             f"mode {image.mode} has no fixed range; save it as 8-bit grey or colour"
         )
     # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
     return image.convert("RGB").convert("L") if image.mode not in ("L", "1") else image.convert("L")
-
-
-def _load_whole(image: Image.Image, content: bytes) -> None:
-    """Load the pixels; raise UndecodableError where some of them are not in the file."""
-    kind = image.format
-    fault = area_fault(image)
-    if kind == "PNG":
-        fault = fault or png_fault(content)
-    elif kind == "TIFF":
-        _quiet_libtiff()
-        fault = fault or tiff_fault(image)
-    if not fault:
-        image.load()
-        fault = palette_fault(image)
-    if kind in ("JPEG", "MPO"):  # a phone's: a JPEG with more behind it
-        fault = fault or jpeg_fault(content, image)
-    if fault:
-        raise UndecodableError(f"damaged or truncated image: {fault}")
-
-
-@functools.cache
-def _quiet_libtiff() -> None:
-    # It writes what it finds wrong straight to stderr, without the name of the file; the user gets
-    # that from us. Pillow has no way to say so, the library itself has, where it can be reached.
-    import ctypes
-
-    from PIL import _imaging
-
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(_imaging.__file__)
-        library.TIFFSetErrorHandler(None)
-        library.TIFFSetWarningHandler(None)
-
-
-def _mend_transparent_level(image: Image.Image) -> None:
-    # PNG counts its transparent level in the bits of the file, which Pillow scales for the pixels
-    # only: levels 0-3 or 0-15 of grey become 0-255, 16 bits of colour become 8.
-    if image.format != "PNG" or "transparency" not in image.info:
-        return
-    stored = "".join(str(part.args) for part in getattr(image, "tile", []))
-    if stored == "RGB;16B":
-        raise UndecodableError("16-bit colour with a transparent colour; save it as 8-bit colour")
-    if stored in _PNG_STEPS:
-        image.info["transparency"] *= _PNG_STEPS[stored]
-
-
-def _may_be_rotated(image: Image.Image) -> bool:
-    # Asking for the EXIF block of every small PNG costs more than decoding it.
-    if image.format != "PNG":
-        return True
-    return any("exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info)
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
@@ -177,8 +134,6 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
         raise UndecodableError("32-bit integers have no fixed range; save it as 8- or 16-bit grey")
     if "transparency" in image.info:
         raise UndecodableError("16-bit grey with a transparent level; save it as 8-bit grey")
-    import numpy as np
-
     levels = np.asarray(image.convert("I"), dtype=np.int64)
     white = 65535
     tags = getattr(image, "tag_v2", {})  # TIFF only
@@ -190,15 +145,13 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def _on_contrasting_ground(image: Image.Image) -> Image.Image:
+def _on_contrasting_background(image: Image.Image) -> Image.Image:
     # Paper is the opposite of the ink: dark ink goes on white as every viewer shows it, light ink
     # on black, since on white it would vanish.
-    import numpy as np
-
     alpha = np.asarray(image.getchannel("A"), dtype=np.float64)
     luma = np.asarray(image.convert("RGB").convert("L"), dtype=np.float64)
     covered = alpha.sum()
     ink = (luma * alpha).sum() / covered if covered else 0.0
-    ground = (0, 0, 0, 255) if ink >= 128 else (255, 255, 255, 255)
-    canvas = Image.new("RGBA", image.size, ground)
+    paper = (0, 0, 0, 255) if ink >= 128 else (255, 255, 255, 255)
+    canvas = Image.new("RGBA", image.size, paper)
     return Image.alpha_composite(canvas, image).convert("RGB").convert("L")

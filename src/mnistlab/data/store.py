@@ -1,144 +1,286 @@
-"""A named dataset as it is kept: both splits in one sealed file, ready to train on.
+"""The store: one file that holds the images of one split as they are trained on.
 
-It holds exactly what `load_folders` makes of the same images as folders of PNG files (`data
-download NAME --to DIR`): the same order, labels, names and fingerprint, without the files.
+The pixels come first, uint8 (n, H, W) and nothing else, so that the file is mapped into memory as
+it is; then a description in JSON (shape, classes, names, signature, checksums), then the
+description's own SHA-256, its length and a mark. A store is written beside its place, renamed, and
+never written again. Its pages are read as they are needed, so it may be larger than memory; the
+mapping is copy-on-write, so nobody who writes into the images writes into the file.
 """
 
+import contextlib
+import hashlib
+import io
+import json
+import math
+import mmap
 import os
-from collections.abc import Mapping, Sequence
+import struct
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self, cast
 
 import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.cache import fingerprint
-from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import ImageData, Split
-from mnistlab.data.idx import IdxSplit
-from mnistlab.data.published import Found
-from mnistlab.data.tree import SPLITS
-from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import remove_leftovers
+from mnistlab.errors import DamagedFileError
+from mnistlab.files import remove_leftovers, temporary_beside
 from mnistlab.names import printable
-from mnistlab.storage import read_tensors, write_tensors
 
-_KIND = "dataset 1"  # another number where the content of the file is arranged differently
+CHECKED_AT_ONCE = 2**30  # bytes; of a larger store, each block is checked when it is first read
+BLOCK = 2**20  # bytes under one checksum
+_TAIL = struct.Struct("<32sQ8s")  # SHA-256 of the description, its length, the mark
+_MARK = b"mnist-s1"  # another one where the content is arranged differently
+# MAP_NORESERVE, which Python names from 3.13 on: no memory is set aside for private copies of all
+# pages; else the system refuses to map a file that is larger than memory.
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
-def store_dataset(
-    dataset: Dataset, splits: dict[str, IdxSplit], found: Sequence[Found]
-) -> dict[str, dict[str, int]]:
-    """Write the file of `dataset`, whole or not at all; the counts by split and class.
+@dataclass(frozen=True)
+class Split:
+    """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
-    Takes the splits out of `splits`, as each of them is needed only until it is sorted.
-
-    Raises RunError where it cannot be written.
+    `skipped` maps `split/class/name` of a file that could not be used to the reason; `hidden`
+    counts files that were passed over because their names begin with a dot.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    meta: dict[str, Any] = {
-        "kind": _KIND,
-        "name": dataset.name,
-        "files": [one.as_dict() for one in found],
-    }
-    for split in SPLITS:
-        given = splits.pop(split)
-        order, counts = _order(dataset, given)
-        flat = torch.frombuffer(given.pixels, dtype=torch.uint8)
-        images = flat.reshape(-1, given.height, given.width).index_select(0, order)
-        del given, flat  # so that at most one split is there twice
-        tensors[f"{split}_images"] = images
-        tensors[f"{split}_index"] = order.to(torch.int32)
-        meta[split] = {"counts": counts, "fingerprint": fingerprint(images, counts)}
-    path = dataset.path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, older_than=3600)
-        write_tensors(path, tensors, meta)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return {split: meta[split]["counts"] for split in SPLITS}
+
+    ds: TensorDataset
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    files: list[str]
+    fingerprint: str
+    skipped: dict[str, str] = field(default_factory=dict)
+    hidden: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each class."""
+        counted = self.ds.tensors[1].bincount(minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counted, strict=True))
 
 
-def _order(dataset: Dataset, split: IdxSplit) -> tuple[torch.Tensor, dict[str, int]]:
-    """The indices in the order of `class/<index>.png`, names sorted as strings; the counts."""
-    labels = torch.frombuffer(split.labels, dtype=torch.uint8).long()
-    by_name = torch.tensor(sorted(range(len(labels)), key=str))
-    place = torch.full((256,), -1)
-    place[[dataset.labels[name] for name in dataset.classes]] = torch.arange(len(dataset.labels))
-    order = by_name[place[labels[by_name]].argsort(stable=True)]
-    found = labels.bincount(minlength=256).tolist()
-    return order, {name: found[dataset.labels[name]] for name in dataset.classes}
+class StoreWriter:
+    """Writes the store at `path`, image by image; in memory where `path` is None.
 
-
-def load_dataset(dataset: Dataset) -> ImageData:
-    """The dataset as it is kept, every byte verified.
-
-    Raises DataError, with what to do, where it has not been downloaded; DamagedFileError, with what
-    to do, where its file is not what was written or cannot be read.
+    Used as `with StoreWriter(path) as store: store.add(…) …; split = store.finish(…)`. Where it is
+    left without `finish`, nothing stays. Raises OSError (no permission, disk full).
     """
-    path = dataset.path
-    try:
-        # not Path's own, which raise where a folder may not be searched
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise DamagedFileError(f"{printable(path)}: not a file; remove it")
-        tensors, meta = read_tensors(path)
-        if meta["kind"] != _KIND or meta["name"] != dataset.name:
-            raise DamagedFileError(f"{printable(path)}: the file of something else")
-        train, valid = (_split(dataset, split, tensors, meta[split]) for split in SPLITS)
-    except FileNotFoundError:
-        raise absent(dataset) from None
-    except (RunError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        why = error if isinstance(error, RunError) else f"{printable(path)}: damaged"
-        raise DamagedFileError(
-            f"{why}\nmake it again with: mnistlab data download {dataset.name} --force"
-        ) from error
-    return ImageData(path, train, valid)
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.temporary: Path | None = None
+        self.file: BinaryIO = io.BytesIO()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent, older_than=3600)
+            self.temporary = temporary_beside(path)
+            # 0o666 so that the umask decides, as for any file the user makes
+            fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self.file = open(fd, "w+b", buffering=BLOCK)  # noqa: SIM115 - closed by __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, pixels: "bytes | bytearray | memoryview") -> None:
+        """Append one image or many, row by row, 8 bits a pixel."""
+        self.file.write(pixels)
+
+    def finish(
+        self,
+        image_size: tuple[int, int],
+        counts: Mapping[str, int],
+        names: Sequence[str],
+        *,
+        signature: str,
+        about: str,
+        skipped: Mapping[str, str] | None = None,
+        keep: bool = True,
+    ) -> Split:
+        """The split that was written, mapped; its file stays only if it is to be kept.
+
+        The images were added class by class: `counts[class]` of each, `names` for all of them
+        (`class/name`). `signature` says what they were made from, `about` tells a person.
+        Raises OSError.
+        """
+        self.file.flush()
+        shape = (len(names), *image_size)
+        pixels = _mapped(self.file, shape)
+        flat = pixels.numpy().reshape(-1).data
+        description = {
+            "shape": shape,
+            "counts": dict(counts),
+            "names": list(names),
+            "skipped": dict(skipped or {}),
+            "fingerprint": fingerprint(pixels, dict(counts)),
+            "blocks": [
+                hashlib.sha256(flat[start : start + BLOCK]).hexdigest()
+                for start in range(0, len(flat), BLOCK)
+            ],
+            "signature": signature,
+            "about": about,
+        }
+        if keep and self.path is not None and self.temporary is not None:
+            text = json.dumps(description).encode()
+            tail = _TAIL.pack(hashlib.sha256(text).digest(), len(text), _MARK)
+            self.file.seek(pixels.nbytes)
+            self.file.write(text + tail)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            os.replace(self.temporary, self.path)
+        return _split(pixels, description)
+
+    def __exit__(self, *_: object) -> None:
+        if self.temporary is None:
+            return
+        with contextlib.suppress(OSError):  # a full disk; `finish` has flushed what matters
+            self.file.close()
+        with contextlib.suppress(OSError):  # renamed, or gone
+            self.temporary.unlink()
 
 
-def _split(
-    dataset: Dataset, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]
-) -> Split:
-    images, index = tensors[f"{name}_images"], tensors[f"{name}_index"]
-    n, height, width = images.shape
-    classes = tuple(meta["counts"])
-    if classes != dataset.classes or len(index) != n or images.dtype != torch.uint8:
-        raise ValueError
-    counts = torch.tensor([int(meta["counts"][label]) for label in classes])
-    if int(counts.sum()) != n:
-        raise ValueError
-    labels = torch.arange(len(classes)).repeat_interleave(counts)
-    files: list[str] = []
-    numbers = index.tolist()
-    for label, count in zip(classes, counts.tolist(), strict=True):
-        start = len(files)
-        files += [f"{label}/{number}.png" for number in numbers[start : start + count]]
+def open_store(path: Path, signature: str) -> Split:
+    """The split that was stored at `path`, made from what `signature` says.
+
+    Up to `CHECKED_AT_ONCE` every byte is verified here, beyond that each block when it is first
+    read. Raises FileNotFoundError, OSError, and DamagedFileError where the file is not a whole
+    store or made from something else.
+    """
+    with open(path, "rb") as file:
+        description = _description(file, path)
+        if description["signature"] != signature:
+            raise DamagedFileError(f"{printable(path)}: made from other files")
+        pixels = _mapped(file, description["shape"])
+    blocks = _Blocks(pixels, description["blocks"], path)
+    if pixels.nbytes > CHECKED_AT_ONCE:
+        pixels = pixels.as_subclass(_CheckedImages)
+        pixels.unchecked = blocks
+    else:
+        blocks.check()
+    return _split(pixels, description)
+
+
+def describe_store(path: Path) -> dict[str, Any]:
+    """The description of a store: shape, counts, names, signature, about, ….
+
+    Its pixels are not read. Raises OSError, DamagedFileError.
+    """
+    with open(path, "rb") as file:
+        return _description(file, path)
+
+
+def _description(file: BinaryIO, path: Path) -> dict[str, Any]:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - _TAIL.size))
+    tail = file.read()
+    if len(tail) == _TAIL.size:
+        digest, length, mark = _TAIL.unpack(tail)
+        if mark == _MARK and length + _TAIL.size <= size:
+            file.seek(size - _TAIL.size - length)
+            text = file.read(length)
+            if hashlib.sha256(text).digest() == digest:
+                description: dict[str, Any] = json.loads(text)
+                if math.prod(description["shape"]) + length + _TAIL.size == size:
+                    return description
+    raise DamagedFileError(f"{printable(path)}: damaged, or not a store of mnistlab")
+
+
+def fingerprint(images: torch.Tensor, counts: Mapping[str, int]) -> str:
+    """SHA-256 of what training sees: classes, counts, size and every pixel, in order."""
+    digest = hashlib.sha256(repr((sorted(counts.items()), tuple(images.shape))).encode())
+    digest.update(images.numpy().data)
+    return digest.hexdigest()
+
+
+def _mapped(file: BinaryIO, shape: Sequence[int]) -> torch.Tensor:
+    size = math.prod(shape)
+    if not size:  # neither mmap nor torch takes an empty buffer
+        return torch.empty(tuple(shape), dtype=torch.uint8)
+    if isinstance(file, io.BytesIO):
+        buffer: Any = file.getbuffer()
+    else:
+        buffer = mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE | _NO_RESERVE)
+    return torch.frombuffer(buffer, dtype=torch.uint8, count=size).reshape(tuple(shape))
+
+
+def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
+    counts: dict[str, int] = description["counts"]
+    # filled class by class: repeat_interleave wakes all threads, which costs more than the labels
+    by_class = [torch.full((count,), label) for label, count in enumerate(counts.values())]
+    labels = torch.cat([torch.empty(0, dtype=torch.int64), *by_class])
     return Split(
-        TensorDataset(images, labels),
-        classes,
-        (height, width),
-        files,
-        str(meta["fingerprint"]),
-        {},
-        0,
+        TensorDataset(pixels, labels),
+        tuple(counts),
+        (description["shape"][1], description["shape"][2]),
+        description["names"],
+        description["fingerprint"],
+        description["skipped"],
     )
 
 
-def absent(dataset: Dataset) -> DataError:
-    """The error for a dataset that is known, but not here."""
-    size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
-    faults = [
-        f"--data {dataset.name}: not here yet; get it ({size}) with: "
-        f"mnistlab data download {dataset.name}"
-    ]
-    if Path(dataset.name).is_dir():
-        faults[0] += f"\nthe folder of that name is --data ./{dataset.name}"
-    return DataError(dataset.name, faults, dataset.how_to_bring())
+class _Blocks:
+    """The checksums of `pixels`, block by block, and which of them are still to be compared."""
+
+    def __init__(self, pixels: torch.Tensor, checksums: list[str], path: Path) -> None:
+        self.pixels, self.checksums, self.path = pixels, checksums, path
+        self.left = set(range(len(checksums)))
+
+    def check(self, rows: Iterable[int] | None = None) -> None:
+        """Verify the blocks of these images, None for all, that were not read before.
+
+        Raises DamagedFileError.
+        """
+        blocks = set(self.left)
+        if rows is not None and blocks:
+            size = self.pixels[0].nbytes
+            touched = ((row * size // BLOCK, (row * size + size - 1) // BLOCK) for row in rows)
+            blocks &= {block for first, last in touched for block in range(first, last + 1)}
+        flat = self.pixels.numpy().reshape(-1).data
+        for block in sorted(blocks):
+            content = flat[block * BLOCK : (block + 1) * BLOCK]
+            if hashlib.sha256(content).hexdigest() != self.checksums[block]:
+                raise DamagedFileError(
+                    f"{printable(self.path)}: damaged: bytes from {block * BLOCK:,} on are not "
+                    "what was written; remove this file and start again"
+                )
+            self.left.remove(block)
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
-    """The error where datasets cannot be kept."""
-    return RunError(
-        f"{printable(path)}: cannot be written: {error.strerror or error}; set MNISTLAB_CACHE to "
-        "another folder"
-    )
+class _CheckedImages(torch.Tensor):
+    """The images of a large store: an operation on some of them verifies their blocks first.
+
+    What an operation gives is an ordinary tensor.
+    """
+
+    unchecked: _Blocks
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunctionSubclass():
+            for value in (*args, *kwargs.values()):
+                for images in value if isinstance(value, list | tuple) else (value,):
+                    if isinstance(images, cls) and images.unchecked.left:
+                        images.unchecked.check(_rows_read(func, len(images), args))
+            return func(*args, **kwargs)
+
+
+_OF_SHAPE = {torch.Tensor.size, torch.Tensor.dim, torch.Tensor.__len__}
+_OF_SHAPE |= {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim")}
+
+
+def _rows_read(func: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Iterable[int] | None:
+    """Which of `n` images `func` reads; None for all, or where that is not known."""
+    if func in _OF_SHAPE:
+        return ()
+    if func == torch.Tensor.__getitem__ and type(args[1]) in (int, slice):
+        return range(n)[args[1]] if type(args[1]) is slice else (range(n)[args[1]],)
+    if func == torch.Tensor.index_select and len(args) == 3 and args[1] == 0:
+        return cast("list[int]", args[2].tolist())
+    return None

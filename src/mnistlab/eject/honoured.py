@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mnistlab.config import TrainConfig, applies
+from mnistlab.config import SETTINGS, TrainConfig
 from mnistlab.errors import ConfigError
 
 # Every setting that a script follows, and with which values (None: any). A setting or a value that
@@ -44,9 +44,10 @@ HONOURED: dict[str, tuple[Any, ...] | None] = {
 def require_honoured(config: TrainConfig) -> None:
     """Raise ConfigError, which names them all, for settings that a script does not follow."""
     faults = []
-    for key, field in TrainConfig.model_fields.items():
-        value, values = getattr(config, key), HONOURED.get(key, (field.default,))
-        if applies(key, config) and values is not None and value not in values:
+    defaults = TrainConfig()
+    for key in SETTINGS:
+        value, values = getattr(config, key), HONOURED.get(key, (getattr(defaults, key),))
+        if config.applies(key) and values is not None and value not in values:
             faults.append(f"{key.replace('_', '-')} {value}: a script cannot do this")
     if faults:
         raise ConfigError("\n".join(faults))

@@ -18,7 +18,7 @@ def reader_for(data: ImageData) -> list[str]:
     Raises ConfigError, which names the file, where no such function is short.
     """
     # the folder that can be made of a dataset by name holds plain PNG
-    if data.root.is_file() or _first_wrong(data, _read_plain) is None:
+    if not (data.root / "train").is_dir() or _first_wrong(data, _read_plain) is None:
         return [source(_read_plain, {"_read_plain": "read"})]
     if (wrong := _first_wrong(data, _read_full)) is not None:
         raise ConfigError(

@@ -14,7 +14,7 @@ from mnistlab.eject.borrowed import constants, source
 from mnistlab.eject.honoured import require_honoured
 from mnistlab.eject.readers import reader_for
 from mnistlab.eject.words import flags_for, words_for
-from mnistlab.errors import ConfigError, DataError, RunError
+from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
 from mnistlab.names import printable
 from mnistlab.runs import Run
 
@@ -27,28 +27,23 @@ def eject(run: Run) -> str:
     what it was.
     """
     try:
-        info = run.info()
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{printable(run.info_file)}: no such file; what to train is not known"
-        ) from error
-    if info.get("model") == "pixel-similarity":
+        record = run.record()
+    except DamagedFileError as error:
+        raise RunError(f"{error}; what to train is not known") from error
+    config = record.config
+    if config.model == "pixel-similarity":
         raise ConfigError(f"{run.name}: pixel similarity trains nothing; eject a trained run")
-    try:
-        config = TrainConfig(**info["config"])
-        fingerprint, sha = info["data"]["fingerprint"], (info["result"] or {}).get("weights_sha256")
-        repeats = info["status"] == "done" and not info["mixed"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{printable(run.info_file)}: not the record of a training run") from error
     _require_one_seed(config, run)
     require_honoured(config)
     data = load_data(config.data, skip_bad=config.skip_bad)
-    if data.fingerprint != fingerprint:
+    if data.fingerprint != record.data.fingerprint:
         raise DataError(
             config.data,
             [f"{printable(config.data)}: has changed since {printable(run.name)} was trained"],
         )
-    sha = str(sha) if repeats else "(unknown: not one finished run on one machine)"
+    sha = "(unknown: not one finished run on one machine)"
+    if record.status == "done" and not record.mixed and record.result is not None:
+        sha = str(record.result.weights_sha256)
     return script(config, data, reader_for(data), name=run.name, sha=sha)
 
 

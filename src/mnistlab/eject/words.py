@@ -5,10 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from mnistlab.config import TrainConfig, applies
+from mnistlab.config import TrainConfig
 from mnistlab.data.folders import ImageData
 from mnistlab.eject import parts
-from mnistlab.experiment import model_settings
 from mnistlab.losses import n_logits
 from mnistlab.models import MNIST_MEAN, MNIST_STD, Cnn, build_model
 from mnistlab.names import printable
@@ -21,13 +20,13 @@ def flags_for(config: TrainConfig, data: ImageData) -> set[str]:
     asked = {
         "two": len(data.classes) == 2,
         "skip": data.skipped,
-        "kept": data.root.is_file(),  # a dataset by name: no folder, but one can be made
+        "kept": not (data.root / "train").is_dir(),  # a dataset by name
         "shuffle": config.shuffle,
         "augment": config.augment,
         "math": counted,
         "counted": counted,
         "smoothing": config.label_smoothing,
-        "norm": config.model == "resnet18" or (applies("batch_norm", config) and config.batch_norm),
+        "norm": config.model == "resnet18" or (config.applies("batch_norm") and config.batch_norm),
         "velocity": config.optimizer in ("momentum", "nesterov"),
         "torchs": config.optimizer in ("adam", "adamw"),
         "keep": config.keep == "best",
@@ -61,7 +60,7 @@ def words_for(config: TrainConfig, data: ImageData, flags: set[str]) -> dict[str
         "OUT": n_logits(len(data.classes)),
         "MEAN": MNIST_MEAN,
         "STD": MNIST_STD,
-        "MOMENTUM": "MOMENTUM" if applies("momentum", config) else 0.0,
+        "MOMENTUM": "MOMENTUM" if config.applies("momentum") else 0.0,
         "ADAM": {"adam": "Adam", "adamw": "AdamW"}.get(config.optimizer),
         "OPTIONS": _options(config),
         "ORDER_SEED": "ORDER_SEED" if "order_seed" in _more(config) else "SEED",
@@ -76,7 +75,7 @@ def words_for(config: TrainConfig, data: ImageData, flags: set[str]) -> dict[str
 def _of_steps(config: TrainConfig) -> dict[str, Any]:
     """The settings of optimizer and schedule, beside the rate, that the script names."""
     keys = ("momentum", "beta2", "weight_decay", "warmup")
-    return {key: getattr(config, key) for key in keys if applies(key, config)}
+    return {key: getattr(config, key) for key in keys if config.applies(key)}
 
 
 def _more(config: TrainConfig) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def _assigned(values: dict[str, Any]) -> str:
 
 def _options(config: TrainConfig) -> str:
     """What torch's Adam is told beside rate and betas."""
-    decay = ", weight_decay=WEIGHT_DECAY" if applies("weight_decay", config) else ""
+    decay = ", weight_decay=WEIGHT_DECAY" if config.applies("weight_decay") else ""
     # on a GPU torch would step all tensors at once, and round elsewhere
     return decay + ("" if config.device == "cpu" else ", foreach=False")
 
@@ -107,7 +106,7 @@ def _net(config: TrainConfig, data: ImageData, kept: str | None) -> dict[str, ob
     state = "net.state_dict()"
     words: dict[str, object] = {"PARAMS": "net.parameters()", "STATE": state, "KEPT": kept or state}
     if config.model == "cnn":
-        net = build_model("cnn", data.image_size, data.classes, **model_settings(config))
+        net = build_model("cnn", data.image_size, data.classes, **config.model_settings())
         assert isinstance(net, Cnn)
         words |= {"STAGES": _layers(net.stages), "FEATURES": net.hidden.in_features}
     return words

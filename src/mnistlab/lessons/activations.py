@@ -31,6 +31,18 @@ def relu(x: torch.Tensor) -> torch.Tensor:
     return x.clamp(min=0)
 
 
+def gradient_sizes(activation: Activation, seed: int) -> list[float]:
+    """The size of the gradient in each of 20 layers' weights, first layer first."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = [torch.randn(64, 64, generator=generator) * (2 / 64) ** 0.5 for _ in range(20)]
+    weights = [weight.requires_grad_() for weight in draw]
+    x = torch.randn(32, 64, generator=generator)  # 32 made examples
+    for weight in weights:
+        x = activation(x @ weight)
+    gradients = torch.autograd.grad(x.square().mean(), weights)
+    return [gradient.norm().item() for gradient in gradients]
+
+
 def lesson(seed: int = 0) -> Lesson:
     """Values, curves, slopes; `seed` draws the deep networks of the last part."""
     wide, narrow = torch.linspace(-100, 100, 10), torch.linspace(-1, 1, 10)
@@ -45,32 +57,28 @@ def lesson(seed: int = 0) -> Lesson:
     by_math = [math.tanh(x) for x in narrow.tolist()]
     yield Show("ten points from -1 to 1", narrow)
     yield check("tanh of them", tanh(narrow), by_math, within=1e-6, source="math.tanh")
-    edges = [-1.0] * 5 + [1.0] * 5
-    yield check("tanh from -100 to 100", tanh(wide), edges, within=1e-6, source="math.tanh")
+    ends = [-1.0] * 5 + [1.0] * 5
+    yield check("tanh from -100 to 100", tanh(wide), ends, within=1e-6, source="math.tanh")
     expected = [0, 0, 0, 0, 0, 0.1111, 0.3333, 0.5556, 0.7778, 1]
     yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
-    kept = [0.0] * 5 + wide[5:].tolist()
-    yield check("ReLU from -100 to 100", relu(wide), kept, source="0, or the number itself")
-    builtin = all(
+    positive = [0.0] * 5 + wide[5:].tolist()
+    yield check("ReLU from -100 to 100", relu(wide), positive, source="0, or the number itself")
+    same = all(
         torch.allclose(ours(wide), theirs(wide), atol=1e-6)
         for ours, theirs in ((sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu))
     )
-    yield check_true("torch's own three agree", builtin)
-    yield from _curves()
-    yield from _chain()
-    yield from _deep(seed)
+    yield check_true("torch's own three agree", same)
 
-
-def _curves() -> Lesson:
     xs = torch.linspace(-4, 4, 81, requires_grad=True)
     ys = sigmoid(xs)
+    # The sum has one derivative for each x: the slope of the sigmoid there.
     (slopes,) = torch.autograd.grad(ys.sum(), xs)
     points = xs.tolist()
     lines = {"sigmoid": (points, ys.tolist()), "its slope": (points, slopes.tolist())}
     yield Curves("Sigmoid", lines, x_label="x")
     around = torch.linspace(-2, 2, 41)
-    lines = {"ReLU": (around.tolist(), relu(around).tolist())}
-    lines["tanh"] = (around.tolist(), tanh(around).tolist())
+    points = around.tolist()
+    lines = {"ReLU": (points, relu(around).tolist()), "tanh": (points, tanh(around).tolist())}
     yield Curves("ReLU and tanh", lines, x_label="x")
     yield Say("Turn the sigmoid half a turn about (0, 0.5) and it is the same curve.")
     yield check("sigmoid(0)", sigmoid(torch.tensor(0.0)), 0.5)
@@ -78,41 +86,24 @@ def _curves() -> Lesson:
     yield check("its slope", slopes, ys * (1 - ys), within=1e-6, source="s (1 - s)")
     yield check("its greatest slope, at 0", slopes.max(), 0.25, within=1e-6, source="1/2 * 1/2")
 
-
-def _chain() -> Lesson:
     yield Say("A chain multiplies slopes. Twenty in a row, starting from 1:")
+    slope = {}
     for activation in (sigmoid, relu):
         x = torch.tensor(1.0, requires_grad=True)
         y = x
         for _ in range(20):
             y = activation(y)
-        (slope,) = torch.autograd.grad(y, x)
-        yield Show(f"derivative through 20 times {activation.__name__}", slope)
-        if activation is sigmoid:
-            yield check_true("it is below a quarter to the 20th", bool(slope < 0.25**20))
-        else:
-            yield check("it passes a positive number untouched", slope, 1, source="slope 1")
+        (slope[activation],) = torch.autograd.grad(y, x)
+    yield Show("derivative through 20 times sigmoid", slope[sigmoid])
+    yield check_true("it is below a quarter to the 20th", bool(slope[sigmoid] < 0.25**20))
+    yield Show("derivative through 20 times relu", slope[relu])
+    yield check("it passes a positive number untouched", slope[relu], 1, source="slope 1")
 
-
-def _deep(seed: int) -> Lesson:
     yield Say("The same in a network of 20 layers, 64 wide, weights drawn alike for both.")
-    norms = {act.__name__: _gradient_norms(act, seed) for act in (sigmoid, relu)}
-    ratio = {name: sizes[0] / sizes[-1] for name, sizes in norms.items()}
+    sizes = {"sigmoid": gradient_sizes(sigmoid, seed), "relu": gradient_sizes(relu, seed)}
+    ratio = {name: each[0] / each[-1] for name, each in sizes.items()}
     yield Show("size of the first layer's gradient over the last layer's", ratio)
     yield check_true("sigmoid: less than a millionth is left", ratio["sigmoid"] < 1e-6)
     yield check_true("ReLU: within a factor of 100", 0.01 < ratio["relu"] < 100)
-    layers = list(range(1, 21))
-    lines = {name: (layers, [math.log10(s) for s in sizes]) for name, sizes in norms.items()}
-    yield Curves("Gradients on their way back", lines, x_label="layer", y_label="log10 of its size")
-
-
-def _gradient_norms(activation: Activation, seed: int) -> list[float]:
-    """The size of the gradient in each of 20 layers' weights, first layer first."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = [torch.randn(64, 64, generator=generator) * (2 / 64) ** 0.5 for _ in range(20)]
-    weights = [weight.requires_grad_() for weight in draw]
-    x = torch.randn(32, 64, generator=generator)
-    for weight in weights:
-        x = activation(x @ weight)
-    gradients = torch.autograd.grad(x.square().mean(), weights)
-    return [gradient.norm().item() for gradient in gradients]
+    lines = {name: (list(range(1, 21)), each) for name, each in sizes.items()}
+    yield Curves("Gradients on their way back", lines, "layer", "size of the gradient")

@@ -34,7 +34,7 @@ def backward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, y: torch.Tenso
     d_preds = 2 * (preds - y) / N  # the square gives the 2, the mean the 1 / N
     d_w2 = hidden.T @ d_preds
     d_hidden = d_preds @ w2.T
-    d_w1 = x.T @ (d_hidden * (hidden > 0))  # ReLU passes on only where it let through
+    d_w1 = x.T @ (d_hidden * (hidden > 0))  # ReLU has slope 1 above 0, else 0
     return d_w1, d_w2
 
 
@@ -50,13 +50,14 @@ def train(
 ) -> tuple[list[float], Pair]:
     """The loss before the first of 400 steps and after each 50th, and the weights at the end."""
     x, y, w1, w2 = (tensor.float() for tensor in (x, y, *weights))
+    gradients = backward_of_notes if notes else backward
     losses = []
     for step in range(STEPS + 1):
         if step % 50 == 0:
             losses.append(squared_error(forward(x, w1, w2)[1], y).item())
         if step == STEPS or not math.isfinite(losses[-1]):
             break
-        d_w1, d_w2 = (backward_of_notes if notes else backward)(x, w1, w2, y)
+        d_w1, d_w2 = gradients(x, w1, w2, y)
         w1, w2 = w1 - rate * d_w1, w2 - rate * d_w2
     return losses, (w1, w2)
 
@@ -68,47 +69,51 @@ def lesson(seed: int = 0) -> Lesson:
     # float64, as finite differences subtract nearly equal numbers
     draw = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
     x, y, w1, w2 = draw
-    small: Pair = (w1 / 1000**0.5, w2 / 100**0.5)  # keeps activations near 1
-    right, notes = backward(x, *small, y), backward_of_notes(x, *small, y)
-    yield Say("The gradients by hand, in backward(), beside those that autograd finds:")
+    small = (w1 / 1000**0.5, w2 / 100**0.5)  # over the root of a layer's inputs: outputs near 1
+
+    yield Say("The gradients by hand, in backward(), beside those of autograd:")
+    right = backward(x, *small, y)
     leaves = [weight.clone().requires_grad_() for weight in small]
     autograd = torch.autograd.grad(squared_error(forward(x, leaves[0], leaves[1])[1], y), leaves)
     for name, ours, theirs in zip(("w1", "w2"), right, autograd, strict=True):
         yield check(f"gradient of {name}", ours, theirs, within=1e-12, source="autograd")
+
     yield Say("And without any calculus: move one weight up and down a little, see the loss move.")
     for k in (0, 1):
         for place in right[k].abs().flatten().topk(3).indices.tolist():  # the three largest
             loss = []
-            for by in (1e-6, -1e-6):
+            for move in (1e-6, -1e-6):
                 moved = [weight.clone() for weight in small]
-                moved[k].view(-1)[place] += by
+                moved[k].view(-1)[place] += move
                 loss.append(squared_error(forward(x, moved[0], moved[1])[1], y).item())
             slope = (loss[0] - loss[1]) / 2e-6
             ours = right[k].view(-1)[place]
             yield check(f"w{k + 1}, weight {place}", ours, slope, within=1e-6, source="differences")
+
     yield Say("The notes drop the 2 and divide by N twice: 2 * 64 = 128 times too small.")
-    ratios = [ours.norm() / theirs.norm() for ours, theirs in zip(right, notes, strict=True)]
+    wrong = backward_of_notes(x, *small, y)
+    ratios = [ours.norm() / theirs.norm() for ours, theirs in zip(right, wrong, strict=True)]
     yield check("right over notes', w1 and w2", ratios, [128, 128], within=1e-9, source="2 * 64")
-    yield from _trainings(x, y, (w1, w2), small)
 
-
-def _trainings(x: torch.Tensor, y: torch.Tensor, normal: Pair, small: Pair) -> Lesson:
     yield Say("Yet the notes' training works. From normal weights, rate 0.01, every 50 steps:")
+    normal = (w1, w2)
     notes, notes_weights = train(x, y, normal, RATE, notes=True)
     yield Show("loss, the notes' gradients", notes)
     yield check_true("it falls all the way", notes == sorted(notes, reverse=True))
-    blown_up = train(x, y, normal, RATE)[0]
+    blown_up, _ = train(x, y, normal, RATE)
     yield Show("loss, the right gradients", blown_up)
     yield check_true("at that rate they blow up", not math.isfinite(blown_up[-1]))
-    same = zip(train(x, y, normal, RATE / 128)[1], notes_weights, strict=True)
-    same_bits = all(torch.equal(ours, theirs) for ours, theirs in same)
-    yield check_true("at rate 0.01 / 128 they end in the notes' weights, bit for bit", same_bits)
+    _, weights = train(x, y, normal, RATE / 128)
+    same = all(torch.equal(a, b) for a, b in zip(weights, notes_weights, strict=True))
+    yield check_true("at rate 0.01 / 128 they end in the notes' weights, bit for bit", same)
     yield Say("So the factor was a rate of 0.000078 in disguise; it hid weights far too large.")
+
     yield Say("Divided by the root of their inputs, the weights bear the rate of 0.01:")
-    right, notes = train(x, y, small, RATE)[0], train(x, y, small, RATE, notes=True)[0]
-    yield Show("loss, the right gradients", right)
-    ahead = all(ours < theirs for ours, theirs in zip(right[1:], notes[1:], strict=True))
+    losses, _ = train(x, y, small, RATE)
+    notes, _ = train(x, y, small, RATE, notes=True)
+    yield Show("loss, the right gradients", losses)
+    ahead = all(ours < theirs for ours, theirs in zip(losses[1:], notes[1:], strict=True))
     yield check_true("ahead of the notes' gradients all the way", ahead)
     steps = list(range(0, STEPS + 1, 50))
-    lines = {"right gradients": (steps, right), "the notes' gradients": (steps, notes)}
+    lines = {"right gradients": (steps, losses), "the notes' gradients": (steps, notes)}
     yield Curves("400 steps from small weights", lines, x_label="step", y_label="loss")

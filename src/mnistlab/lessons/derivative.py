@@ -1,21 +1,20 @@
 """Derivatives without algebra: what autograd returns, stores, adds up and refuses.
 
 A tensor that requires gradients remembers how each result was computed from it; walking that
-record backwards gives the derivative. One learns both ways of asking, why gradients must be
-cleared, and to check an answer by a formula. fastbook ch. 4, "Calculating Gradients".
+record backwards gives the derivative. One learns both ways to ask for it, why gradients must be
+cleared, and how to check an answer by a formula. fastbook ch. 4, "Calculating Gradients".
 """
 
 from collections.abc import Callable
-from itertools import chain
 from math import exp
 
 import torch
 
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.lessons.kit import Check, Lesson, Say, Show, check, check_true
 
 
 def leaf(value: float | list[float]) -> torch.Tensor:
-    """A tensor to differentiate by."""
+    """A tensor that autograd differentiates by."""
     return torch.tensor(value, requires_grad=True)
 
 
@@ -23,11 +22,21 @@ def f(x: torch.Tensor) -> torch.Tensor:
     return 2 * x**3 + 3 * x**2 + 4 * x + 1
 
 
+def refusal(code: str, attempt: Callable[[], None], expected: str) -> Check:
+    """Whether torch refuses `attempt` with a message that has `expected` in it."""
+    message = "no error"
+    try:
+        attempt()
+    except RuntimeError as error:
+        message = str(error).split(" (")[0]
+    return check_true(f"{code}: {message}", expected in message)
+
+
 def lesson() -> Lesson:
-    """Asking, adding up, refusals, softmax, and five pairs of partial derivatives."""
+    """Two ways to ask, sums, refusals, softmax, and five pairs of partial derivatives."""
     yield Say("Ask for a derivative in one of two ways. torch.autograd.grad returns it:")
     x = leaf(1.5)
-    (slope,) = torch.autograd.grad(f(x), x)
+    (slope,) = torch.autograd.grad(f(x), x)  # f'(x) = 6x^2 + 6x + 4
     yield check("derivative of 2x^3 + 3x^2 + 4x + 1 at 1.5", slope, 26.5)
     yield check_true("x.grad is still empty", x.grad is None)
     yield Say("backward() returns nothing and leaves it in .grad:")
@@ -45,15 +54,13 @@ def lesson() -> Lesson:
     y.backward()
     yield check("3x^3 + 4x^2 + 6 at 1, and its derivative", [y.item(), x.grad], [13, 17])
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    (3 * x**3 + 4 * x**2 + 6).mean().backward()
+    (3 * x**3 + 4 * x**2 + 6).mean().backward()  # the mean divides each derivative by 4
     yield check("gradient of its mean over [[1, 2], [3, 4]]", x.grad, [[4.25, 13], [26.25, 44]])
     x, w = torch.tensor(1.0), leaf(2.0)
-    (y := (w * x - 1) ** 2).backward()
+    y = (w * x - 1) ** 2
+    y.backward()
     yield check("(w x - 1)^2 for x = 1, w = 2, and its derivative", [y.item(), w.grad], [1, 2])
-    yield from chain(_collecting(), _softmax(), _partials())
 
-
-def _collecting() -> Lesson:
     yield Say("Leaves are tensors that no operation made; only they get a .grad.")
     a, b = leaf([1.0, 2.0, 3.0]), leaf([4.0, 5.0, 6.0])
     total = a + b
@@ -65,27 +72,17 @@ def _collecting() -> Lesson:
     a.grad = None
     (a + b).sum().backward()
     yield check("cleared first, they start afresh", a.grad, [1, 1, 1], source="by hand")
+
     yield Say("Two refusals. A result of several numbers has no one derivative:")
-    yield from _refusal("(a * b).backward()", lambda: (a * b).backward(), "scalar outputs")
-    (gradient,) = torch.autograd.grad(a * b, a, torch.tensor([1.0, 0.0, 10.0]))
+    yield refusal("(a * b).backward()", lambda: (a * b).backward(), "scalar outputs")
+    (gradient,) = torch.autograd.grad(a * b, a, torch.tensor([1.0, 0.0, 10.0]))  # b x the weights
     yield check("a weight for each entry settles it", gradient, [4, 0, 60], source="by hand")
     yield Say("And the record of a computation is gone once used, unless retain_graph=True:")
     result = (a * b).sum()
-    result.backward(retain_graph=True)
-    result.backward()
-    yield from _refusal("a third result.backward()", result.backward, "a second time")
+    result.backward(retain_graph=True)  # the record stays
+    result.backward()  # uses it up
+    yield refusal("a third result.backward()", result.backward, "a second time")
 
-
-def _refusal(code: str, attempt: Callable[[], None], expected: str) -> Lesson:
-    try:
-        attempt()
-        message = "no error"
-    except RuntimeError as error:
-        message = str(error).split(" (")[0]
-    yield check_true(f"{code}: {message}", expected in message)
-
-
-def _softmax() -> Lesson:
     yield Say("Softmax: every output depends on every input, and the outputs always sum to 1.")
     z = leaf([0.9376, 0.5373, 0.6736])
     p = z.softmax(0)
@@ -98,23 +95,26 @@ def _softmax() -> Lesson:
     p.backward(p.detach())
     yield check("twice, weighted by p", z.grad, [0.0551, -0.0375, -0.0176], within=near)
 
-
-def _partials() -> Lesson:
     yield Say("Partial derivatives in (w, b): autograd beside the formulas, at w = 0.5, b = 0.25.")
-    w, b, x, y = 0.5, 0.25, 1.5, 2.0
-    tw, tb = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (w, b))
-    error = y - (w * x + b)
-    for name, value, partials in (
-        ("w x + b", tw * x + tb, [x, 1]),
-        ("w^2 x + b^2", tw**2 * x + tb**2, [2 * w * x, 2 * b]),
-        ("e^w x + e^b", tw.exp() * x + tb.exp(), [exp(w) * x, exp(b)]),
-        ("y log(w x + b)", y * (tw * x + tb).log(), [y * x / (w * x + b), y / (w * x + b)]),
-        ("(y - (w x + b))^2", (y - (tw * x + tb)) ** 2, [-2 * x * error, -2 * error]),
+    w0, b0, x0, y0 = 0.5, 0.25, 1.5, 2.0
+    w, b = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (w0, b0))
+    error = y0 - (w0 * x0 + b0)
+    for name, result, partials in (
+        ("w x + b", w * x0 + b, [x0, 1]),
+        ("w^2 x + b^2", w**2 * x0 + b**2, [2 * w0 * x0, 2 * b0]),
+        ("e^w x + e^b", w.exp() * x0 + b.exp(), [exp(w0) * x0, exp(b0)]),
+        (
+            "y log(w x + b)",
+            y0 * (w * x0 + b).log(),
+            [y0 * x0 / (w0 * x0 + b0), y0 / (w0 * x0 + b0)],
+        ),
+        ("(y - (w x + b))^2", (y0 - (w * x0 + b)) ** 2, [-2 * x0 * error, -2 * error]),
     ):
-        yield check(name, torch.autograd.grad(value, (tw, tb)), partials, within=1e-12)
+        yield check(name, torch.autograd.grad(result, (w, b)), partials, within=1e-12)
+
     yield Say("The notes drop the last pair's minus signs, so that a step down would go up:")
     for name, sign in (("with them it falls", -1), ("without it rises", 1)):
-        dw, db = sign * 2 * x * error, sign * 2 * error
-        after = (y - ((w - 0.01 * dw) * x + (b - 0.01 * db))) ** 2
+        dw, db = sign * 2 * x0 * error, sign * 2 * error
+        after = (y0 - ((w0 - 0.01 * dw) * x0 + (b0 - 0.01 * db))) ** 2
         yield Show(f"squared error before and after a step; {name}", [error**2, after])
         yield check_true(name, (after < error**2) == (sign < 0))

@@ -1,10 +1,10 @@
-"""What a lesson yields: sentences, titled values, checks of the chapter's figures, pictures.
+"""The items that a lesson yields: sentences, values, checks, pictures.
 
 A lesson is a module with a function `lesson(...)` that yields these; it prints nothing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,20 @@ class Say:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Show:
-    """A titled value: a number, a tensor, a short text."""
+    """A value with its title: a number, a tensor, a short text."""
 
     title: str
     value: Any
 
+    def __post_init__(self) -> None:
+        self.value = plain(self.value)
 
-@dataclass(frozen=True)
+
+@dataclass
 class Check:
-    """A figure beside what it must be. `source` says where the expected figure comes from."""
+    """A result beside the expected one; `source` says where the expected one comes from."""
 
     title: str
     ours: Any
@@ -38,9 +41,14 @@ class Check:
     holds: bool
     source: str = "the chapter"
 
+    def __post_init__(self) -> None:
+        self.ours, self.expected = plain(self.ours), plain(self.expected)
+
+
+STYLE = ("log_x", "log_y", "note", "shared")  # of a picture; in its document where it is set
 
 Item = Say | Show | Check | Curves | Images
-Lesson = Iterator[Item]
+Lesson = Iterable[Item]
 
 
 def check(
@@ -50,8 +58,7 @@ def check(
 
     `within` is half a unit of the last digit that the source prints (0.00005 for four digits).
     """
-    ours, expected = _kept(ours), _kept(expected)
-    mine, theirs = _flat(ours), _flat(expected)
+    mine, theirs = numbers(plain(ours)), numbers(plain(expected))
     holds = len(mine) == len(theirs) and all(
         math.isclose(a, b, rel_tol=0.0, abs_tol=within * (1 + 1e-9))
         for a, b in zip(mine, theirs, strict=True)
@@ -64,18 +71,32 @@ def check_true(title: str, holds: bool, source: str = "must hold") -> Check:
     return Check(title, holds, True, holds, source)
 
 
-def _kept(value: Any) -> Any:
-    """`value` as it is now: a tensor may be changed in place after the check."""
+def as_document(item: Item) -> dict[str, Any]:
+    """An item as data for JSON. Images have their shape and range there, not their pixels."""
+    content = {key: part for key, part in vars(item).items() if part or key not in STYLE}
+    if isinstance(item, Images):
+        content["images"] = {
+            name: {"shape": image.shape, "min": image.min(), "max": image.max()}
+            for name, image in item.images.items()
+        }
+    return {"kind": type(item).__name__.lower(), **plain(content)}
+
+
+def plain(value: Any) -> Any:
+    """`value` as data for JSON. A copy, as a tensor may be changed in place later."""
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_kept(part) for part in value)
-    return value
+        return [plain(part) for part in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return value if isinstance(value, bool | int | None) else str(value)  # JSON has no infinity
 
 
-def _flat(value: Any) -> list[float]:
-    if isinstance(value, torch.Tensor):
-        return [float(number) for number in value.detach().flatten().tolist()]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [number for part in value for number in _flat(part)]
+def numbers(value: Any) -> list[float]:
+    """The numbers of nested lists in one flat list."""
+    if isinstance(value, list):
+        return [number for part in value for number in numbers(part)]
     return [float(value)]

@@ -5,12 +5,10 @@ formula before it is a method call, and what a module and an optimizer each take
 fastbook ch. 4, "Stochastic Gradient Descent" and "Creating an Optimizer".
 """
 
-from collections.abc import Generator
-
 import torch
 from torch import nn
 
-from mnistlab.lessons.kit import Item, Lesson, Say, Show, check, check_true
+from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 
@@ -39,81 +37,69 @@ def lesson(seed: int = 0) -> Lesson:
     """By hand, one example at a time, and with an optimizer; `seed` draws the module's start."""
     yield Show("the points (x, y)", POINTS)
     yield Say("First by hand. The prediction is w x, w starts at 1, and no library is involved.")
-    w, history = 1.0, [1.0]
+    w, by_hand = 1.0, [1.0]
     yield check("prediction at 4 before", w * 4, 4.0)
     for _ in range(100):
         w -= LR * mean_gradient(w)
-        history.append(w)
+        by_hand.append(w)
     yield Show("w after 100 epochs", w)
     yield check("prediction at 4 after: about 8", w * 4, 8, within=0.005)
     yield Say(
         "Each epoch multiplies the distance of w from 2 by the same factor, 1 - 0.01 * 28/3, so "
-        "the whole descent is known beforehand."
+        "the descent can be computed beforehand."
     )
-    known = [2 - (1 - LR * 28 / 3) ** epoch for epoch in range(101)]
-    yield check("w after each epoch", history, known, within=1e-9, source="2 - 0.9067^epoch")
-    autograd_history = yield from _one_at_a_time()
-    epochs = list(range(101))
-    yield Curves(
-        "w on its way from 1 to 2",
-        {
-            "mean gradient, one step an epoch": (epochs, history),
-            "one example at a time, three steps": (epochs, autograd_history),
-        },
-        x_label="epoch",
-        y_label="w",
-    )
-    yield from _module(seed)
+    formula = [2 - (1 - LR * 28 / 3) ** epoch for epoch in range(101)]
+    yield check("w after each epoch", by_hand, formula, within=1e-9, source="2 - 0.9067^epoch")
 
-
-def _one_at_a_time() -> Generator[Item, None, list[float]]:
     yield Say(
-        "Then one example at a time, and autograd finds the derivative: backward() leaves it in "
-        "w.grad, the step moves w, and the gradient is cleared for the next example."
+        "Then one example at a time, and autograd computes the derivative: backward() leaves it "
+        "in w.grad, the step moves w, and the gradient is cleared for the next example."
     )
-    w, history = torch.tensor(1.0, requires_grad=True), [1.0]
+    weight, by_autograd = torch.tensor(1.0, requires_grad=True), [1.0]
     for _ in range(100):
         for x, y in POINTS:
-            loss = (w * x - y) ** 2
+            loss = (weight * x - y) ** 2
             loss.backward()
-            assert w.grad is not None  # backward left it there
-            w.data -= LR * w.grad
-            w.grad = None
-        history.append(w.item())
-    yield check("prediction at 4: about 8", w * 4, 8, within=0.005)
+            assert weight.grad is not None  # backward left it there
+            weight.data -= LR * weight.grad  # .data: the step itself is not differentiated
+            weight.grad = None
+        by_autograd.append(weight.item())
+    yield check("prediction at 4: about 8", weight * 4, 8, within=0.005)
     # x = 1, 2, 3 multiply the distance from 2 by 0.98, 0.92 and 0.82
-    known = [2 - (0.98 * 0.92 * 0.82) ** epoch for epoch in range(101)]
-    yield check("w after each epoch", history, known, within=1e-5, source="2 - 0.7393^epoch")
+    formula = [2 - (0.98 * 0.92 * 0.82) ** epoch for epoch in range(101)]
+    yield check("w after each epoch", by_autograd, formula, within=1e-5, source="2 - 0.7393^epoch")
     yield Say("Three small steps an epoch got there sooner than one step by their mean.")
-    sooner = next(epoch for epoch, w in enumerate(history) if abs(w - 2) < 0.001)
+    sooner = next(epoch for epoch, w in enumerate(by_autograd) if abs(w - 2) < 0.001)
     yield Show("epochs until w is within 0.001 of 2", sooner)
-    return history
+    epochs = list(range(101))
+    lines = {
+        "mean gradient, one step an epoch": (epochs, by_hand),
+        "one example at a time, three steps": (epochs, by_autograd),
+    }
+    yield Curves("w on its way from 1 to 2", lines, x_label="epoch", y_label="w")
 
-
-def _module(seed: int) -> Lesson:
     yield Say(
         "Last as a module, with a bias as well. The module holds the parameters, the optimizer "
-        "steps and clears, the loss is the sum of the squared errors. Nothing tells it that the "
-        "bias should be 0; the points do."
+        "steps and clears, the loss is the sum of the squared errors. Nothing says that the bias "
+        "should be 0; the points do."
     )
-    x, y = torch.tensor(POINTS).T
-    start = torch.rand(2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    xb, yb = torch.tensor(POINTS).T
+    start = torch.rand(2, generator=torch.Generator().manual_seed(seed)) * 2 - 1  # from -1 to 1
     model = Line(*start.tolist())
     opt = BasicOptim(model.parameters(), lr=LR)
     losses = []
     for _ in range(1000):
-        loss = (model(x) - y).square().sum()
+        loss = (model(xb) - yb).square().sum()
         loss.backward()
         opt.step()
         opt.zero_grad()
         losses.append(loss.item())
     yield Show("weight and bias: at the start", start)
-    yield Show("after 1000 epochs", [model.weight.item(), model.bias.item()])
+    yield Show("after 1000 epochs", [model.weight, model.bias])
     yield Show("loss: first, 10th, 100th, 1000th", [losses[n - 1] for n in (1, 10, 100, 1000)])
     at_four = model(torch.tensor(4.0))
     yield check("prediction at 4: about 8", at_four, 8, within=0.01)
-    exact = [2, 0]
-    found = [model.weight, model.bias]
-    yield check("weight and bias", found, exact, within=0.01, source="the line through the points")
+    source = "the line through the points"
+    yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")
     yield check_true("the loss never rises", losses == sorted(losses, reverse=True))

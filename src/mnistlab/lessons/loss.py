@@ -17,21 +17,12 @@ from mnistlab.models import build_model
 from mnistlab.report.pictures import Curves
 
 
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    return float(((logits > 0) == (targets == 1)).double().mean())
+
+
 def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the random linear model whose weights are moved."""
-    yield from three_predictions()
-    yield from sigmoid_inside()
-    data = load_data()
-    images, labels = data.train_ds.tensors
-    pixels = to_float(images).flatten(1).double()  # (n, 784); float64 sees the smallest moves
-    targets = targets_for(labels, 2).double()
-    model = build_model("linear", data.image_size, data.classes, seed, init="normal")
-    weights, bias = (param.detach().double() for param in model.parameters())
-    yield from nudges(pixels, targets, weights, bias)
-    yield from two_gradients(pixels, targets, weights, bias)
-
-
-def three_predictions() -> Lesson:
     yield Say("Three images, of which the first and the last are 3s, and what a model thinks.")
     targets = torch.tensor([1.0, 0.0, 1.0])
     probs = torch.tensor([0.9, 0.4, 0.2])
@@ -42,14 +33,12 @@ def three_predictions() -> Lesson:
     errors = torch.where(targets == 1, 1 - probs, probs)
     yield check("with 0.8 for the last, it is lower", errors.mean(), 0.2333, within=0.00005)
 
-
-def sigmoid_inside() -> Lesson:
     yield Say(
         "That needs numbers from 0 to 1. A linear model gives any number, its logit; for a logit "
         "of 5, `1 - 5` would be an error of -4. So mnist_loss takes a sigmoid first."
     )
     targets = torch.tensor([[1.0], [0.0], [1.0]])
-    logits = torch.tensor([[0.9], [0.4], [0.2]]).logit()  # what sigmoid turns into 0.9, 0.4, 0.2
+    logits = torch.tensor([[0.9], [0.4], [0.2]]).logit()  # the sigmoid gives 0.9, 0.4, 0.2 again
     yield check("mnist_loss of logits", mnist_loss(logits, targets), 0.4333, within=0.00005)
     line = torch.linspace(-6, 6, 121)
     probs = line.sigmoid()
@@ -58,55 +47,57 @@ def sigmoid_inside() -> Lesson:
     lines = {"a 3": (line.tolist(), (1 - probs).tolist()), "a 7": (line.tolist(), probs.tolist())}
     yield Curves("The loss of one image by its logit", lines, "logit", "loss")
 
-
-def accuracy(logits: Tensor, targets: Tensor) -> float:
-    return float(((logits > 0) == (targets == 1)).double().mean())
-
-
-def nudges(pixels: Tensor, targets: Tensor, weights: Tensor, bias: Tensor) -> Lesson:
     yield Say(
         "Why not simply maximise the accuracy? Take a random linear model and multiply one weight "
         "by 1.0001; then put it back and try the next. (The very first would prove nothing: its "
         "pixel is always black. We take those lit in one image of a hundred, or more.)"
     )
+    data = load_data()
+    images, labels = data.train_ds.tensors
+    pixels = to_float(images).flatten(1).double()  # (n, 784); float64 sees the smallest moves
+    targets = targets_for(labels, 2).double()  # (n, 1)
+    model = build_model("linear", data.image_size, data.classes, seed, init="normal")
+    weights, bias = (param.detach().double() for param in model.parameters())  # (784, 1), (1,)
     yield check("the first pixel at its brightest", pixels[:, 0].max(), 0, source="black")
     logits = pixels @ weights + bias
     before, loss = accuracy(logits, targets), mnist_loss(logits, targets)
     lit = ((pixels > 0).double().mean(0) >= 0.01).nonzero().flatten().tolist()
     after, change = {}, {}
     for j in lit:
+        # The logits change by pixel x change of the weight; the other weights stay.
         moved = logits + pixels[:, j : j + 1] * (weights[j] * 0.0001)
         after[j] = accuracy(moved, targets)
         change[j] = float(mnist_loss(moved, targets) - loss)
-    same = [j for j in lit if after[j] == before]
-    yield Show(f"of {len(lit)} weights, those that leave the accuracy as it was", len(same))
-    yield check_true("the accuracy ignores most of them", len(same) > 0.75 * len(lit))
+    same_accuracy = [j for j in lit if after[j] == before]
+    title = f"of {len(lit)} weights, those that leave the accuracy as it was"
+    yield Show(title, len(same_accuracy))
+    yield check_true("the accuracy ignores most of them", len(same_accuracy) > 0.75 * len(lit))
     yield check_true("the loss feels every one of them", all(change[j] != 0 for j in lit))
-    j = max(same, key=lambda j: abs(change[j]))  # the strongest witness
+    j = max(same_accuracy, key=lambda j: abs(change[j]))  # of those, the one the loss feels most
     yield check("accuracy after, and before", after[j], before, source="the model before the move")
-    yield Show("the loss, and its change by the same move", [float(loss), change[j]])
-    yield from staircase(pixels[:, j : j + 1], logits, targets)
+    yield Show("the loss, and its change by the same move", [loss, change[j]])
 
-
-def staircase(pixel: Tensor, logits: Tensor, targets: Tensor) -> Lesson:
     yield Say("Now move that weight on, step by step, and count both in images.")
     moves, n = [step / 2000 for step in range(-100, 101)], len(targets)
-    wrong = [round((1 - accuracy(logits + move * pixel, targets)) * n) for move in moves]
-    loss = [float(mnist_loss(logits + move * pixel, targets)) * n for move in moves]
-    stairs, slope = ([value - values[100] for value in values] for values in (wrong, loss))
-    lines = {"images wrong": (moves, stairs), "mnist_loss x images": (moves, slope)}
+    wrong, losses = [], []
+    for move in moves:
+        moved = logits + move * pixels[:, j : j + 1]
+        wrong.append(round((1 - accuracy(moved, targets)) * n))
+        losses.append(float(mnist_loss(moved, targets)) * n)
+    lines = {
+        "images wrong": (moves, [count - wrong[100] for count in wrong]),  # moves[100] is 0
+        "mnist_loss x images": (moves, [loss - losses[100] for loss in losses]),
+    }
     yield Curves("A staircase and a slope", lines, "change of one weight", "change, in images")
     jumps = sum(a != b for a, b in pairwise(wrong))
-    felt = sum(a != b for a, b in pairwise(loss))
-    yield check("of 200 moves, those that change the loss", felt, 200, source="all of them")
+    changes = sum(a != b for a, b in pairwise(losses))
+    yield check("of 200 moves, those that change the loss", changes, 200, source="all of them")
     yield Show("and those that change the accuracy", jumps)
     yield check_true("the accuracy stands still at more than half of them", jumps < 100)
 
-
-def two_gradients(pixels: Tensor, targets: Tensor, weights: Tensor, bias: Tensor) -> Lesson:
     yield Say(
         "A staircase is flat between its jumps, so its gradient says nothing: autograd will not "
-        "differentiate `>` at all, and through `round` it finds exactly 0 for every weight."
+        "differentiate `>` at all, and through `round` its result is exactly 0 for every weight."
     )
     weights.requires_grad_()
     logits = pixels @ weights + bias
@@ -115,5 +106,5 @@ def two_gradients(pixels: Tensor, targets: Tensor, weights: Tensor, bias: Tensor
     (flat,) = torch.autograd.grad(error_rate, weights, retain_graph=True)
     yield check("weights with a gradient, by accuracy", flat.count_nonzero(), 0, source="flat")
     (slope,) = torch.autograd.grad(mnist_loss(logits, targets), weights)
-    felt = int(slope.count_nonzero())
-    yield check_true(f"by mnist_loss {felt}: all but those of black pixels", felt > 600)
+    count = int(slope.count_nonzero())
+    yield check_true(f"by mnist_loss {count}: all but those of black pixels", count > 600)

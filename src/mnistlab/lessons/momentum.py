@@ -19,59 +19,20 @@ def height(x: torch.Tensor) -> torch.Tensor:
 
 
 def descend(momentum: float) -> list[float]:
-    """Every place on the way, the start included; momentum 0 is plain gradient descent."""
+    """x at the start and after each step; momentum 0 is plain gradient descent."""
     x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
     velocity = torch.zeros_like(x)
     path = [x.item()]
     for _ in range(STEPS):
         (slope,) = torch.autograd.grad(height(x), x)
-        velocity = momentum * velocity + slope  # with 0, the slope alone
+        velocity = momentum * velocity + slope  # with momentum 0, the slope alone
         x.data -= LR * velocity
         path.append(x.item())
     return path
 
 
-def lesson() -> Lesson:
-    """The landscape, the plain path, the path with momentum, and where that fails."""
-    yield Say("The function has two valleys. Its flat places are where its slope, a cubic, is 0.")
-    # x^3 - 2x + 0.3 = 0, as the eigenvalues of its companion matrix
-    cubic = torch.tensor([[0.0, 2.0, -0.3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-    flat = torch.linalg.eigvals(cubic).real.sort().values
-    deep, hill, shallow = flat.tolist()
-    yield Show("deep valley, top of the hill, shallow valley", flat)
-    yield Show("their heights", height(flat))
-    yield check_true("the left valley is deeper", bool(height(flat)[0] < height(flat)[2]))
-    yield check("slope there", flat**3 - 2 * flat + 0.3, [0, 0, 0], within=1e-9, source="flat")
-
-    yield Say("Both start on the right at 2.5, with the same rate. Plain descent first:")
-    plain = descend(momentum=0.0)
-    yield Show("its first steps", plain[:6])
-    yield check(
-        "it ends in the shallow valley", plain[-1], shallow, within=0.001, source="the cubic"
-    )
-    yield check_true("it never comes near the hill", min(plain) > hill + 0.5)
-
-    yield Say("Momentum 0.9: each step is the new slope and nine tenths of the step before.")
-    rolling = descend(momentum=0.9)
-    yield Show("its first steps", rolling[:6])
-    yield Show(
-        "steps until it is over the hill", next(k for k, x in enumerate(rolling) if x < hill)
-    )
-    yield check("it ends in the deep valley", rolling[-1], deep, within=0.001, source="the cubic")
-    yield check("torch's SGD, at each step", rolling, _by_torch(0.9), within=1e-9, source="torch")
-    yield from _pictures(plain, rolling)
-
-    yield Say("No promise: it depends on how much. The same start and rate with other amounts:")
-    little, much = descend(momentum=0.5), descend(momentum=0.95)
-    yield check("0.5 stays", little[-1], shallow, within=0.001, source="the cubic")
-    yield check(
-        "0.95 ends in the shallow valley", much[-1], shallow, within=0.01, source="the cubic"
-    )
-    visits = min(much) < deep
-    yield check_true("though it was in the deep valley on its way, and left it again", visits)
-
-
-def _by_torch(momentum: float) -> list[float]:
+def descend_with_torch(momentum: float) -> list[float]:
+    """The same by the library's SGD."""
     x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
     opt = torch.optim.SGD([x], lr=LR, momentum=momentum)
     path = [x.item()]
@@ -83,17 +44,49 @@ def _by_torch(momentum: float) -> list[float]:
     return path
 
 
-def _pictures(plain: list[float], rolling: list[float]) -> Lesson:
-    ground = torch.linspace(-2.6, 2.6, 105)
+def lesson() -> Lesson:
+    """The function, the plain path, the path with momentum, and where that fails."""
+    yield Say("The function has two valleys. Its flat places are where its slope, a cubic, is 0.")
+    # The roots of x^3 - 2x + 0.3 are the eigenvalues of its companion matrix.
+    cubic = torch.tensor([[0.0, 2.0, -0.3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    flat = torch.linalg.eigvals(cubic).real.sort().values
+    deep, hill, shallow = flat.tolist()
+    yield Show("deep valley, top of the hill, shallow valley", flat)
+    yield Show("their heights", height(flat))
+    yield check_true("the left valley is deeper", bool(height(flat)[0] < height(flat)[2]))
+    yield check("slope there", flat**3 - 2 * flat + 0.3, [0, 0, 0], within=1e-9, source="flat")
+
+    yield Say("Both start on the right at 2.5, with the same rate. Plain descent first:")
+    plain, end = descend(momentum=0.0), "it ends in the shallow valley"
+    yield Show("its first steps", plain[:6])
+    yield check(end, plain[-1], shallow, within=0.001, source="the cubic")
+    yield check_true("it never comes near the hill", min(plain) > hill + 0.5)
+
+    yield Say("Momentum 0.9: each step is the new slope and nine tenths of the step before.")
+    rolling, by_torch = descend(momentum=0.9), descend_with_torch(momentum=0.9)
+    over = next(step for step, x in enumerate(rolling) if x < hill)
+    yield Show("its first steps", rolling[:6])
+    yield Show("steps until it is over the hill", over)
+    yield check("it ends in the deep valley", rolling[-1], deep, within=0.001, source="the cubic")
+    yield check("torch's SGD, at each step", rolling, by_torch, within=1e-9, source="torch")
+
+    xs = torch.linspace(-2.6, 2.6, 105)
     first = 40  # steps; then both have nearly settled
     paths = {"plain": plain[:first], "momentum 0.9": rolling[:first]}
     yield Curves(
         "Where the steps fall",
-        lines={"height": (ground.tolist(), height(ground).tolist())},
+        lines={"height": (xs.tolist(), height(xs).tolist())},
         dots={name: (path, height(torch.tensor(path)).tolist()) for name, path in paths.items()},
         x_label="x",
         y_label="height",
     )
-    steps = list(range(first))
-    lines = {name: (steps, path) for name, path in paths.items()}
+    lines = {name: (list(range(first)), path) for name, path in paths.items()}
     yield Curves("The two paths, step by step", lines, x_label="step", y_label="x")
+
+    yield Say("No promise: it depends on how much. The same start and rate with other amounts:")
+    little, much = descend(momentum=0.5), descend(momentum=0.95)
+    yield check("0.5 stays", little[-1], shallow, within=0.001, source="the cubic")
+    end = "0.95 ends in the shallow valley"
+    yield check(end, much[-1], shallow, within=0.01, source="the cubic")
+    passed = min(much) < deep
+    yield check_true("though it was in the deep valley on its way, and left it again", passed)

@@ -25,46 +25,16 @@ CORNER = [
 def lesson() -> Lesson:
     """One digit, then all of them."""
     data = load_data()
-    images, labels = data.train_ds.tensors
+    images, labels = data.train_ds.tensors  # uint8 (12396, 28, 28), int64 (12396,)
 
     yield Say(
         "The training images lie in one tensor, the 3s first. The chapter's second 3 is the "
         "file train/3/10000.png; the list of files says which image that is."
     )
     second = images[data.train.files.index("3/10000.png")]
-    yield from _one_digit(second)
-
-    stacked_threes = images[labels == data.classes.index("3")].float() / 255
-    stacked_sevens = images[labels == data.classes.index("7")].float() / 255
-    yield Say(
-        "All 3s together. Models compute with fractions, so the numbers become floats, and the "
-        "division by 255 brings them between 0 and 1."
-    )
-    yield from _stack(stacked_threes, len(stacked_sevens))
-
-    yield Say(
-        "A linear model wants one row per image: the 28 rows of 28 pixels are laid end to end. "
-        "The targets are a column: 1 for a 3, 0 for a 7."
-    )
-    train_x = torch.cat([stacked_threes, stacked_sevens]).view(-1, 28 * 28)
-    train_y = targets_for(labels, len(data.classes))
-    valid_x = data.valid_ds.tensors[0].float().view(-1, 28 * 28) / 255
-    yield check("shape of the training matrix", train_x.shape, (12396, 784))
-    yield check("shape of the targets", train_y.shape, (12396, 1))
-    yield check("shape of the validation matrix", valid_x.shape, (2038, 784))
-    yield check("targets that are 1", int(train_y.sum()), 6131)
-    yield check_true(
-        "pixel (row 7, column 5) of an image is column 7 * 28 + 5 of its row",
-        torch.equal(train_x[:6131, 7 * 28 + 5], stacked_threes[:, 7, 5]),
-    )
-    yield from _means(stacked_threes, stacked_sevens)
-
-
-def _one_digit(second: torch.Tensor) -> Lesson:
-    yield Images("The second 3", {"train/3/10000.png": second})
-    yield Show("its shape: rows, columns", tuple(second.shape))
+    yield Images("The second 3", {"train/3/10000.png": second}, limits=(0, 255))
+    yield Show("its shape: rows, columns", second.shape)
     yield Show("its type: whole numbers, 0 is black and 255 is white", second.dtype)
-
     yield Say("A slice first:last leaves out the last. Rows 4 to 9, columns 4 to 9:")
     corner = second[4:10, 4:10]
     yield Show("second[4:10, 4:10]", corner)
@@ -73,34 +43,43 @@ def _one_digit(second: torch.Tensor) -> Lesson:
     same = corner.data_ptr() == second[4, 4].data_ptr()
     yield check_true("the slice begins where row 4, column 4 of the image is stored", same)
 
-
-def _stack(threes: torch.Tensor, sevens: int) -> Lesson:
+    yield Say(
+        "All 3s together. Models compute with fractions, so the numbers become floats, and the "
+        "division by 255 brings them between 0 and 1."
+    )
+    threes = images[labels == data.classes.index("3")].float() / 255
+    sevens = images[labels == data.classes.index("7")].float() / 255
     yield check("shape of the stacked 3s", threes.shape, (6131, 28, 28))
     yield check("rank: the number of axes, the length of the shape", threes.ndim, 3)
-    yield check("how many 7s there are", sevens, 6265)
+    yield check("how many 7s there are", len(sevens), 6265)
     yield Show("type", threes.dtype)
     yield check("the darkest and the brightest pixel", [threes.min(), threes.max()], [0.0, 1.0])
 
+    yield Say(
+        "A linear model wants one row per image: the 28 rows of 28 pixels are laid end to end. "
+        "The targets are a column: 1 for a 3, 0 for a 7."
+    )
+    train_x = torch.cat([threes, sevens]).view(-1, 28 * 28)  # -1: as many rows as there are images
+    train_y = targets_for(labels, len(data.classes))
+    valid_x = data.valid_ds.tensors[0].float().view(-1, 28 * 28) / 255
+    yield check("shape of the training matrix", train_x.shape, (12396, 784))
+    yield check("shape of the targets", train_y.shape, (12396, 1))
+    yield check("shape of the validation matrix", valid_x.shape, (2038, 784))
+    yield check("targets that are 1", int(train_y.sum()), 6131)
+    same = torch.equal(train_x[:6131, 7 * 28 + 5], threes[:, 7, 5])
+    yield check_true("pixel (row 7, column 5) of an image is column 7 * 28 + 5 of its row", same)
 
-def _means(threes: torch.Tensor, sevens: torch.Tensor) -> Lesson:
     yield Say(
         "The mean over axis 0, the axis that counts images, leaves 28 x 28: the average 3. It is "
         "bright where 3s agree that there is ink and smeared where they differ."
     )
     mean3, mean7 = threes.mean(0), sevens.mean(0)
     yield check("shape of the mean 3", mean3.shape, (28, 28), source="the axis that is gone")
-    yield Images("The mean digits", {"mean 3": mean3, "mean 7": mean7})
-    one_by_one = sum(float(image[14, 14]) for image in threes) / len(threes)
+    yield Images("The mean digits", {"mean 3": mean3, "mean 7": mean7}, limits=(0, 1))
     yield Show("the mean 3 in row 14, column 14", mean3[14, 14])
-    yield check(
-        "the same pixel, added up image by image",
-        mean3[14, 14],
-        one_by_one,
-        within=1e-5,
-        source="a loop",
-    )
-    sharp, smeared = (threes == 1).float().mean(), (mean3 == 1).float().mean()
-    yield Show(
-        "share of pixels at full brightness, in single 3s and in the mean 3", [sharp, smeared]
-    )
+    title = "the same pixel, added up image by image"
+    one_by_one = sum(float(image[14, 14]) for image in threes) / len(threes)
+    yield check(title, mean3[14, 14], one_by_one, within=1e-5, source="a loop")
+    title = "share of pixels at full brightness, in single 3s and in the mean 3"
+    yield Show(title, [(threes == 1).float().mean(), (mean3 == 1).float().mean()])
     yield check_true("no pixel of the mean 3 is at full brightness", bool(mean3.max() < 1))

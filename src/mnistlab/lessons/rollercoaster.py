@@ -54,6 +54,19 @@ def descend(
         # 6 repeat
 
 
+def picture(title: str, speed: torch.Tensor, fit: torch.Tensor) -> Curves:
+    """The measured points and the fitted parabola."""
+    seconds = TIME.tolist()
+    return Curves(
+        title,
+        lines={"fit": (seconds, fit.tolist())},
+        dots={"measured": (seconds, speed.tolist())},
+        x_label="seconds",
+        y_label="speed",
+        y_range=(-20, 100),
+    )
+
+
 def lesson(seed: int = 0) -> Lesson:
     """Seven steps on the measurements of `seed`, then the chapter's ten figures."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,37 +80,35 @@ def lesson(seed: int = 0) -> Lesson:
         "Step 5, step: go there, a little. Step 6, repeat. Here are the first four fits."
     )
     for number, fit in enumerate(fits[:4], start=1):
-        yield _picture(f"Fit {number} of 4, loss {losses[number - 1]:.0f}", speed, fit)
+        yield picture(f"Fit {number} of 4, loss {losses[number - 1]:.0f}", speed, fit)
     yield Say("Step 7, stop: the chapter does after ten steps, when little changes any more.")
     yield Show("the loss before the first step and after each of the ten", losses)
     gains = [earlier - later for earlier, later in pairwise(losses)]
     yield check_true("each step gains something", min(gains) > 0)
     yield check_true("the last one less than 0.1 %", gains[-1] < losses[-1] / 1000)
-    yield _picture("Points and fit after ten steps", speed, fits[-1])
+    yield picture("Points and fit after ten steps", speed, fits[-1])
 
-    chapter = torch.Generator().manual_seed(CHAPTER_SEED)
-    chapter_speed = measure(chapter)
-    ten, _ = descend(torch.randn(3, generator=chapter), chapter_speed, steps=10)
     yield Say(f"The chapter printed ten losses; torch's seed {CHAPTER_SEED} draws its numbers.")
+    generator = torch.Generator().manual_seed(CHAPTER_SEED)
+    chapter_speed = measure(generator)
+    ten, _ = descend(torch.randn(3, generator=generator), chapter_speed, steps=10)
     yield check("its loss after each of ten steps", ten[1:], CHAPTER_LOSSES, within=0.005)
-    yield from _bowl(params, speed, losses)
 
-
-def _bowl(params: torch.Tensor, speed: torch.Tensor, losses: list[float]) -> Lesson:
     yield Say(
         "Why did each of its steps gain 0.189 times what the one before gained? The loss is a "
         "bowl, and its curvatures depend on the times alone. In each of three directions a step "
-        "multiplies the distance from the bottom by 1 - lr * curvature, so all is foretold."
+        "multiplies the distance from the bottom by 1 - lr * curvature, so every loss can be "
+        "computed beforehand."
     )
-    powers = torch.stack([TIME**2, TIME, torch.ones(20)], dim=1).double()
+    powers = torch.stack([TIME**2, TIME, torch.ones(20)], dim=1).double()  # (20, 3)
     curvatures, directions = torch.linalg.eigh(2 * powers.T @ powers / 20)
-    bottom = torch.linalg.lstsq(powers, speed.double()[:, None]).solution[:, 0]
+    bottom = torch.linalg.lstsq(powers, speed.double()[:, None]).solution[:, 0]  # the best a, b, c
     lowest = torch.mean((powers @ bottom - speed) ** 2).item()
     yield Show("the three curvatures", curvatures)
     ratio = (CHAPTER_LOSSES[1] - CHAPTER_LOSSES[2]) / (CHAPTER_LOSSES[0] - CHAPTER_LOSSES[1])
     steepest = (1 - LR * curvatures[-1]) ** 2
     yield check("in the steepest, squared", ratio, steepest, within=1e-4, source="(1 - lr * c)^2")
-    away = directions.T @ (params - bottom)
+    away = directions.T @ (params - bottom)  # distance from the bottom in each direction
     height = [curvatures / 2 * ((1 - LR * curvatures) ** k * away) ** 2 for k in range(11)]
     over = [loss / (lowest + h.sum().item()) for loss, h in zip(losses, height, strict=True)]
     yield check("our losses over those foretold", over, [1.0] * 11, within=1e-4, source="the bowl")
@@ -105,15 +116,3 @@ def _bowl(params: torch.Tensor, speed: torch.Tensor, losses: list[float]) -> Les
     yield Show("loss after 100 steps, and at the bottom", [later, lowest])
     yield check_true("it levelled off far above the bottom", later > 3 * lowest)
     yield Say("What is left lies along the flat directions, at this rate thousands of steps away.")
-
-
-def _picture(title: str, speed: torch.Tensor, fit: torch.Tensor) -> Curves:
-    seconds = TIME.tolist()
-    return Curves(
-        title,
-        lines={"fit": (seconds, fit.tolist())},
-        dots={"measured": (seconds, speed.tolist())},
-        x_label="seconds",
-        y_label="speed",
-        y_range=(-20, 100),
-    )

@@ -1,246 +1,388 @@
 """A run as one HTML page: no network, no script, nothing beside the file."""
 
-from collections.abc import Mapping
+import base64
+import io
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from PIL import Image
+from torch import nn
 
 from mnistlab import __version__
-from mnistlab.metrics import Evaluation, wilson_interval
+from mnistlab.data.folders import Progress
+from mnistlab.data.tree import SPLITS
+from mnistlab.errors import DamagedFileError, DataError, RunError
+from mnistlab.metrics import wilson_interval
+from mnistlab.models import ModelCard
 from mnistlab.names import printable
-from mnistlab.report import facts, gallery
-from mnistlab.report.gallery import Gathered
-from mnistlab.report.history import (
-    best_epoch,
-    curves_of,
-    epochs_of,
-    mapping,
-    number,
-    result_of,
-    seeds_of,
-)
-from mnistlab.report.pictures import Images, worst_pairs
-from mnistlab.report.png import data_uris
-from mnistlab.report.svg import chart
+from mnistlab.records import DataRecord, Result, RunRecord
+from mnistlab.report import sources
+from mnistlab.report.pictures import Curves, Images, confusion_matrix, shrunk
+from mnistlab.runs import Run
+from mnistlab.scoring import RunScore, open_model, score_run
+from mnistlab.storage import weights_sha256
 
-_ROWS = 200  # of a table; a run of a million epochs must not make a page that no browser opens
-_PAIRS = 30
+FILES = {
+    "config.toml": "every setting with its origin, usable as --config",
+    "metrics.csv": "losses, accuracy and seconds of every epoch",
+    "model.safetensors": "the last weights",
+    "best.safetensors": "the best weights",
+    "resume.safetensors": "all that resuming needs",
+    "run.json": "versions, data, command line, result",
+}
+_STATUS = {
+    "running": "was still training, or was killed",
+    "stopped": "was stopped before its last epoch",
+    "diverged": "diverged: its loss was no longer a finite number",
+}
+_MAX_POINTS = 500  # of a line; more cannot be seen
+_MAX_DOTS = 60  # points up to which each has a dot that names its figures when pointed at
+_MAX_PIXELS = 240_000  # of all images of one picture
+_WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
+# red and blue of ColorBrewer's RdBu, which colour-blind readers can tell apart too
+_MINUS, _PLUS = (33, 102, 172), (178, 24, 43)
 
 
-def render(found: Gathered) -> str:
-    """The page. A function of the run and the data alone: the same ones, the same bytes."""
-    loader = Environment(
+@dataclass(frozen=True)
+class Report:
+    """All that the page of a run has to show.
+
+    `record` is None where `run.json` cannot be read; `score` is None where the data cannot be;
+    `missing` has the reasons, under `info` and `data`.
+    """
+
+    run: Run
+    best: bool
+    record: RunRecord | None
+    model: nn.Module
+    card: ModelCard
+    score: RunScore | None
+    missing: dict[str, str]
+
+    @property
+    def result(self) -> Result:
+        """The result of the run, without figures where there is none."""
+        return (self.record and self.record.result) or Result()
+
+    @property
+    def data(self) -> DataRecord:
+        """The data of the run, empty where it is not recorded."""
+        return self.record.data if self.record else DataRecord()
+
+    @property
+    def curves(self) -> list[Curves]:
+        """Loss and accuracy by epoch."""
+        return sources.curves_of(self.record) if self.record else []
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model was trained in epochs; a baseline is fitted at once."""
+        return self.record is not None and self.record.config.applies("epochs")
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best weights; None for a run of several seeds, whose best is a seed."""
+        best = self.result.best
+        return best.epoch if self.trained and best and not self.result.seeds else None
+
+
+def open_report(
+    run: Run,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    split: str = "valid",
+    best: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Open a run's model and score it on `split`; `settings` as for `score_run`.
+
+    Without the data of the run there is still a report of what its folder has; data that was asked
+    for must be there. Raises RunError, DamagedFileError, DataError, ConfigError.
+    """
+    model, card = open_model(run, best=best)
+    record = score = None
+    missing = {}
+    try:
+        record = run.record()
+    except DamagedFileError as error:
+        missing["info"] = str(error)
+    try:
+        score = score_run(run, settings, split=split, best=best, progress=progress)
+    except (DataError, RunError) as error:
+        if (settings or {}).get("data") is not None or split not in SPLITS:
+            raise
+        missing["data"] = str(error)
+    return Report(run, best, record, model, card, score, missing)
+
+
+def render(report: Report) -> str:
+    """The page. It depends on the run and the data alone: the same ones, the same bytes."""
+    hide_folders = _folders_hidden(report)
+
+    def text(value: Any) -> Any:
+        """Text as it may stand in the page: no control characters, no folders of the machine."""
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return hide_folders(printable(value)) if plain else value
+
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = {**_head(found), **_scores(found), **_progress(found), **_images(found)}
-    content |= {
-        "settings": facts.settings(found.info),
-        "counts": facts.counts(found.info),
-        "data_facts": facts.data_facts(found.info),
-        "environment": facts.environment(found.info),
-        "files": facts.files(found.run.path),
-        "sha256": facts.sha256_of(found),
-        "repeat": facts.repeat(found),
+    environment.filters |= {
+        "breakable": lambda value: _breakable(text(str(value))),
+        "count": lambda number: f"{number:,}",
+        "loss": lambda value: "" if value is None else f"{value:.3g}",
+        "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
+    }
+    run, score, summary = report.run, report.score, report.result.summary or {}
+    data = score.data if score else report.record.config.data if report.record else "unknown data"
+    weights = sources.weight_images(report.model, report.card)
+    content = {
+        "report": report,
+        "record": report.record,
+        "result": report.result,
+        "title": f"{report.card.model} on {Path(data).name or data}",
+        "data": data,
+        "notes": [note.split("\n") for note in _notes(report)],
+        "weights_name": _weights_name(report),
+        "headline": _headline(report),
+        "evaluation": score.evaluation if score else None,
+        "matrix": confusion_matrix(score.evaluation) if score else None,
+        "max_classes": sources.MAX_CLASSES,
+        "summary": summary,
+        "seed_digits": _digits(summary.get("sd") or 0.0),
+        "epochs": report.result.epochs if report.trained else [],
+        "charts": [(curves, chart(curves)) for curves in report.curves],
+        "mistakes": _mistakes(score) if score else [],
+        "samples": _samples(score) if score else {},
+        "weights": weights,
+        "weight_tiles": tiles(weights) if weights else [],
+        "commands": _commands(report),
+        "sha256": weights_sha256(report.model.state_dict()),
+        "files": [
+            (name, f"{(run.path / name).stat().st_size:,}", about)
+            for name, about in FILES.items()
+            if (run.path / name).is_file()
+        ],
         "version": __version__,
     }
-    return loader.get_template("page.html.j2").render(content) + "\n"
+    return environment.get_template("page.html.j2").render(content) + "\n"
 
 
-def _shown(value: Any) -> Any:
-    """Text from files, made visible: no control character reaches the page."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
+# text
 
 
-def _head(found: Gathered) -> dict[str, Any]:
-    config = mapping(found.info.get("config"))
-    score = found.score
-    data = score.data if score else str(config.get("data", "unknown data"))
-    return {
-        "title": f"{found.card.model} on {Path(data).name or data}",
-        "about": facts.about(found),
-        "n_classes": len(found.card.classes),
-        "weights": facts.which_weights(found),
-        "data": data,
-        "split": score.split_name if score else "valid",
-        "notes": facts.notes(found),
-        "headline": _headline(found),
-    }
+def _folders_hidden(report: Report) -> Callable[[str], str]:
+    """A function that shortens each absolute path in a text to its last part.
+
+    The page is passed on to others, for whom the folders of this machine mean nothing.
+    """
+    run = report.run.path.resolve()
+    texts = [str(run.parent), report.data.path]
+    texts += [report.score.data] if report.score else []
+    if report.record:
+        texts.append(report.record.config.data)
+        texts += [word[word.find("=") + 1 :] for word in report.record.command]
+        texts += [origin.removeprefix("config ") for origin in report.record.origins.values()]
+    paths = {Path(text) for text in texts if Path(text).is_absolute()}
+    names = {printable(path): printable(path.name) for path in paths}
+    names[printable(run)] = printable(f"{run.parent.name}/{run.name}")
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, longest_first))})(?![\w-])")
+    return lambda text: pattern.sub(lambda match: names[match[1]], text)
 
 
-def _headline(found: Gathered) -> dict[str, Any] | None:
-    """The figures on top: those scored now; without the data, those that the run noted down."""
-    if found.score:
-        return _figures_of(found.score.evaluation)
-    result, data = result_of(found.info), mapping(found.info.get("data"))
-    rows = epochs_of(found.info)
-    accuracy = result.get("accuracy")
-    if found.best:
-        accuracy = mapping(result.get("best")).get("accuracy")
-        rows = [row for row in rows if row["epoch"] == best_epoch(found.info)]
-    if not number(accuracy):
-        return None
-    figures: dict[str, Any] = {"accuracy": f"{accuracy:.6f}", "balanced": None, "loss": None}
-    if rows:
-        figures["loss"] = f"{rows[-1]['valid_loss']:.6f}"
-    n = sum(count for count in mapping(data.get("valid")).values() if isinstance(count, int))
-    return {**figures, **_counted(round(accuracy * n), n)}
+def _breakable(text: str) -> Markup:
+    """A name that is broken, where it must be, after `/`, `_` and `-` and before its ending."""
+    return Markup(re.sub(r"(?<=[/_])(?=.)|(?=\.[A-Za-z]+$)", "<wbr>", str(escape(text))))
 
 
-def _figures_of(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "accuracy": f"{evaluation.accuracy:.6f}",
-        "balanced": f"{evaluation.balanced_accuracy:.6f}",
-        "loss": f"{evaluation.loss:.6f}",
-        **_counted(evaluation.correct, evaluation.n),
-    }
+def _digits(half_width: float) -> int:
+    """Digits of a percentage that is known to within ± `half_width` (a share of 1)."""
+    return max(0, -math.floor(math.log10(100 * half_width))) if half_width else 2
 
 
-def _counted(correct: int, n: int) -> dict[str, Any]:
-    if not n:
-        return {"correct": None}
-    low, high = wilson_interval(correct, n)
-    wrong = n - correct
-    return {
-        "correct": f"{correct:,}",
-        "n": f"{n:,}",
-        "wrong": f"{wrong:,}",
-        "low": f"{low:.4f}",
-        "high": f"{high:.4f}",
-    }
+def _weights_name(report: Report) -> str:
+    """Which weights the page is about; empty for a model that was fitted at once."""
+    if seeds := report.result.seeds:
+        place = "best" if report.best else "median"
+        seed = (report.result.summary or {})[place]["seed"]
+        return f"the weights of seed {seed}, the {place} of {len(seeds)}"
+    if report.best:
+        epoch = report.best_epoch
+        return "the best weights" + ("" if epoch is None else f" (epoch {epoch})")
+    return "the last weights" if report.trained else ""
 
 
-def _scores(found: Gathered) -> dict[str, Any]:
-    """The table of classes and the confusion matrix; of many classes, the worst."""
-    if found.score is None:
-        return {"per_class": None, "confusion": None}
-    evaluation = found.score.evaluation
-    precision, recall, f1 = evaluation.precision, evaluation.recall, evaluation.f1
-    names = list(recall)
-    if len(names) > _ROWS:
-        names = sorted(names, key=lambda name: recall[name])[:_ROWS]
-    rows = [
-        (
-            name,
-            f"{evaluation.counts_of(name)[1]:,}",
-            f"{recall[name]:.4f}",
-            None if (share := precision[name]) is None else f"{share:.4f}",
-            f"{f1[name]:.4f}",
+def _notes(report: Report) -> Iterator[str]:
+    """What a reader must know before the figures."""
+    if why := report.missing.get("info"):
+        yield f"The run does not say how it was made; settings and curves are left out: {why}"
+    if why := report.missing.get("data"):
+        yield (
+            "The images cannot be read, so confusion, mistakes and samples are left out; the "
+            f"figures are those of the run:\n{why}"
         )
-        for name in names
+    record, score = report.record, report.score
+    if record is None:
+        return
+    if record.status in _STATUS:
+        yield f"This run {_STATUS[record.status]}."
+    if record.mixed:
+        yield (
+            "It was trained in parts on machines or thread counts that differ; its last bits "
+            "cannot be repeated."
+        )
+    recorded = report.result.weights_sha256
+    if recorded and not report.best and recorded != weights_sha256(report.model.state_dict()):
+        yield "The weights are not those that run.json names: another file is in their place."
+    elif not report.run.result_is_sealed(record):
+        yield "The result in run.json is not the one that was sealed with the model: it was edited."
+    if score and record.data.fingerprint and score.data == record.config.data:
+        fingerprint = record.data.fingerprint
+        then = fingerprint[:32] if score.split_name == "train" else fingerprint[32:]
+        if then != score.split.fingerprint[:32]:
+            yield (
+                f"The images of {score.split_name} have changed since the training: the figures "
+                "are of the present ones."
+            )
+
+
+def _commands(report: Report) -> list[tuple[str, str]]:
+    """(what it does, command line): as it was called, and how to do it again."""
+    run, record, commands = report.run, report.record, []
+    if record and record.command:
+        commands.append(("As it was called", shlex.join(["mnistlab", *record.command[1:]])))
+    if report.trained and run.config_file.is_file():
+        again = f"mnistlab train --config {shlex.quote(str(run.config_file))}"
+        commands.append(("Train it again, every setting the same", again))
+    if record:
+        commands.append(("Check that it repeats", f"mnistlab runs verify {run.reference}"))
+    best = " --best" if report.best else ""
+    return [*commands, ("Score it", f"mnistlab eval {run.reference}{best}")]
+
+
+def _headline(report: Report) -> dict[str, Any] | None:
+    """The figures on top: those of the score; without the data, those in `run.json`."""
+    result = report.result
+    loss: float | None
+    if report.score:
+        evaluation = report.score.evaluation
+        correct, n, loss = evaluation.correct, evaluation.n, evaluation.loss
+    else:
+        n, accuracy, epochs = sum(report.data.valid.values()), result.accuracy, result.epochs
+        if report.best:
+            accuracy = result.best.accuracy if result.best else None
+            epochs = [row for row in epochs if row.epoch == report.best_epoch]
+        if accuracy is None or not n:
+            return None
+        correct, loss = round(accuracy * n), epochs[-1].valid_loss if epochs else None
+    low, high = wilson_interval(correct, n)
+    digits = _digits((high - low) / 2)
+    return {"correct": correct, "n": n, "loss": loss, "low": low, "high": high, "digits": digits}
+
+
+# pictures
+
+
+def _mistakes(score: RunScore) -> list[dict[str, Any]]:
+    mistakes = tiles(sources.mistake_images(score))
+    for tile in mistakes:
+        taken, sure, file = tile["lines"]
+        # short, as three of them stand side by side on a phone; the alt text has all
+        tile["caption"] = [taken, sure.split(" ")[-1], file.partition("/")[2]]
+    return mistakes
+
+
+def _samples(score: RunScore) -> dict[str, list[dict[str, Any]]]:
+    """The tiles of each class; the first line of a name is the class."""
+    samples = tiles(sources.sample_images(score.split, score.split_name))
+    return {name: list(own) for name, own in groupby(samples, lambda tile: tile["lines"][0])}
+
+
+def tiles(picture: Images) -> list[dict[str, Any]]:
+    """Each image as a PNG inside an address, with the lines of its name and its size.
+
+    One pixel of the image is one of the PNG, its level the same, unless all of them together would
+    have more than `_MAX_PIXELS`; then each is made smaller by averaging.
+    """
+    side = max(8, int((_MAX_PIXELS / max(len(picture.images), 1)) ** 0.5))
+    made = []
+    for name, levels in picture.levels().items():
+        small = shrunk(levels, side, side)
+        uri = "data:image/png;base64," + base64.b64encode(png(small, picture.signed)).decode()
+        lines = name.split("\n")
+        height, width = small.shape
+        made.append({"lines": lines, "caption": lines, "uri": Markup(uri),
+                     "height": height, "width": width})  # fmt: skip
+    return made
+
+
+def png(levels: torch.Tensor, signed: bool = False) -> bytes:
+    """Levels 0…1 (H, W) as a PNG of 8 bits a pixel: grey, or blue and red over nothing.
+
+    The middle of a signed scale is transparent, so that zero has the colour of the page.
+    """
+    height, width = levels.shape
+    pixels = (levels * 255).round().to(torch.uint8).contiguous()
+    image = Image.frombytes("P" if signed else "L", (width, height), pixels.numpy().tobytes())
+    content = io.BytesIO()
+    if signed:
+        image.putpalette([part for level in range(256) for part in (_MINUS, _PLUS)[level > 127]])
+        strength = bytes(min(255, abs(2 * level - 255)) for level in range(256))
+        image.save(content, "PNG", optimize=True, transparency=strength)
+    else:
+        image.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def chart(picture: Curves) -> dict[str, Any]:
+    """The shapes of a chart, in the units of its `viewBox`: what the template draws as SVG."""
+    shapes: dict[str, Any] = {"width": _WIDTH, "height": _HEIGHT, "left": _LEFT}
+    shapes |= {"right": _WIDTH - _RIGHT, "bottom": _HEIGHT - _BOTTOM}
+    shapes |= {"bands": [], "lines": [], "dots": []}
+    x_axis, y_axis = picture.axes(margin=0.04)
+
+    def place(point: tuple[float, float]) -> tuple[str, str]:
+        x = _LEFT + x_axis.position(point[0]) * (_WIDTH - _LEFT - _RIGHT)
+        y = _TOP + (1 - y_axis.position(point[1])) * (_HEIGHT - _TOP - _BOTTOM)
+        return f"{x:.2f}", f"{y:.2f}"
+
+    def path(points: Sequence[tuple[float, float] | None]) -> str:
+        return " ".join(",".join(place(point)) for point in points if point)
+
+    def marks(name: str, points: Sequence[tuple[float, float]]) -> list[tuple[str, str, str]]:
+        return [(*place((x, y)), f"{name}: {y:.6g}, {picture.x_label} {x:g}") for x, y in points]
+
+    integers = picture.x_label == "epoch"
+    shapes["x_ticks"] = [
+        (place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks(integers=integers)
     ]
-    left_out = len(recall) - len(names)
-    per_class = {
-        "rows": rows,
-        "left_out": left_out,
-        "recall": f"{evaluation.balanced_accuracy:.4f}",
-        "f1": f"{evaluation.macro_f1:.4f}",
-    }
-    return {"per_class": per_class, "confusion": _confusion(evaluation)}
-
-
-def _confusion(evaluation: Evaluation) -> dict[str, Any]:
-    matrix = gallery.confusion_matrix(evaluation)
-    pairs = worst_pairs(matrix)
-    cells = None
-    if len(matrix.rows) <= gallery.CLASSES_SHOWN:
-        most = pairs[0][0] if pairs else 1
-        cells = [
-            [
-                (
-                    f"{count:,}",
-                    "hit" if i == k else "miss",
-                    # a share of the row for what is right, of the worst pair for what is not
-                    f"{count / (sum(row) or 1) if i == k else count / most:.3f}",
-                )
-                for k, count in enumerate(row)
-            ]
-            for i, row in enumerate(matrix.counts)
-        ]
-    return {
-        "names": matrix.rows,
-        "cells": cells,
-        "pairs": pairs[:_PAIRS],
-        "left_out": len(pairs) - len(pairs[:_PAIRS]),
-    }
-
-
-def _progress(found: Gathered) -> dict[str, Any]:
-    """Curves, and the epochs as a table for those who cannot see them."""
-    rows = epochs_of(found.info)
-    best = best_epoch(found.info)
-    step = -(-len(rows) // _ROWS) or 1
-    kept = [
-        row
-        for place, row in enumerate(rows)
-        if place % step == 0 or place == len(rows) - 1 or row["epoch"] == best
-    ]
-    curves = curves_of(found.info)
-    return {
-        "charts": [(curve, chart(curve, f"chart{i}")) for i, curve in enumerate(curves)],
-        "epochs": [
-            {
-                "epoch": f"{row['epoch']}",
-                "best": row["epoch"] == best,
-                **{key: f"{row[key]:.6f}" for key in ("train_loss", "valid_loss", "accuracy")},
-            }
-            for row in kept
-        ],
-        "step": step,
-        "trained": "epochs" in mapping(found.info.get("config")),
-        "spread": facts.spread(found.info),
-        "seeds": [_seed(row) for row in seeds_of(found.info)[:_ROWS]],
-        "n_seeds": len(seeds_of(found.info)),
-    }
-
-
-def _seed(row: Mapping[str, Any]) -> tuple[str, ...]:
-    keys = ("train_loss", "valid_loss", "accuracy")
-    if row.get("diverged"):
-        return (str(row.get("seed")), "", "", "diverged")
-    figures = (f"{row[key]:.6f}" if number(row.get(key)) else "" for key in keys)
-    return (str(row.get("seed")), *figures)
-
-
-def _images(found: Gathered) -> dict[str, Any]:
-    score, weights = found.score, gallery.weight_images(found.model, found.card)
-    mistakes = samples = None
-    if score is not None:
-        mistakes = _section(gallery.mistake_images(score))
-        for tile in mistakes["tiles"]:
-            taken, sure, file = tile["lines"]
-            # short, as three of them stand side by side on a phone; the alt text has all
-            tile["caption"] = [taken, sure.split(" ")[-1], file.partition("/")[2]]
-        samples = _by_class(gallery.sample_images(score.split, score.split_name))
-    classes = found.card.classes
-    return {
-        "mistakes": mistakes,
-        "samples": samples,
-        "weights_images": None if weights is None else _section(weights),
-        "signed": weights is not None and weights.signed,
-        "units": weights is not None and weights.title.startswith("Hidden"),
-        "pair": classes if len(classes) == 2 else None,
-        "kind": found.card.model,
-    }
-
-
-def _by_class(picture: Images) -> dict[str, Any]:
-    tiles = _section(picture)["tiles"]
-    # the first line of a name is the class
-    return {"groups": [(name, list(own)) for name, own in groupby(tiles, lambda t: t["lines"][0])]}
-
-
-def _section(picture: Images) -> Mapping[str, Any]:
-    tiles = [
-        {"lines": lines, "caption": lines, "uri": Markup(uri), "height": height, "width": width}
-        for name, uri, (height, width) in data_uris(picture)
-        for lines in [name.split("\n")]
-    ]
-    return {"title": picture.title, "tiles": tiles}
+    shapes["y_ticks"] = [(place((x_axis.low, y))[1], f"{y:.10g}") for y in y_axis.ticks()]
+    for xs, lows, highs in picture.bands.values():
+        below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
+        shapes["bands"].append(path(below + above[::-1]))
+    for name, series in picture.lines.items():
+        points = picture.points(series)
+        # the stretches between points without a place, where a line must break off
+        stretches = [list(run) for drawn, run in groupby(points, key=bool) if drawn]
+        dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
+        paths = [path(stretch[:: len(stretch) // _MAX_POINTS + 1]) for stretch in stretches]
+        shapes["lines"].append((paths, marks(name, dots)))
+    for name, series in picture.dots.items():
+        shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
+    return shapes

@@ -1,105 +1,226 @@
 """Pictures as plain data: what is to be drawn, not how.
 
-`plots.py` draws them with matplotlib into a file, `textplots.py` as text on a terminal, `svg.py`
-and `png.py` into a page.
+`files.py` draws them with matplotlib, `terminal.py` as text, `page.py` into a page.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from mnistlab.metrics import Evaluation
+
+Series = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines (and dots) in one pair of axes.
+    """Lines and dots in one pair of axes.
 
     `lines[name]` and `dots[name]` are (xs, ys) of equal length; `bands[name]` is (xs, lows,
-    highs), drawn as a shaded range. `y_range` fixes the y axis.
+    highs), drawn as a shaded range. `y_range` fixes the y axis. `log_x` and `log_y` make an axis
+    logarithmic, with plain numbers (10, 100, 1000) at its ticks. `note` stands below the picture.
     """
 
     title: str
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    lines: Mapping[str, Series]
     x_label: str = ""
     y_label: str = ""
-    dots: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    dots: Mapping[str, Series] = field(default_factory=dict)
     bands: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = field(
         default_factory=dict
     )
     y_range: tuple[float, float] | None = None
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""
+
+    def points(self, series: Series) -> list[tuple[float, float] | None]:
+        """The points of a series; None for each that has no place on the axes."""
+        return [
+            (x, y)
+            if math.isfinite(x) and math.isfinite(y)
+            and (x > 0 or not self.log_x) and (y > 0 or not self.log_y)
+            else None
+            for x, y in zip(*series, strict=True)
+        ]  # fmt: skip
+
+    def axes(self, margin: float = 0.0) -> "tuple[Axis, Axis]":
+        """The x axis, and the y axis with `margin` of its length free at both ends."""
+        edges = [(xs, ys) for xs, *both in self.bands.values() for ys in both]
+        series = [*self.lines.values(), *self.dots.values(), *edges]
+        # where nothing is finite, any axes will do
+        points = [p for one in series for p in self.points(one) if p] or [(1.0, 1.0)]
+        xs, ys = zip(*points, strict=True)
+        low, high = self.y_range or (min(ys), max(ys))
+        return Axis(min(xs), max(xs), self.log_x), Axis(low, high, self.log_y).widened(margin)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, which has no word for a number that is not finite."""
+        lines = {
+            name: [[v if math.isfinite(v) else None for v in values] for values in series]
+            for name, series in {**self.lines, **self.dots}.items()
+        }
+        return {"kind": "curves", "title": self.title, "lines": lines}
 
 
 @dataclass(frozen=True)
 class Images:
     """Grey images side by side, each (H, W) under its name; a name may have several lines.
 
-    `signed` draws 0 in the middle of a diverging scale (for weights), one scale for all of them, so
-    that they can be compared. Otherwise `limits` are the values of black and white; without them
-    the lowest value of each image is black and its highest white.
+    `signed` draws 0 in the middle of a diverging scale (for weights), the same scale for all
+    images. Otherwise `limits` are the values of black and white; without them they are the lowest
+    and highest value of each image, or with `shared` of all images together. A signed or shared
+    scale has a key; `limits` make several pictures comparable. `note` explains the picture.
     """
 
     title: str
     images: Mapping[str, torch.Tensor]
     signed: bool = False
     limits: tuple[float, float] | None = None
+    shared: bool = False
+    note: str = ""
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The values of both ends of the scale of all images; None if each has its own."""
+        if self.limits is None and not self.signed and not self.shared:
+            return None
+        ends = self.limits or [
+            float(bound(image.detach()))
+            for image in self.images.values()
+            for bound in (torch.min, torch.max)
+        ]
+        largest = max(map(abs, ends)) or 1.0
+        return (-largest, largest) if self.signed else (min(ends), max(ends))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a reader needs to know the ends of the scale."""
+        return self.signed or self.shared
+
+    def levels(self) -> dict[str, torch.Tensor]:
+        """Each image (H, W) as float32 levels in 0…1: 0 black and 1 white.
+
+        Of signed ones 0 is the most negative, 0.5 is zero, 1 the most positive.
+        """
+        levels = {}
+        scale = self.scale
+        for name, image in self.images.items():
+            values = image.detach().float().cpu()
+            low, high = scale or (float(values.min()), float(values.max()))
+            levels[name] = ((values - low) / ((high - low) or 1.0)).clamp(0, 1)
+        return levels
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: names and sizes, without the pixels."""
+        sizes = [
+            {"name": name, "width": image.shape[1], "height": image.shape[0]}
+            for name, image in self.images.items()
+        ]
+        return {"kind": "images", "title": self.title, "images": sizes}
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts in rows and columns that have names: `counts[row][column]`, each 0 or more."""
+    """How often each class was predicted as each: `counts[actual][predicted]`, 0 or more."""
 
     title: str
-    rows: Sequence[str]
-    columns: Sequence[str]
+    classes: Sequence[str]
     counts: Sequence[Sequence[int]]
-    row_label: str = ""
-    column_label: str = ""
+
+    def worst_pairs(self, top: int | None = None) -> list[tuple[int, str, str]]:
+        """(count, actual, predicted) of the mistakes, the most frequent first; at most `top`."""
+        pairs = [
+            (-count, i, k)
+            for i, row in enumerate(self.counts)
+            for k, count in enumerate(row)
+            if count and i != k
+        ]
+        return [(-count, self.classes[i], self.classes[k]) for count, i, k in sorted(pairs)[:top]]
+
+    def shades(self) -> list[list[float]]:
+        """How strong each cell is, 0…1: beside its row if right, beside the worst pair if not."""
+        worst = max((count for count, _, _ in self.worst_pairs(1)), default=1)
+        return [
+            [count / (sum(row) or 1) if i == k else count / worst for k, count in enumerate(row)]
+            for i, row in enumerate(self.counts)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        counts = [list(row) for row in self.counts]
+        return {
+            "kind": "matrix",
+            "title": self.title,
+            "classes": list(self.classes),
+            "counts": counts,
+        }
 
 
 Picture = Curves | Images | Matrix
 
 
-def largest(picture: Images) -> float:
-    """The largest absolute value of all its images, 1 if all are zero: the scale of signed ones."""
-    return max(float(image.detach().abs().max()) for image in picture.images.values()) or 1.0
+def confusion_matrix(evaluation: "Evaluation") -> Matrix:
+    """How often each class was predicted as each; classes without images have a row of zeros."""
+    title = "Confusion: a row for the actual class, a column for the predicted one"
+    return Matrix(title, evaluation.classes, evaluation.confusion)
 
 
-def levels(picture: Images) -> dict[str, torch.Tensor]:
-    """Each image (H, W) as float32 levels in 0…1: 0 black and 1 white.
+@dataclass(frozen=True)
+class Axis:
+    """An axis from `low` to `high`, both above 0 if it is logarithmic."""
 
-    Of signed ones 0 is the most negative, 0.5 is zero, 1 the most positive.
-    """
-    limits = picture.limits
-    if picture.signed:
-        limits = (-largest(picture), largest(picture))
-    made = {}
-    for name, image in picture.images.items():
-        values = image.detach().float().cpu()
-        low, high = limits or (float(values.min()), float(values.max()))
-        made[name] = ((values - low) / ((high - low) or 1.0)).clamp(0, 1)
-    return made
+    low: float
+    high: float
+    log: bool = False
+
+    def position(self, value: float) -> float:
+        """Where `value` lies on the axis: 0 at `low`, 1 at `high`."""
+        low, high, value = (self._scaled(v) for v in (self.low, self.high, value))
+        return (value - low) / ((high - low) or 1.0)
+
+    def widened(self, margin: float) -> "Axis":
+        """With `margin` of its length added at both ends; an axis of one value gets a length."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        extra = margin * (high - low) or (margin and (abs(high) * 0.1 or 1.0))
+        low, high = low - extra, high + extra
+        return Axis(10.0**low, 10.0**high, True) if self.log else Axis(low, high)
+
+    def ticks(self, count: int = 7, *, integers: bool = False) -> list[float]:
+        """About `count` round numbers; of a logarithmic axis powers of ten, if it has two."""
+        if self.log:
+            exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
+            for factors in ((1,), (1, 3), (1, 2, 5)):
+                values = [f * 10.0**e for e in (*exponents, exponents.stop) for f in factors]
+                inside = [v for v in values if self.low * 0.999 <= v <= self.high * 1.001]
+                if len(inside) > 2:
+                    return inside[:: -(-len(inside) // count)]
+            return inside or [self.low]
+        if not self.high > self.low:
+            return [self.low]
+        raw = (self.high - self.low) / count
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+        step = max(step, 1.0) if integers else step
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+
+    def _scaled(self, value: float) -> float:
+        return math.log10(value) if self.log else value
 
 
 def shrunk(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """`image` (H, W) made small enough for `height` x `width`, its shape kept, as float32.
+    """`image` (H, W) made small enough for `height` x `width` in its proportions, as float32.
 
-    Each new pixel is the mean of those that it stands for. A small image stays as it is.
+    Each new pixel is the mean of those that it covers. A small image stays as it is.
     """
     values = image.detach().float().cpu()
     scale = max(values.shape[0] / max(height, 1), values.shape[1] / max(width, 1))
     if scale <= 1:
         return values
     rows, columns = (max(1, int(side / scale + 1e-9)) for side in values.shape)
-    pooled = torch.nn.functional.adaptive_avg_pool2d(values[None, None], (rows, columns))
-    return pooled[0, 0]
-
-
-def worst_pairs(matrix: Matrix, top: int | None = None) -> list[tuple[int, str, str]]:
-    """(count, row, column) off the diagonal, the most first, zeros left out; at most `top`."""
-    found = [
-        (-count, i, k)
-        for i, row in enumerate(matrix.counts)
-        for k, count in enumerate(row)
-        if count and i != k
-    ]
-    return [(-count, matrix.rows[i], matrix.columns[k]) for count, i, k in sorted(found)[:top]]
+    return torch.nn.functional.adaptive_avg_pool2d(values[None, None], (rows, columns))[0, 0]

@@ -1,27 +1,60 @@
-"""Results as tables for people."""
+"""Results as tables on a terminal. No torch at import: listing runs must not wait for it."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.box import Box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnistlab.data.audit import Audit
-from mnistlab.metrics import Evaluation
 from mnistlab.names import printable
-from mnistlab.report.grid import brief, table
+from mnistlab.report.rows import HEADER, brief, epoch_line
+from mnistlab.runs import RunSummary
 
-_SHOWN = 20
-_MATRIX_WIDTH = 76  # a confusion matrix wider than this is told in words
+if TYPE_CHECKING:  # these bring torch
+    from mnistlab.data.audit import Audit
+    from mnistlab.metrics import Evaluation
+    from mnistlab.report.pictures import Matrix
+    from mnistlab.scoring import Verdict
+    from mnistlab.studies.compare import Comparison
+    from mnistlab.studies.verify import Verification
+
+_PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_MAX_GROUPS = 20  # of equal images
+_MAX_EPOCHS = 12  # of a long run: the first and the last ones
+_MAX_PAIRS = 40  # of classes
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[Any]:
-    """The summary lines, the figures of each class, and what each class was taken for.
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
+    """A plain table: the first `left` columns to the left, figures to the right.
 
-    Few classes get a confusion matrix, many (or long names) the mistakes in words, most first.
+    Cells are never folded, so that figures and names stay readable; draw it as wide as it is.
     """
+    plain = Table(box=_PLAIN, pad_edge=False, header_style="bold", show_edge=False)
+    for position, name in enumerate(columns):
+        justify: Any = "left" if position < left else "right"
+        plain.add_column(printable(name), justify=justify, no_wrap=True)
+    for row in rows:
+        plain.add_row(*(Text(printable(cell)) for cell in row))
+    return plain
+
+
+def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
+    """Every setting, its value and where the value came from."""
+    rows = [(key, value, origins.get(key, "default")) for key, value in config.items()]
+    return table(("setting", "value", "from"), rows, left=3)
+
+
+# a model's scores
+
+
+def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
+    """The summary lines, the figures of each class, and the confusion matrix."""
+    from mnistlab.report.pictures import confusion_matrix
+
     low, high = evaluation.interval
     summary = Text()
     summary.append(f"accuracy  {evaluation.accuracy:.6f}", style="bold")
@@ -29,43 +62,40 @@ def evaluation_tables(evaluation: Evaluation) -> list[Any]:
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
     summary.append(f"loss      {brief(evaluation.loss)}")
-    figures = table(("class", "images", "precision", "recall", "f1"), _class_rows(evaluation))
-    return [summary, "", figures, "", _confusion(evaluation)]
-
-
-def _class_rows(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
-    recalls = evaluation.recall
-    for name, precision in evaluation.precision.items():
-        _, images, _ = evaluation.counts_of(name)
-        yield (
+    recall, f1 = evaluation.recall, evaluation.f1
+    rows = [
+        (
             name,
-            images,
+            evaluation.counts_of(name)[1],
             "none" if precision is None else f"{precision:.4f}",
-            f"{recalls[name]:.4f}" if name in recalls else "none",
-            f"{evaluation.f1[name]:.4f}",
+            f"{recall[name]:.4f}" if name in recall else "none",
+            f"{f1[name]:.4f}",
         )
-
-
-def _confusion(evaluation: Evaluation) -> Table | str:
-    names = evaluation.classes
-    found = [
-        (i, name, row)
-        for i, (name, row) in enumerate(zip(names, evaluation.confusion, strict=True))
-        if sum(row)
+        for name, precision in evaluation.precision.items()
     ]
-    matrix = [f"as {printable(name)}" for name in names]
-    digits = len(str(max(map(max, evaluation.confusion))))
-    width = max(map(len, ("actual", *names))) + sum(max(len(name), digits) + 3 for name in matrix)
-    if width <= _MATRIX_WIDTH:
-        return table(("actual", *matrix), [(name, *row) for _, name, row in found])
-    wrong = [(name, words) for i, name, row in found if (words := _taken_for(i, row, names))]
-    if not wrong:
+    figures = table(("class", "images", "precision", "recall", "f1"), rows)
+    return [summary, "", figures, "", confusion_table(confusion_matrix(evaluation))]
+
+
+def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
+    """The counts under the names of the classes; where wider than `width`, the mistakes as pairs.
+
+    Classes without images have no row.
+    """
+    columns = ["actual", *(f"as {name}" for name in matrix.classes)]
+    rows = [row for row in zip(matrix.classes, matrix.counts, strict=True) if any(row[1])]
+    grid = table(columns, [(name, *counts) for name, counts in rows])
+    if Console(width=10**6).measure(grid).maximum <= width:
+        return grid
+    pairs = matrix.worst_pairs(_MAX_PAIRS)
+    if not pairs:
         return "no image was taken for one of another class"
-    return table(("actual", "taken for"), wrong, left=2)
+    cells = [(actual, predicted, count) for count, actual, predicted in pairs]
+    return table(("actual", "predicted", "images"), cells, left=2)
 
 
-def mistakes_table(mistakes: Sequence[Any]) -> Table:
-    """`scoring.Verdict`s that are wrong, in their order."""
+def mistakes_table(mistakes: "Sequence[Verdict]") -> Table:
+    """Wrong verdicts in their order."""
     rows = [
         (verdict.file, verdict.actual, verdict.predicted, f"{verdict.probability:.6f}")
         for verdict in mistakes
@@ -73,39 +103,57 @@ def mistakes_table(mistakes: Sequence[Any]) -> Table:
     return table(("most confident mistakes", "actual", "predicted", "probability"), rows, left=3)
 
 
-def _taken_for(own: int, row: Sequence[int], names: Sequence[str]) -> str:
-    wrong = sorted((-count, i) for i, count in enumerate(row) if count and i != own)
-    return ", ".join(f"{-count} as {names[i]}" for count, i in wrong)
+def ladder_table(steps: Sequence[Any]) -> Table:
+    """`ladder.Step`s, one a row, from the baseline up."""
+    rows = [
+        (
+            step.model,
+            f"{step.evaluation.accuracy:.4f}",
+            "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
+            step.evaluation.n - step.evaluation.correct,
+            "" if step.lift is None else f"{step.lift:+.4f}",
+            _compact(step.parameters),
+            f"{step.seconds:.1f}",
+            "" if step.chapter is None else f"{step.chapter:.4f}",
+        )
+        for step in steps
+    ]
+    return table(("model", "score", "95%", "errors", "lift", "param", "s", "book"), rows)
 
 
-def audit_tables(audit: Audit) -> list[Any]:
-    """All that `data check` found, the faults last."""
+def _compact(count: int) -> str:
+    """785, 23.6k, 11.2M."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+# data
+
+
+def audit_tables(audit: "Audit") -> list[Any]:
+    """All that `data check` has to say, the faults last."""
     splits = list(audit.counts)
     labels = list(dict.fromkeys(name for split in splits for name in audit.counts[split]))
     rows = [(name, *(audit.counts[split].get(name, 0) for split in splits)) for name in labels]
     rows.append(("all", *(sum(audit.counts[split].values()) for split in splits)))
-    shown: list[Any] = [table(("class", *splits), rows), ""]
-    shown.append("sizes       " + _counted(audit.sizes))
-    shown.append("formats     " + _counted(audit.modes))
-    shown.append(f"hidden      {audit.hidden} ignored")
+    lines: list[Any] = [table(("class", *splits), rows), ""]
+    for title, counts in (("sizes", audit.sizes), ("formats", audit.modes)):
+        values = ", ".join(f"{count:,} x {name}" for name, count in counts.items())
+        lines.append(f"{title:<12}{values or 'none'}")
+    lines.append(f"hidden      {audit.hidden} ignored")
     foreign = f": {', '.join(audit.foreign[:5])}" if audit.foreign else ""
-    shown.append(f"foreign     {len(audit.foreign)} beside the class folders, ignored{foreign}")
-    shown += _groups("duplicates within a split", audit.duplicates_within)
-    shown += _groups("duplicates across splits", audit.duplicates_across)
-    shown += [f"note: {note}" for note in audit.notes]
-    return shown
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} x {name}" for name, count in counts.items()) or "none"
-
-
-def _groups(title: str, groups: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"{title}: {len(groups)} group(s) of equal images"]
-    lines += ["  " + ", ".join(map(printable, group)) for group in groups[:_SHOWN]]
-    if len(groups) > _SHOWN:
-        lines.append(f"  ... and {len(groups) - _SHOWN} more")
-    return lines
+    lines.append(f"foreign     {len(audit.foreign)} beside the class folders, ignored{foreign}")
+    for where, groups in (
+        ("within a split", audit.duplicates_within),
+        ("across splits", audit.duplicates_across),
+    ):
+        lines.append(f"duplicates {where}: {len(groups)} group(s) of equal images")
+        lines += ["  " + ", ".join(map(printable, group)) for group in groups[:_MAX_GROUPS]]
+        if len(groups) > _MAX_GROUPS:
+            lines.append(f"  ... and {len(groups) - _MAX_GROUPS} more")
+    return lines + [f"note: {note}" for note in audit.notes]
 
 
 def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
@@ -125,31 +173,119 @@ def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
     return table(columns, rows, left=2)
 
 
-def ladder_table(steps: Sequence[Any]) -> Table:
-    """`ladder.Step`s, one a row, from the baseline up."""
+# runs
+
+
+def runs_table(runs: Sequence[RunSummary], *, time: bool = False) -> Table:
+    """One run a row; `time` in place of the best accuracy, as both do not fit into 80 columns."""
+
+    def cell(value: float | None, form: str) -> str:
+        return "" if value is None else form.format(value)
+
     rows = [
         (
-            step.model,
-            f"{step.evaluation.accuracy:.4f}",
-            "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
-            step.evaluation.n - step.evaluation.correct,
-            "" if step.lift is None else f"{step.lift:+.4f}",
-            _compact(step.parameters),
-            f"{step.seconds:.1f}",
-            "" if step.chapter is None else f"{step.chapter:.4f}",
+            run.name if run.seeds == 1 else f"{run.name} x{run.seeds}",
+            run.status,
+            cell(run.epochs, "{}"),
+            cell(run.accuracy, "{:.6f}"),
+            cell(run.seconds, "{:.1f}s") if time else cell(run.best, "{:.6f}"),
         )
-        for step in steps
+        for run in runs
     ]
-    columns = ("model", "score", "95%", "errors", "lift", "param", "s", "book")
-    return table(columns, rows)
+    last = "time" if time else "best"
+    return table(("run", "status", "epochs", "accuracy", last), rows, left=2)
 
 
-def _compact(count: int) -> str:
-    """785, 23.6k, 11.2M."""
-    for unit, size in (("M", 1_000_000), ("k", 1000)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
+def run_tables(
+    run: RunSummary, info: Mapping[str, Any], files: Mapping[str, int], *, epochs: bool
+) -> list[Any]:
+    """All that a run folder says, the result first."""
+    accuracy = "none yet" if run.accuracy is None else f"{run.accuracy:.6f}"
+    best = "" if run.best is None else f", best {run.best:.6f}"
+    lines: list[Any] = [Text(printable(run.path), style="bold"), f"status    {run.status}"]
+    lines.append(f"accuracy  {accuracy}{best}")
+    result = info.get("result") or {}
+    if "weights_sha256" in result:
+        lines.append(f"weights   sha256 {result['weights_sha256']}")
+    if summary := result.get("summary"):
+        spread = "  ".join(f"{key} {summary[key]:.6f}" for key in ("mean", "sd", "min", "max"))
+        lines.append(f"seeds     {summary['n']}: {spread}")
+        seeds = f"median seed {summary['median']['seed']}, best seed {summary['best']['seed']}"
+        lines.append(f"          {seeds}")
+    rows = [epoch_line(row) for row in result.get("epochs") or []] if epochs else []
+    if len(rows) > _MAX_EPOCHS:
+        half = _MAX_EPOCHS // 2
+        rows[half:-half] = [f"  ... {len(rows) - 2 * half} more in metrics.csv"]
+    lines += ["", HEADER, *rows] if rows else []
+    lines += ["", settings_table(info.get("config") or {}, info.get("origins") or {})]
+    data = info.get("data") or {}
+    if "train" in data and "valid" in data:
+        counts = [(name, *(data[split].get(name, 0) for split in ("train", "valid")))
+                  for name in info.get("classes") or []]  # fmt: skip
+        lines += ["", table(("class", "train", "valid"), counts)]
+        lines.append(f"data fingerprint {data.get('fingerprint')}")
+    environment = (info.get("environment") or {}).items()
+    lines += ["", table(("environment", ""), list(environment), left=2)]
+    sizes = [(name, f"{size:,}") for name, size in files.items()]
+    return [*lines, "", table(("file", "bytes"), sizes)]
+
+
+def comparison_tables(a: str, b: str, found: "Comparison", *, quiet: bool = False) -> list[Any]:
+    """On how many images the runs `a` and `b` were right, and what to conclude."""
+    paired = found.paired
+    low, high = paired.interval
+    p_value = f"{paired.p_value:.4f}" if paired.p_value >= 0.0001 else f"{paired.p_value:.1e}"
+    verdict = (
+        f"B - A     {paired.difference:+.6f}  95% interval {low:+.4f} to {high:+.4f}  "
+        f"McNemar p {p_value}"
+    )
+    if quiet:
+        return [verdict]
+    rows = [
+        (name, run, f"{score.evaluation.accuracy:.6f}", brief(score.evaluation.loss))
+        for name, run, score in (("A", a, found.a), ("B", b, found.b))
+    ]
+    counts = [("A right", paired.both, paired.only_a), ("A wrong", paired.only_b, paired.neither)]
+    lines: list[Any] = [table(("", "run", "accuracy", "loss"), rows, left=2), ""]
+    lines += [table(("", "B right", "B wrong"), counts), "", Text(verdict, style="bold")]
+    disagree = paired.only_a + paired.only_b
+    lines.append(
+        f"          they disagree on {disagree} of {paired.n} images; two equally good models\n"
+        f"          would split them this unevenly in {100 * paired.p_value:.3g} % of cases"
+    )
+    return lines + _changes("setting", "A", "B", found.settings)
+
+
+def verification_tables(found: "Verification", *, quiet: bool = False) -> list[Any]:
+    """Whether a run repeats; if not, what is different."""
+    seeds, changed = len(found.expected), {} if quiet else found.changed
+    if found.repeats:
+        what = f"{seeds} seeds" if seeds > 1 else "weights"
+        one = next(iter(found.found.values())) or ""
+        tail = f"sha256 {one}" if seeds == 1 else f"{found.epochs} epochs each"
+        line = f"repeats   {what} equal to the last bit, {tail}"
+        return [line, *_changes("changed all the same", "then", "now", changed)]
+    lines: list[Any] = []
+    differing = [key for key, value in found.expected.items() if found.found.get(key) != value]
+    if differing:
+        first = differing[0]
+        lines.append(f"differs   {len(differing)} of {seeds}: {first}")
+        lines.append(f"  then    sha256 {found.expected.get(first)}")
+        lines.append(f"  now     sha256 {found.found.get(first)}")
+    if found.first_epoch is not None:
+        lines.append(f"  first     in epoch {found.first_epoch} of {found.epochs}")
+    return lines + _changes("changed", "then", "now", changed)
+
+
+def _changes(
+    title: str, first: str, second: str, values: Mapping[str, tuple[Any, Any]]
+) -> list[Any]:
+    """A table of pairs of values, after an empty line; nothing if there are none."""
+    rows = [(key, *("-" if v is None else v for v in pair)) for key, pair in values.items()]
+    return ["", table((title, first, second), rows, left=3)] if rows else []
+
+
+# the chapter's figures
 
 
 def reproduction_tables(figures: Sequence[Any]) -> list[Any]:
@@ -157,67 +293,62 @@ def reproduction_tables(figures: Sequence[Any]) -> list[Any]:
 
     At most 80 columns wide; `pct` is the share of our seeds at or below the book's value.
     """
-    shown: list[Any] = []
+    lines: list[Any] = []
     for section, members in groupby(figures, key=lambda figure: figure.section):
-        shown += [Text(f"section {section}", style="bold"), ""]
-        for (title, is_spread), found in groupby(
-            members, key=lambda figure: (_group_of(figure), figure.low is not None)
+        lines += [Text(f"section {section}", style="bold"), ""]
+        for (title, is_spread), group in groupby(
+            members, key=lambda figure: (_curve_of(figure), figure.low is not None)
         ):
-            group = list(found)
             if is_spread:
-                shown += ["", title] if title else []
-                shown.append(_spread_table(group))
+                lines += ["", title] if title else []
+                lines.append(_spread_table(list(group)))
             else:
-                shown += [line for figure in group for line in _exact_lines(figure)]
-        shown.append("")
-    return shown
+                lines += [line for figure in group for line in _exact_lines(figure)]
+        lines.append("")
+    return lines
 
 
-def _group_of(figure: Any) -> str:
+def _curve_of(figure: Any) -> str:
     """`two layers, accuracy` of `two layers, accuracy, epoch 3`; empty for a single figure."""
-    title, comma, last = str(figure.item).rpartition(", ")
-    return title if comma and last.startswith("epoch") and figure.low is not None else ""
+    title, _, last = str(figure.item).rpartition(", ")
+    return title if last.startswith("epoch") and figure.low is not None else ""
 
 
 def _exact_lines(figure: Any) -> list[str]:
     head = f"{figure.verdict:<8}  {figure.item}"
+    indent = " " * 10
     if figure.chapter is True and figure.verdict == "equal":
-        return textwrap.wrap(head, 80, subsequent_indent=" " * 10)
-    tail = _figure(figure.chapter)
+        return textwrap.wrap(head, 80, subsequent_indent=indent)
+    tail = _value(figure.chapter)
     if figure.verdict != "equal":
-        tail = f"book {tail}, ours {_figure(figure.ours)}" if figure.ours is not None else tail
+        tail = f"book {tail}, ours {_value(figure.ours)}" if figure.ours is not None else tail
         tail += f" ({figure.reason})" if figure.reason else ""
     if len(head) + 2 + len(tail) <= 80:
         return [f"{head}: {tail}"]
     return [
-        *textwrap.wrap(f"{head}:", 80, subsequent_indent=" " * 10),
-        *textwrap.wrap(tail, 80, initial_indent=" " * 10, subsequent_indent=" " * 10),
+        *textwrap.wrap(f"{head}:", 80, subsequent_indent=indent),
+        *textwrap.wrap(tail, 80, initial_indent=indent, subsequent_indent=indent),
     ]
 
 
 def _spread_table(figures: Sequence[Any]) -> Table:
     rows = []
     for figure in figures:
-        item = figure.item.rpartition(", ")[2] if _group_of(figure) else figure.item
+        item = figure.item.rpartition(", ")[2] if _curve_of(figure) else figure.item
+        # as many digits as the chapter prints, four to six
+        digits = min(max(len(repr(figure.chapter).partition(".")[2]), 4), 6)
         numbers = (figure.chapter, figure.low, figure.ours, figure.high)
-        row = [f"{number:.{_digits(figure.chapter)}f}" for number in numbers]
+        row = [f"{number:.{digits}f}" for number in numbers]
         reason = f": {figure.reason}" if figure.reason else ""
         rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict + reason))
     return table(("", "book", "min", "median", "max", "pct", "verdict"), rows)
 
 
-def _digits(value: float) -> int:
-    """As many digits as the chapter prints, four to six."""
-    return min(max(len(repr(value).partition(".")[2]), 4), 6)
-
-
-def _figure(value: Any) -> str:
+def _value(value: Any) -> str:
     if value is None:
         return ""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, float):
-        return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return "(" + ", ".join(_figure(part) for part in value) + ")"
-    return str(value)
+        return "(" + ", ".join(map(_value, value)) + ")"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,12 +1,13 @@
 """Two runs on the same images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from mnistlab.data.folders import Progress
-from mnistlab.errors import DamagedFileError, DataError
+from mnistlab.errors import DataError
 from mnistlab.losses import predictions
 from mnistlab.metrics import Paired
 from mnistlab.names import printable
@@ -32,15 +33,13 @@ class Comparison:
 def compare_runs(
     a: Run,
     b: Run,
+    settings: Mapping[str, Any] | None = None,
     *,
-    data: str | None = None,
     split: str = "valid",
     best: bool = False,
-    skip_bad: bool = False,
-    device: str = "auto",
     progress: Progress | None = None,
 ) -> Comparison:
-    """Score two runs on the same images: those of `data` (default: what A was trained on).
+    """Score two runs on the same images: those of the setting `data`, else those of A.
 
     Classes are matched by name. Raises DataError if the two know different classes, and all that
     `score_run` raises.
@@ -55,19 +54,16 @@ def compare_runs(
                 for run, card in zip((a, b), cards, strict=True)
             ],
         )
-    if data is None:
-        data, skip = data_of(a)
-        skip_bad = skip_bad or skip
-    scores = [
-        score_run(
-            run, data=data, split=split, best=best, skip_bad=skip_bad, device=device,
-            progress=progress,
-        )
-        for run in (a, b)
-    ]  # fmt: skip
+    settings = {"threads": max(a.threads, b.threads), **_given(settings)}
+    if "data" not in settings:
+        settings["data"], skipped = data_of(a)
+        settings["skip_bad"] = settings.get("skip_bad", skipped)
+    scores = [score_run(run, settings, split=split, best=best, progress=progress) for run in (a, b)]
     one, other = scores
     if not torch.equal(one.split.ds.tensors[0], other.split.ds.tensors[0]):
-        raise DataError(data, [f"{printable(data)}: changed between the two scores; do it again"])
+        raise DataError(
+            one.data, [f"{printable(one.data)}: changed between the two scores; do it again"]
+        )
     right_a, right_b = (predictions(score.logits) == score.labels for score in scores)
     paired = Paired(
         int((right_a & right_b).sum()),
@@ -79,7 +75,12 @@ def compare_runs(
 
 
 def _differing(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
-    first, second = (_part(run, "config") for run in (a, b))
+    """The settings that differ, of those that apply; None where a run has no such setting."""
+    settings = []
+    for run in (a, b):
+        record = run.known_record()
+        settings.append(record.config.applicable() if record else {})
+    first, second = settings
     return {
         key: (first.get(key), second.get(key))
         for key in dict.fromkeys([*first, *second])
@@ -88,19 +89,15 @@ def _differing(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def _notes(a: Run, b: Run) -> list[str]:
-    notes = []
-    prints = [_part(run, "data").get("fingerprint") for run in (a, b)]
-    if None not in prints and prints[0] != prints[1]:
-        notes.append(
-            "they were trained on different data; images that one of them has seen in training "
-            "favour it"
-        )
-    return notes
+    records = [run.known_record() for run in (a, b)]
+    fingerprints = {record.data.fingerprint for record in records if record}
+    if len(fingerprints - {""}) < 2:
+        return []
+    return [
+        "they were trained on different data; images that one of them has seen in training "
+        "favour it"
+    ]
 
 
-def _part(run: Run, key: str) -> dict[str, Any]:
-    try:
-        part = run.info().get(key)
-    except (OSError, DamagedFileError):
-        return {}
-    return part if isinstance(part, dict) else {}
+def _given(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (settings or {}).items() if value is not None}

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnistlab import book
-from mnistlab.config import MODEL_DEFAULTS, resolve
-from mnistlab.data.folders import ImageData
+from mnistlab.config import MODELS, resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
-from mnistlab.losses import LOSSES, losses_for
+from mnistlab.losses import LOSSES
 from mnistlab.metrics import Evaluation
-from mnistlab.models import build_model
 from mnistlab.training import evaluate
 
-STEPS = ("pixel-similarity", *MODEL_DEFAULTS)
+STEPS = ("pixel-similarity", *(model for model in MODELS if model != "pixel-similarity"))
 SLOW = ("resnet18",)  # a third of a minute each, where the others take a second or two
 
 
@@ -36,13 +34,14 @@ class Step:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
+        evaluation = self.evaluation
         return {
             "model": self.model,
-            "accuracy": self.evaluation.accuracy,
-            "balanced_accuracy": self.evaluation.balanced_accuracy,
-            "interval": list(self.evaluation.interval),
-            "n": self.evaluation.n,
-            "errors": self.evaluation.n - self.evaluation.correct,
+            "accuracy": evaluation.accuracy,
+            "balanced_accuracy": evaluation.balanced_accuracy,
+            "interval": list(evaluation.interval),
+            "n": evaluation.n,
+            "errors": evaluation.n - evaluation.correct,
             "lift": self.lift,
             "parameters": self.parameters,
             "seconds": self.seconds,
@@ -51,7 +50,6 @@ class Step:
 
 
 def climb(
-    data: ImageData,
     name: str,
     settings: dict[str, Any],
     progress: Callable[[str], None] = lambda text: None,
@@ -61,7 +59,7 @@ def climb(
     """Fit each model with its defaults (and `settings`: seed, device, …) and score it.
 
     Yields a `Step` as each is done; a model that the images are too small for is left out. `name`
-    is what `--data` said; `full` adds the slow models; `progress` is told what happens.
+    is the value of `--data`; `full` adds the slow models; `progress` is called with a line of text.
     """
     before: float | None = None
     for model in STEPS:
@@ -70,7 +68,7 @@ def climb(
         progress(f"fitting {model}")
         started = time.perf_counter()
         try:
-            evaluation, parameters = _fitted(data, name, model, settings)
+            evaluation, parameters = fit_and_score(name, model, settings)
         except ConfigError as error:  # images too small for its stages
             progress(f"left out {model}: {error}")
             continue
@@ -81,27 +79,12 @@ def climb(
         yield Step(model, evaluation, lift, parameters, seconds, chapter)
 
 
-def _fitted(
-    data: ImageData, name: str, model: str, settings: dict[str, Any]
-) -> tuple[Evaluation, int]:
-    if model == "pixel-similarity":
-        return _baseline(data)
-    return _trained(name, model, settings)
-
-
-def _baseline(data: ImageData) -> tuple[Evaluation, int]:
-    model = build_model("pixel-similarity", data.image_size, data.classes)
-    model.fit(*data.train_ds.tensors)  # type: ignore[operator]
-    loss = LOSSES[losses_for(len(data.classes))[0]]
-    evaluation = evaluate(model, data.valid_ds, data.classes, loss)
-    return evaluation, sum(buffer.numel() for buffer in model.buffers())
-
-
-def _trained(name: str, model: str, settings: dict[str, Any]) -> tuple[Evaluation, int]:
+def fit_and_score(name: str, model: str, settings: dict[str, Any]) -> tuple[Evaluation, int]:
+    """The evaluation of a model after fitting it, and its number of parameters."""
     experiment = prepare(resolve({**settings, "model": model, "data": name}))
     for _ in experiment.train():
         pass
-    data = experiment.data
-    loss = LOSSES[experiment.config.loss]
-    evaluation = evaluate(experiment.model.cpu(), data.valid_ds, data.classes, loss)
-    return evaluation, experiment.parameters
+    data, loss_func = experiment.data, LOSSES[experiment.config.loss]
+    fitted = experiment.now.model.cpu()
+    numbers = experiment.parameters or sum(buffer.numel() for buffer in fitted.buffers())
+    return evaluate(fitted, data.valid_ds, data.classes, loss_func), numbers

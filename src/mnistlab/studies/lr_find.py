@@ -5,18 +5,15 @@ its own: nothing that it does can change a training.
 """
 
 import math
-from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import TrainConfig
-from mnistlab.data.batches import batches, epoch_order, to_float
+from mnistlab.data.batches import epoch_order
 from mnistlab.errors import ConfigError
-from mnistlab.experiment import Experiment, new_optimizer
+from mnistlab.experiment import Experiment, new_optimizer, recipe_of
 from mnistlab.losses import smoothed, targets_for
-from mnistlab.training import precision
+from mnistlab.training import Place, check_model, train_batches
 
 _MOST_STEPS = 100_000
 SMOOTH = 0.9  # share of the running mean of the losses that each step keeps
@@ -30,7 +27,7 @@ class Sweep:
     lrs: list[float]
     losses: list[float]
     smooth: list[float]
-    whole: bool  # False if it was cut short because the loss ran away
+    complete: bool  # False if it ended early because the loss ran away
 
     @property
     def steepest(self) -> int:
@@ -77,44 +74,43 @@ def find_lr(
             f"0 < start < end and 10 to {_MOST_STEPS:,} steps"
         )
     config, device = experiment.config, experiment.device
+    if not config.applies("lr"):
+        raise ConfigError(f"{config.model}: is fitted, not trained; it has no learning rate")
     model = experiment.card.build(config.seed).to(device)
     opt = new_optimizer(config, model)
-    loss_func = smoothed(config.loss, config.label_smoothing)
+    images, labels = experiment.on_device()[0].tensors
+    ds = TensorDataset(images, targets_for(labels, len(experiment.card.classes)))
+    n_batches = -(-len(ds) // config.batch_size)
+
+    def growing(step: int) -> tuple[float, float]:
+        return start * (end / start) ** (step / (steps - 1)), config.momentum
+
+    recipe = replace(
+        recipe_of(config, len(ds)),
+        schedule=growing,
+        draws=check_model(model, experiment.data.train_ds, len(experiment.card.classes)),
+    )
     lrs, losses, smooth = list[float](), list[float](), list[float]()
     running = 0.0
-    model.train()
-    for xb, targets in _endless(experiment, config):
-        opt.lr = start * (end / start) ** (len(lrs) / (steps - 1))
-        with precision(device, config.precision == "bf16"):
-            logits = model(to_float(xb))
-        loss = loss_func(logits.float(), targets)
-        value = loss.item()
-        running = SMOOTH * running + (1 - SMOOTH) * value
-        lrs.append(opt.lr)
-        losses.append(value)
-        smooth.append(running / (1 - SMOOTH ** len(lrs)))  # it began at zero; this undoes it
-        if not math.isfinite(value) or (len(lrs) > 10 and smooth[-1] > GIVE_UP * min(smooth)):
-            break
-        if len(lrs) == steps:
-            break
-        loss.backward()
-        opt.step()
-        opt.zero_grad()
-    if not math.isfinite(losses[-1]):
-        lrs, losses, smooth = lrs[:-1], losses[:-1], smooth[:-1]
-    return Sweep(lrs, losses, smooth, whole=len(lrs) == steps)
+    for epoch in range(-(-steps // n_batches)):
+        order = epoch_order(len(ds), config.order_of(config.seed), epoch).to(device)
+        for loss in train_batches(
+            model, opt, smoothed(config.loss, config.label_smoothing), ds, config.batch_size, order,
+            config.seed, recipe, Place(epoch),
+        ):  # fmt: skip
+            value = loss.item()
+            running = SMOOTH * running + (1 - SMOOTH) * value
+            lrs.append(opt.lr)
+            losses.append(value)
+            smooth.append(running / (1 - SMOOTH ** len(lrs)))  # it began at zero; this undoes it
+            ran_away = len(lrs) > 10 and smooth[-1] > GIVE_UP * min(smooth)
+            if not math.isfinite(value) or ran_away or len(lrs) == steps:
+                if not math.isfinite(value):
+                    lrs, losses, smooth = lrs[:-1], losses[:-1], smooth[:-1]
+                return Sweep(lrs, losses, smooth, complete=len(lrs) == steps)
+    raise AssertionError("the loop ends at its last step")
 
 
 def one_digit(lr: float) -> float:
     """`lr` rounded to one significant digit, which is all that a sweep can tell."""
     return float(f"{lr:.0e}")
-
-
-def _endless(experiment: Experiment, config: TrainConfig) -> Generator[tuple[torch.Tensor, ...]]:
-    images, labels = (tensor.to(experiment.device) for tensor in experiment.data.train_ds.tensors)
-    ds = TensorDataset(images, targets_for(labels, len(experiment.data.classes)))
-    epoch = 0
-    while True:
-        order = epoch_order(len(ds), config.order_of(config.seed), epoch).to(images.device)
-        yield from batches(ds, config.batch_size, order)
-        epoch += 1

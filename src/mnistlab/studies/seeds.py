@@ -1,96 +1,32 @@
-"""What several seeds of one training came to, one by one and as a spread."""
+"""The same training from many seeds: how much of a score is luck?
+
+Linear models that share one order of batches train at once: S of them are one (pixels, S) matrix,
+and the sum of their S losses has for each its own gradient and nothing of the others. 128 cost
+about as much as four alone. All others train one after the other, each exactly as it would alone.
+"""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.batches import batches, epoch_order, to_float
+from mnistlab.data.batches import epoch_order, to_float
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
 from mnistlab.losses import Loss, predictions, targets_for
 from mnistlab.models import LinearModel, TwoLayerModel
 from mnistlab.names import printable
+from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.training import EVAL_BATCH, Place, mean_over_images
+from mnistlab.training import EVAL_BATCH, Place, Recipe, mean_over_images, train_batches
 
 Row = dict[str, Any]
-
-
-@dataclass
-class SeedResult:
-    """One seed: its epochs, and its weights after the last one it finished.
-
-    `diverged` says what happened if its loss stopped being a finite number.
-    """
-
-    seed: int
-    epochs: list[Row] = field(default_factory=list)
-    weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    diverged: str | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy after the last epoch, 0…1."""
-        return float(self.epochs[-1]["accuracy"])
-
-    def as_row(self) -> Row:
-        """Its last epoch, with the time of all."""
-        last = self.epochs[-1] if self.epochs else {}
-        seconds = round(sum(row["seconds"] for row in self.epochs), 6)
-        return {"seed": self.seed, **last, "seconds": seconds, "diverged": self.diverged}
-
-    def as_dict(self) -> Row:
-        """Plain data for `run.json`."""
-        last = self.epochs[-1] if self.epochs else {}
-        best = max(self.epochs, key=lambda row: float(row["accuracy"]), default=None)
-        return {
-            "seed": self.seed,
-            **{key: last.get(key) for key in ("train_loss", "valid_loss", "accuracy")},
-            "best": best and {"epoch": best["epoch"], "accuracy": best["accuracy"]},
-            "weights_sha256": weights_sha256(self.weights) if self.weights else None,
-            "diverged": self.diverged,
-        }
-
-
-def band(histories: list[list[Row]], epoch: int) -> Row:
-    """How accuracy and losses spread over the seeds after `epoch`, without the diverged ones."""
-    rows = [history[epoch] for history in histories if len(history) > epoch]
-    accuracies = [row["accuracy"] for row in rows]
-    return {
-        "epoch": epoch,
-        "n": len(rows),
-        "train_loss": statistics.fmean(row["train_loss"] for row in rows) if rows else None,
-        "valid_loss": statistics.fmean(row["valid_loss"] for row in rows) if rows else None,
-        **(spread(accuracies) if rows else dict.fromkeys(("mean", "sd", "min", "max"))),
-        "seconds": round(sum(row["seconds"] for row in rows), 6),
-    }
-
-
-def spread(values: list[float]) -> Row:
-    """Mean, sample standard deviation (n - 1; 0 for a single value), smallest and largest."""
-    return {
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
-        "min": min(values),
-        "max": max(values),
-    }
-
-
-class Steps(Protocol):
-    """What `train_many` needs of an optimizer: BasicOptim has it, and so has torch's SGD."""
-
-    def step(self) -> None:
-        """Move the parameters."""
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
 
 
 class StackedLinear(nn.Module):
@@ -175,7 +111,7 @@ WIDE_LOSSES: dict[str, Loss] = {
 
 def train_many(
     stack: nn.Module,
-    make_opt: Callable[[Sequence[nn.Parameter]], Steps],
+    make_opt: Callable[[Sequence[nn.Parameter]], Any],
     train_ds: TensorDataset,
     valid_ds: TensorDataset,
     *,
@@ -185,36 +121,35 @@ def train_many(
     loss_func: Loss = wide_mnist_loss,
     n_classes: int = 2,
     place: Place | None = None,
-    stop: Callable[[], bool] = lambda: False,
     keep_going: bool = False,
 ) -> Generator[ManyMetrics]:
     """The loop of `train_epochs` for a stack of models and a wide loss.
 
     All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
-    `place` is kept up to date; it ends early, after a whole batch, when `stop()` is true. A model
-    whose loss is no longer finite raises DivergedError unless `keep_going`: it cannot touch the
-    others.
+    make_opt: parameters → anything with `step` and `zero_grad`. `place` is kept up to date; it
+    ends early, between two batches, when `place.stop()` is true. A model whose loss is no longer
+    finite raises DivergedError unless `keep_going`: it cannot touch the others.
     """
     place = Place() if place is None else place
     opt = make_opt(list(stack.parameters()))
     images, labels = train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, n_classes))
-    for place.epoch in range(epochs):
-        losses = []
+    n_batches = -(-len(ds) // batch_size)
+    while place.epoch < epochs:
         order = None if order_seed is None else epoch_order(len(ds), order_seed, place.epoch)
         order = order if order is None else order.to(images.device)
-        for place.batch, (xb, targets) in enumerate(batches(ds, batch_size, order)):
-            if stop():
-                return
-            each = loss_func(stack(to_float(xb)), targets)
-            each.sum().backward()
-            opt.step()
-            opt.zero_grad()
-            losses.append(each.detach())
-        found = torch.stack(losses)
-        if not keep_going and not found.isfinite().all():
+        for _ in train_batches(
+            stack, opt, loss_func, ds, batch_size, order, order_seed or 0, Recipe(), place
+        ):
+            pass
+        if place.batch < n_batches:  # stopped
+            return
+        losses = torch.stack(place.losses)
+        if not keep_going and not losses.isfinite().all():
             raise DivergedError(f"a loss is no longer a finite number in epoch {place.epoch}")
-        yield ManyMetrics(place.epoch, found, wide_logits(stack, valid_ds))
+        metrics = ManyMetrics(place.epoch, losses, wide_logits(stack, valid_ds))
+        place.epoch, place.batch, place.losses = place.epoch + 1, 0, []
+        yield metrics
 
 
 def wide_logits(stack: nn.Module, ds: TensorDataset) -> torch.Tensor:
@@ -229,11 +164,72 @@ def _require_column(logits: torch.Tensor, targets: torch.Tensor) -> None:
 
 
 @dataclass
+class SeedResult:
+    """One seed: its epochs, and its weights after the last one it finished.
+
+    `diverged` says what happened if its loss stopped being a finite number.
+    """
+
+    seed: int
+    epochs: list[EpochRow] = field(default_factory=list)
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    diverged: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy after the last epoch, 0…1."""
+        return self.epochs[-1].accuracy
+
+    def as_row(self) -> Row:
+        """Its last epoch, with the time of all."""
+        last = self.epochs[-1].model_dump() if self.epochs else {}
+        seconds = round(sum(row.seconds for row in self.epochs), 6)
+        return {"seed": self.seed, **last, "seconds": seconds, "diverged": self.diverged}
+
+    def as_seed_row(self) -> SeedRow:
+        """What `run.json` says of it."""
+        last = self.epochs[-1].model_dump() if self.epochs else {}
+        best = max(self.epochs, key=lambda row: row.accuracy, default=None)
+        return SeedRow(
+            seed=self.seed,
+            **{key: last.get(key) for key in ("train_loss", "valid_loss", "accuracy")},
+            best=Best(epoch=best.epoch, accuracy=best.accuracy) if best else None,
+            weights_sha256=weights_sha256(self.weights) if self.weights else None,
+            diverged=self.diverged,
+        )
+
+
+def band(results: Sequence[SeedResult], epoch: int) -> Row:
+    """How accuracy and losses spread over the seeds after `epoch`, without the diverged ones."""
+    rows = [result.epochs[epoch] for result in results if len(result.epochs) > epoch]
+    return {
+        "epoch": epoch,
+        "n": len(rows),
+        "train_loss": statistics.fmean(row.train_loss for row in rows) if rows else None,
+        "valid_loss": statistics.fmean(row.valid_loss for row in rows) if rows else None,
+        **spread([row.accuracy for row in rows]),
+        "seconds": round(sum(row.seconds for row in rows), 6),
+    }
+
+
+def spread(values: list[float]) -> Row:
+    """Mean, sample standard deviation (n - 1; 0 for a single value), smallest and largest."""
+    if not values:
+        return dict.fromkeys(("mean", "sd", "min", "max"))
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+@dataclass
 class SeedStudy:
     """Training from the seeds `seed … seed + seeds - 1` of an experiment's config.
 
     `place` is where the seed under way stands (all of them, if they train at once); `results` has
-    the finished ones in their order (if they train at once, all after the last whole epoch).
+    the finished ones in their order (if they train at once, all after their last finished epoch).
     """
 
     experiment: Experiment
@@ -267,36 +263,28 @@ class SeedStudy:
     def train(self, stop: Callable[[], bool] = lambda: False) -> Generator[Row]:
         """Train all seeds, saving on the way; a row an epoch if they train at once, else a seed.
 
-        Ends early when `stop()` is true, keeping the seeds, or the epochs of all, that are
-        finished. A seed that diverges does not end the others. Raises RunError if a save fails.
+        Ends early when `stop()` is true, with the seeds, or the epochs of all, that are finished.
+        A seed that diverges does not end the others. Raises RunError if a save fails.
         """
-        train_ds, valid_ds = (
-            TensorDataset(*(tensor.to(self.experiment.device) for tensor in ds.tensors))
-            for ds in (self.experiment.data.train_ds, self.experiment.data.valid_ds)
-        )
-        train = self._train_at_once if self.experiment.config.is_wide else self._train_in_turn
+        wide = self.experiment.config.is_wide
         saved_at = time.monotonic()
-        for row in train(train_ds, valid_ds, stop):
+        for row in self._train_at_once(stop) if wide else self._train_in_turn(stop):
             yield row
             if time.monotonic() - saved_at > SAVE_EVERY:
                 self.save("running")
                 saved_at = time.monotonic()
-        self.save("diverged" if self.results and not self.done else self._status())
+        status = "done" if self.finished else "stopped"
+        self.save("diverged" if self.results and not self.done else status)
 
-    def _train_in_turn(
-        self, train_ds: TensorDataset, valid_ds: TensorDataset, stop: Callable[[], bool]
-    ) -> Generator[Row]:
-        config, card = self.experiment.config, self.experiment.card
+    def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
+        experiment, config = self.experiment, self.experiment.config
         for seed in self.seeds:
-            self.under_way, self.place = seed, Place()
-            model = card.build(seed).to(self.experiment.device)
+            self.under_way, self.place = seed, Place(stop=stop)
+            model = experiment.card.build(seed).to(experiment.device)
+            opt = new_optimizer(config, model)
             result = SeedResult(seed)
-            rows = run_epochs(
-                config, model, new_optimizer(config, model), train_ds, valid_ds, card.classes,
-                seed=seed, place=self.place, stop=stop,
-            )  # fmt: skip
             try:
-                for metrics in rows:
+                for metrics in run_epochs(experiment, model, opt, seed, self.place):
                     result.epochs.append(metrics.as_row())
             except DivergedError as error:
                 result.diverged = str(error)
@@ -307,78 +295,82 @@ class SeedStudy:
             self.finished = len(self.results) == len(self.seeds)
             yield result.as_row()
 
-    def _train_at_once(
-        self, train_ds: TensorDataset, valid_ds: TensorDataset, stop: Callable[[], bool]
-    ) -> Generator[Row]:
+    def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
+        train_ds, valid_ds = self.experiment.on_device()
         models = [card.build(seed) for seed in self.seeds]
         stack = StackedLinear([model for model in models if isinstance(model, LinearModel)])
         stack.to(self.experiment.device)
-        found = [SeedResult(seed) for seed in self.seeds]
+        results = [SeedResult(seed) for seed in self.seeds]
+        self.place = Place(stop=stop)
         started = time.perf_counter()
         for metrics in train_many(
-            stack, lambda _: new_optimizer(config, stack), train_ds, valid_ds,
-            epochs=config.epochs, batch_size=config.batch_size,
+            stack,
+            lambda _: new_optimizer(config, stack),
+            train_ds,
+            valid_ds,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
             order_seed=config.order_of(config.seed) if config.shuffle else None,
-            loss_func=WIDE_LOSSES[config.loss], n_classes=len(card.classes), place=self.place,
-            stop=stop, keep_going=True,
-        ):  # fmt: skip
+            loss_func=WIDE_LOSSES[config.loss],
+            n_classes=len(card.classes),
+            place=self.place,
+            keep_going=True,
+        ):
             seconds = time.perf_counter() - started
-            rows = self._rows_of(metrics, train_ds, valid_ds, seconds)
-            for index, (result, row) in enumerate(zip(found, rows, strict=True)):
-                if result.diverged is None and not _is_finite(row):
-                    result.diverged = (
-                        f"a loss is no longer a finite number in epoch {row['epoch']} at lr "
+            figures = self._figures(metrics, len(train_ds), valid_ds.tensors[1])
+            for index, result in enumerate(results):
+                train_loss, valid_loss, accuracy = figures[index]
+                if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
+                    result.diverged = result.diverged or (
+                        f"a loss is no longer a finite number in epoch {metrics.epoch} at lr "
                         f"{config.lr:g}"
                     )
                 if result.diverged is None:
+                    row = EpochRow(
+                        epoch=metrics.epoch,
+                        train_loss=train_loss,
+                        valid_loss=valid_loss,
+                        accuracy=accuracy,
+                        # a wide step is one step for all: each is charged its share
+                        seconds=round(seconds / config.seeds, 6),
+                    )
                     result.epochs.append(row)
                     result.weights = stack.state_of(index)
-            self.results, self.finished = found, metrics.epoch + 1 == config.epochs
-            yield band([result.epochs for result in found], metrics.epoch)
+            self.results, self.finished = results, metrics.epoch + 1 == config.epochs
+            yield band(results, metrics.epoch)
             if not self.done:
                 return  # not one is left to train
             started = time.perf_counter()
 
-    def _rows_of(
-        self, metrics: ManyMetrics, train_ds: TensorDataset, valid_ds: TensorDataset, took: float
-    ) -> list[Row]:
-        config = self.experiment.config
-        labels, logits = valid_ds.tensors[1], metrics.valid_logits
+    def _figures(
+        self, metrics: ManyMetrics, n_train: int, labels: torch.Tensor
+    ) -> list[tuple[float, float, float]]:
+        """Training loss, validation loss and accuracy of each model after an epoch."""
+        config, logits = self.experiment.config, metrics.valid_logits
         targets = targets_for(labels, len(self.experiment.card.classes))
         with torch.no_grad():
             valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
-        # every model's logits below one another, as `predictions` takes them
+        # the logits of every model below one another, as `predictions` takes them
         columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
         predicted = predictions(columns).reshape(len(labels), -1)
-        right = (predicted == labels.unsqueeze(1)).sum(0).tolist()
+        correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
         losses = metrics.batch_losses.cpu()
-        train_losses = mean_over_images(losses, len(train_ds), config.batch_size).tolist()
-        return [
-            {
-                "epoch": metrics.epoch,
-                "train_loss": train_losses[index],
-                "valid_loss": valid_losses[index],
-                "accuracy": right[index] / len(labels),
-                # a wide step is one step for all: each is charged its share
-                "seconds": round(took / config.seeds, 6),
-            }
-            for index in range(config.seeds)
-        ]
+        train_losses = mean_over_images(losses, n_train, config.batch_size).tolist()
+        accuracies = [count / len(labels) for count in correct]
+        return list(zip(train_losses, valid_losses, accuracies, strict=True))
 
-    def require_done(self) -> None:
-        """Raise DivergedError if no seed at all was trained to its end."""
-        if not self.done:
+    def check_diverged(self, *, all_of_them: bool = False) -> None:
+        """Raise DivergedError if some seeds diverged; with `all_of_them` only if every one did."""
+        lost = [result for result in self.results if result.diverged]
+        if lost and not self.done:
             raise DivergedError(
-                f"every seed diverged, the first: {self.results[0].diverged}; try a lower --lr"
+                f"every seed diverged, the first: {lost[0].diverged}; try a lower --lr"
             )
-
-    def require_all(self) -> None:
-        """Raise DivergedError, which names them, if some seeds diverged."""
-        lost = [str(result.seed) for result in self.results if result.diverged]
-        if lost:
+        if lost and not all_of_them:
+            numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
-                f"{len(lost)} of {len(self.seeds)} seeds diverged: {', '.join(lost)}; "
+                f"{len(lost)} of {len(self.seeds)} seeds diverged: {numbers}; "
                 "the others are saved; try a lower --lr"
             )
 
@@ -396,50 +388,37 @@ class SeedStudy:
             "diverged": [result.seed for result in self.results if result.diverged],
         }
 
-    def _status(self) -> str:
-        return "done" if self.finished else "stopped"
-
     def save(self, status: str) -> None:
         """Write the run folder: the median seed as `model`, the best as `best`, all metrics.
 
         Without a folder nothing is written, before there is a result only `status`. Raises
         RunError.
         """
-        if self.experiment.run is None:
-            return
         run, card = self.experiment.run, self.experiment.card
-        info = self.experiment.info(status)
+        if run is None:
+            return
         try:
-            if not self.done:
-                run.write_info(info)
-                return
-            info["result"] = self.result()
-            save_model(run.model_file, self.median.weights, card)
-            save_model(run.best_file, self.best.weights, card)
-            rows = [{"seed": r.seed, **row} for r in self.results for row in r.epochs]
-            run.write_metrics(rows)
-            run.write_info(info)
+            result = self.result() if self.done else None
+            if result is not None:
+                save_model(run.model_file, self.median.weights, card, result.digest())
+                save_model(run.best_file, self.best.weights, card, result.digest())
+                run.write_metrics([(one.seed, row) for one in self.results for row in one.epochs])
+            run.write_record(self.experiment.record(status, result))
         except OSError as error:
             raise RunError(
                 f"{printable(run.path)}: the run cannot be saved: {error.strerror or error}"
             ) from error
 
-    def result(self) -> Row:
-        """What came out, as plain data; `epochs` and `weights_sha256` are the median seed's."""
-        summary = self.summary()
-        return {
-            "epochs": self.median.epochs,
-            "accuracy": self.median.accuracy,
-            "best": {"epoch": self.best.epochs[-1]["epoch"], **summary["best"]},
-            "weights_sha256": weights_sha256(self.median.weights),
-            "summary": summary,
-            "seeds": [result.as_dict() for result in self.results],
-            "band": [
-                band([result.epochs for result in self.results], epoch)
-                for epoch in range(max(len(result.epochs) for result in self.results))
-            ],
-        }
-
-
-def _is_finite(row: Row) -> bool:
-    return math.isfinite(row["train_loss"]) and math.isfinite(row["valid_loss"])
+    def result(self) -> Result:
+        """What came out; `epochs` and `weights_sha256` are the median seed's."""
+        summary, median, best = self.summary(), self.median, self.best
+        n_epochs = max(len(result.epochs) for result in self.results)
+        return Result(
+            epochs=median.epochs,
+            accuracy=median.accuracy,
+            best=Best(epoch=best.epochs[-1].epoch, accuracy=best.accuracy, seed=best.seed),  # type: ignore[call-arg]
+            weights_sha256=weights_sha256(median.weights),
+            summary=summary,
+            seeds=[result.as_seed_row() for result in self.results],
+            band=[band(self.results, epoch) for epoch in range(n_epochs)],
+        )

@@ -1,0 +1,224 @@
+"""The flags: those of every command, those that several share, and those of the settings.
+
+The flags of the settings are made from the fields of `TrainConfig`, which have the help, the type
+and the default. Completion in the shell needs no torch.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_origin
+
+import typer
+
+from mnistlab.cli.output import Output
+from mnistlab.config import (
+    MODEL_SETTINGS,
+    SETTINGS,
+    TYPES,
+    TrainConfig,
+    choices_of,
+    flag_of,
+    presets,
+    resolve,
+)
+from mnistlab.data.datasets import BUNDLED, DATASETS
+from mnistlab.errors import MnistlabError
+from mnistlab.runs import DEFAULT_FOLDER, list_runs
+
+
+class Color(StrEnum):
+    """When to colour the output."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Runs in `--run-dir` whose name begins like this, the latest first."""
+    names = ["latest"]
+    with contextlib.suppress(MnistlabError):  # a completion cannot show an error
+        folder = Path(ctx.params.get("run_dir") or DEFAULT_FOLDER)
+        names += [run.name for run in reversed(list_runs(folder))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """A completion: those of `names()` that begin like what was typed."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run folder, its name, or latest.", autocompletion=complete_runs
+    ),
+]
+RunDir = Annotated[
+    Path, typer.Option("--run-dir", metavar="DIR", help="The folder that holds the run folders.")
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE|PRESET",
+        help="Settings from a TOML file or a preset.",
+        autocompletion=complete_from(lambda: list(presets())),
+    ),
+]
+Split = Annotated[
+    str, typer.Option("--split", metavar="train|valid", help="Which images to score.")
+]
+Best = Annotated[
+    bool, typer.Option("--best", help="The best weights of the run instead of the last.")
+]
+MinAccuracy = Annotated[
+    float | None,
+    typer.Option(
+        "--min-accuracy",
+        metavar="X",
+        min=0,
+        max=1,
+        show_default=False,
+        help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Also draw it into a file (PNG, SVG, PDF)."),
+]
+
+# What every command has.
+_OUTPUT_FLAGS = {
+    "as_json": Annotated[
+        bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")
+    ],
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
+    ],
+    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+    "color": Annotated[
+        Color, typer.Option("--color", help="When to colour the output.", case_sensitive=False)
+    ],
+}
+
+
+def command(
+    app: typer.Typer, name: str, function: Callable[..., None], settings: Sequence[str] = ()
+) -> None:
+    """Register `function` as the command `name` of `app`.
+
+    The function gets `out: Output`, made from the flags that every command has, and with
+    `settings` (names of `TrainConfig`) also `settings: dict[str, Any]`, the values of those flags,
+    None where a flag was not given. Its other parameters are flags and arguments of its own.
+    """
+    own = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name not in ("out", "settings")
+    ]
+
+    def run(**values: Any) -> None:
+        del values["debug"]  # `app.run` looks for it
+        out = Output(**{key: values.pop(key) for key in ("as_json", "quiet", "color")})
+        if settings:
+            values["settings"] = {key: values.pop(key) for key in settings}
+        if "model" not in settings:  # a value out of its range is refused before any work
+            resolve({key: values["settings"][key] for key in settings if key not in MODEL_SETTINGS})
+        function(out=out, **values)
+
+    parameters = [_parameter(key, _setting_flag(key), None) for key in settings]
+    parameters += [parameter.replace(kind=_KEYWORD) for parameter in own]
+    parameters += [
+        _parameter(key, flag, Color.auto if key == "color" else False)
+        for key, flag in _OUTPUT_FLAGS.items()
+    ]
+    # typer asks for the signature; with one of our own it makes all of these flags
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__doc__ = function.__doc__
+    app.command(name)(run)
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation)
+
+
+def _setting_flag(key: str) -> Any:
+    """The flag of a setting, made from its field of `TrainConfig`."""
+    setting, flag = SETTINGS[key], flag_of(key)
+    notes = f" ({', '.join(v for values in setting.needs.values() for v in values)})"
+    text = setting.help.removesuffix(".") + (notes if setting.needs else "") + "."
+    if setting.show_default:
+        text += f"  [default: {_default_text(key)}]"
+    if TYPES[key] is bool:
+        names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
+        return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
+    choices = choices_of(key)
+    complete = complete_from(lambda: choices) if choices else None
+    if key == "data":
+        complete = complete_from(lambda: (BUNDLED, *DATASETS))
+    return Annotated[
+        Any,
+        typer.Option(
+            flag,
+            metavar=_metavar(key),
+            parser=_parser(TYPES[key]),
+            help=text,
+            show_default=False,
+            autocompletion=complete,
+        ),
+    ]
+
+
+def _default_text(key: str) -> str:
+    setting = SETTINGS[key]
+    texts = [
+        f"{model} {_shown(value, key)}"
+        for model, value in setting.defaults.items()
+        if model != "pixel-similarity"
+    ]
+    if "linear" not in setting.defaults:
+        texts.insert(0, _shown(getattr(TrainConfig(), key), key))
+    return ", ".join(texts)
+
+
+def _shown(value: Any, key: str) -> str:
+    if isinstance(value, bool):
+        return ("" if value else "no-") + key.replace("_", "-")
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _metavar(key: str) -> str:
+    annotation, choices = TYPES[key], choices_of(key)
+    if key == "data":
+        return "NAME|DIR"
+    if annotation is float:
+        return "X"
+    if get_origin(annotation) is list:
+        return "N,N,..."
+    return "|".join(choices) if annotation is not int and choices else "N"
+
+
+def _parser(annotation: Any) -> Callable[[str], Any]:
+    """From the text of a flag to its value; a text that is no such value stays a text.
+
+    `config.py` then refuses it, together with everything else that is wrong.
+    """
+
+    def number(text: str) -> Any:
+        for kind in (float,) if annotation is float else (int,):
+            with contextlib.suppress(ValueError):
+                return kind(text)
+        return text
+
+    if annotation is str:
+        return str
+    if get_origin(annotation) is list:
+        return lambda text: [number(part.strip()) for part in text.split(",")]
+    return number

@@ -1,0 +1,244 @@
+"""Where output goes: results to stdout, progress and notices to stderr; any pipe may break.
+
+rich is imported only when something is drawn with it: off a terminal a training run needs none.
+It makes the layout; the text is written here, so that one place knows what a broken pipe means.
+"""
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistlab.errors import RunError
+from mnistlab.files import write_file
+from mnistlab.names import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_UNLIMITED = 10_000  # columns: a table is never folded or cut; a narrow terminal wraps its lines
+_DUMB = ("dumb", "unknown")  # values of TERM: a terminal without colours and cursor
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(name, done, total) while something takes its time."""
+
+
+class Output:
+    """Output of one command, as its flags ask for it."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, color: str = "auto") -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.color = color
+        self._failure: RunError | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether stderr is a terminal on which lines can be redrawn."""
+        return not self.quiet and os.environ.get("TERM") not in _DUMB and sys.stderr.isatty()
+
+    @property
+    def tables(self) -> bool:
+        """Whether stdout shows tables: with neither --json nor --quiet."""
+        return not self.as_json and not self.quiet
+
+    def result(self, *lines: "RenderableType") -> None:
+        """Print to stdout, unless JSON was asked for."""
+        if not self.as_json:
+            self._print("stdout", lines)
+
+    def notice(self, *lines: "RenderableType") -> None:
+        """Print to stderr, unless --quiet."""
+        if not self.quiet:
+            self._print("stderr", lines)
+
+    def document(self, content: dict[str, Any]) -> None:
+        """Print the one JSON document, if it was asked for."""
+        if self.as_json:
+            text = json.dumps({"schema_version": 1, **content}, indent=2, allow_nan=False)
+            self._print("stdout", (text,))
+
+    def skipped(self, files: dict[str, str]) -> None:
+        """A notice for each file of the data that was left out, with the reason."""
+        for file, why in files.items():
+            self.notice(f"skipped {printable(file)}: {why}")
+
+    def csv(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write strict CSV (RFC 4180, plain newlines): a header, then rows; floats in full.
+
+        The file appears as a whole or not at all. Raises RunError.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        # a file name that is not UTF-8 comes back as the bytes that it is
+        write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    def progress_line(self, stream: Any, line: str) -> None:
+        """Print one line of work that goes on whatever becomes of the line; see `settle`.
+
+        `stream` is stdout or stderr as it was before anything drew on the terminal.
+        """
+        try:
+            with surviving(stream):
+                stream.write(line + "\n")
+                stream.flush()
+        except RunError as error:
+            self._failure = error
+
+    def settle(self) -> None:
+        """Raise the RunError of a line that `progress_line` could not write."""
+        if self._failure is not None:
+            raise self._failure
+
+    @contextlib.contextmanager
+    def loading(self) -> "Iterator[Progress]":
+        """Progress for what reads many images: a bar on a terminal, else one line per split."""
+        with self._progress("reading", lambda name, total: f"{total:,} images of {name}") as update:
+            yield update
+
+    @contextlib.contextmanager
+    def downloading(self) -> "Iterator[Progress]":
+        """Progress for files from the network: a bar on a terminal, else one line per file."""
+
+        def size(name: str, total: int) -> str:
+            return name + (f", {total / 1e6:.1f} MB" if total else "")
+
+        with self._progress("downloading", size, in_bytes=True) as update:
+            yield update
+
+    @contextlib.contextmanager
+    def _progress(
+        self, verb: str, text: Callable[[str, int], str], *, in_bytes: bool = False
+    ) -> "Iterator[Progress]":
+        if self.live:
+            with self._bar(verb, in_bytes=in_bytes) as update:
+                yield update
+            return
+        seen: set[str] = set()
+
+        def print_once(name: str, done: int, total: int) -> None:
+            # of a few images nobody needs to be told
+            if name not in seen and (in_bytes or total > 2000):
+                seen.add(name)
+                self.notice(f"{verb} {text(name, total)}")
+
+        yield print_once
+
+    @contextlib.contextmanager
+    def _bar(self, verb: str, *, in_bytes: bool) -> "Iterator[Progress]":
+        from rich import progress
+
+        bar = progress.Progress(
+            progress.TextColumn(f"{verb} {{task.description}}"),
+            progress.BarColumn(bar_width=16),
+            progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn(),
+            console=self.console("stderr"),
+            transient=True,
+        )
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=None)
+            bar.update(tasks[name], completed=done, total=total or None)
+            if bar.finished:
+                bar.stop()  # another bar may follow, and there is room for one
+            else:
+                bar.start()  # not before: with a warm cache there is nothing to show
+
+        try:
+            yield update
+        finally:
+            if tasks:
+                bar.stop()
+
+    def console(self, name: str, *, width: int | None = None) -> "Console":
+        """A rich console on `stdout` or `stderr`, as wide as the terminal unless `width` is given.
+
+        `--color` goes before NO_COLOR, that before FORCE_COLOR, that before what the stream is.
+        """
+        from rich.console import Console
+
+        colorless = self.color == "never" or (
+            self.color == "auto" and os.environ.get("NO_COLOR", "") != ""
+        )
+        always = self.color == "always"
+        dumb = os.environ.get("TERM") in _DUMB  # where rich expects no colour
+        return Console(
+            file=_Lasting(getattr(sys, name)),  # type: ignore[arg-type]
+            force_terminal=True if always else None,
+            no_color=colorless,
+            color_system=None if colorless else "standard" if always and dumb else "auto",
+            width=width,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def _print(self, name: str, lines: "Sequence[RenderableType]") -> None:
+        texts = []
+        for line in lines:
+            if not isinstance(line, str):
+                console = self.console(name, width=_UNLIMITED)
+                with console.capture() as captured:
+                    console.print(line)
+                line = "\n".join(map(str.rstrip, captured.get().rstrip("\n").split("\n")))
+            texts.append(line)
+        stream = getattr(sys, name)
+        with surviving(stream):
+            stream.write("".join(f"{text}\n" for text in texts))
+            stream.flush()
+
+
+class _Lasting:
+    """A stream for rich that outlives its reader: a bar must not end the work that it shows."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        if text:  # rich also writes nothing, and even that can fail
+            with contextlib.suppress(RunError), surviving(self.stream):
+                self.stream.write(text)
+                self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Each write flushes already."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def surviving(stream: Any) -> Iterator[None]:
+    """Ignore a broken pipe or a closed terminal: the reader has gone, the work goes on.
+
+    Raises RunError for any other failure to write (a full disk).
+    """
+    try:
+        yield
+    except OSError as error:
+        reader_gone = isinstance(error, BrokenPipeError)
+        if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
+            reader_gone = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+        silence(stream)
+        if not reader_gone:
+            raise RunError(f"cannot write the output: {error.strerror or error}") from error
+
+
+def silence(stream: Any) -> None:
+    """Send all further output of `stream` to nowhere."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

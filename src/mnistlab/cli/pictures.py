@@ -1,0 +1,136 @@
+"""`mnistlab plot` and `mnistlab show`: pictures of the same sources, into a file or as text."""
+
+import shutil
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
+from mnistlab.names import printable
+from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+
+class What(StrEnum):
+    """The pictures that there are of a run."""
+
+    curves = "curves"
+    confusion = "confusion"
+    mistakes = "mistakes"
+    weights = "weights"
+    samples = "samples"
+
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[IMAGE|RUN|DIR]...",
+        help="Image files, runs (latest: the last one), folders or datasets.  [default: latest]",
+        show_default=False,
+        autocompletion=flags.complete_runs,
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="train|valid",
+        help="Which images.  [default: valid of a run, train of a dataset]",
+    ),
+]
+
+
+def plot(
+    out: Output,
+    settings: dict[str, Any],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="A PNG, SVG or PDF; replaced if it exists."
+        ),
+    ],
+    sources: Sources = None,
+    what: Annotated[
+        What | None, typer.Option("--what", help="Which picture of a run.  [default: curves]")
+    ] = None,
+    split: Split = None,
+    best: flags.Best = False,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Draw pictures of a run, images or a dataset into a file.
+
+    Of a run its curves, confusion matrix, most confident mistakes, weights or samples; all of them
+    together: mnistlab report.
+    """
+    from mnistlab.report.files import draw, require_plot
+    from mnistlab.report.sources import Options, kind_of, pictures
+
+    require_plot(output, "-o")
+    names = sources or ["latest"]
+    options = Options(what, default="curves", split=split, best=best, settings=settings)
+    with out.loading() as progress:
+        drawn, skipped = pictures(names, run_dir, options, progress)
+    out.skipped(skipped)
+    draw(drawn, output)
+    runs = [str(find_run(name, run_dir).path) for name in names if kind_of(name, run_dir) == "run"]
+    out.document(
+        {
+            "run": runs[0] if len(runs) == 1 else None,
+            "sources": names,
+            "what": what or "curves",
+            "file": str(output),
+            "bytes": output.stat().st_size,
+        }
+    )
+    out.result(printable(output))
+
+
+def show(
+    out: Output,
+    settings: dict[str, Any],
+    sources: Sources = None,
+    what: Annotated[
+        What | None, typer.Option("--what", help="Which picture of a run.  [default: weights]")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=10_000, help="At most N images.")
+    ] = 12,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Of a dataset also its images as --augment moves them."),
+    ] = False,
+    split: Split = None,
+    best: flags.Best = False,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Draw images, weights or a dataset in the terminal.
+
+    Half blocks in colour where the terminal has both, ASCII elsewhere; as wide as the terminal.
+    """
+    from mnistlab.report.pictures import Images
+    from mnistlab.report.sources import Options, pictures
+    from mnistlab.report.terminal import text_picture
+
+    names = sources or ["latest"]
+    options = Options(what, "weights", count, augment, split, best, settings)
+    with out.loading() as progress:
+        drawn, skipped = pictures(names, run_dir, options, progress)
+    out.skipped(skipped)
+    out.document({"pictures": [picture.as_dict() for picture in drawn]})
+    # COLUMNS and LINES, then the terminal; off one, a page
+    width, lines = shutil.get_terminal_size((80, 50))
+    console = out.console("stdout")
+    blocks = console.color_system is not None and console.encoding.startswith("utf")
+    limit = max(count, len(names))  # whoever names a file wants to see it
+    for place, picture in enumerate([] if out.as_json else drawn):
+        left = 0
+        if isinstance(picture, Images):
+            left = len(picture.images) - limit
+            picture = replace(picture, images=dict(list(picture.images.items())[:limit]))
+        out.result(*([""] if place else []))
+        out.result(text_picture(picture, width, blocks=blocks, height=max(4, lines - 4)))
+        if left > 0:
+            out.notice(f"{left} more with --count {left + limit}")

@@ -1,0 +1,127 @@
+"""What a training shows: what it is going to do, and its rows while it runs."""
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mnistlab.cli.output import Output
+from mnistlab.names import printable
+
+if TYPE_CHECKING:
+    from mnistlab.config import TrainConfig
+    from mnistlab.experiment import Experiment
+    from mnistlab.training import Place
+
+
+def headline(experiment: "Experiment") -> str:
+    """Data and model in two lines, above the rows of a training."""
+    data, config = experiment.data, experiment.config
+    height, width = data.image_size
+    names = list(map(printable, data.classes))
+    classes = " vs ".join(names) if len(names) == 2 else f"{len(names)} classes"
+    threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
+    return (
+        f"data    {printable(config.data)}: {classes}, "
+        f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
+        f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
+        f"{config.device}, {threads}"
+    )
+
+
+@contextlib.contextmanager
+def training_rows(
+    out: Output,
+    header: str,
+    place: "Callable[[], Place]",
+    config: "TrainConfig",
+    n_images: int,
+    label: Callable[[], str] = lambda: "",
+) -> Iterator[Callable[[str, bool], None]]:
+    """Gives a function that shows one line, bold or not: above a live bar on a terminal.
+
+    The bar shows `place()`, with `label()` before it.
+    """
+    # With --json the rows are progress, and stdout is for the document.
+    name = "stderr" if out.as_json else "stdout"
+    stream = getattr(sys, name)
+    if out.quiet:
+        yield lambda line, bold: None
+        return
+    out.progress_line(stream, header)
+    if not out.live:
+        yield lambda line, bold: out.progress_line(stream, line)
+        return
+    from mnistlab.report.terminal import print_above, training_bar
+
+    # A bar and rows on the same terminal must go through one console, or they overwrite each other
+    shared = stream.isatty()
+    console = out.console(name if shared else "stderr")
+    n_batches = -(-n_images // config.batch_size)
+    with training_bar(console, place, config.epochs, n_batches, label=label) as bar:
+        if shared:
+            yield lambda line, bold: print_above(bar, line, bold=bold)
+        else:
+            yield lambda line, bold: out.progress_line(stream, line)
+
+
+def show_plan(experiment: "Experiment", out: Output) -> None:
+    """`--dry-run`: every setting that applies with its origin, the model and the data."""
+    from mnistlab.models import layers_of
+    from mnistlab.report.tables import settings_table, table
+
+    settings, origins = experiment.config.applicable(), experiment.origins
+    card, data = experiment.card, experiment.data
+    layers = layers_of(card)
+    splits = {"train": data.train, "valid": data.valid}
+    out.document(
+        {
+            "settings": {
+                key: {"value": value, "from": origins[key]} for key, value in settings.items()
+            },
+            "model": {
+                "name": card.model,
+                "parameters": experiment.parameters,
+                "layers": [asdict(layer) for layer in layers],
+            },
+            "data": {
+                "path": str(data.root),
+                "fingerprint": data.fingerprint,
+                "classes": list(data.classes),
+                "image_size": list(data.image_size),
+                **{name: split.counts for name, split in splits.items()},
+            },
+        }
+    )
+    # a net that is all one part (resnet18's `net`) is shown without that name, to fit 80 columns
+    prefix = layers[0].name.partition(".")[0] + "."
+    if not all(layer.name.startswith(prefix) for layer in layers):
+        prefix = ""
+    rows = [
+        (
+            layer.name.removeprefix(prefix) or card.model,
+            layer.kind,
+            _times(layer.output),
+            " + ".join(map(_times, layer.parameters.values())),
+            f"{sum(math.prod(shape) for shape in layer.parameters.values()):,}"
+            if layer.parameters
+            else "",
+        )
+        for layer in layers
+    ]
+    rows.append(("all", "", "", "", f"{experiment.parameters:,}"))
+    counts = [(name, *(split.counts[name] for split in splits.values())) for name in data.classes]
+    out.result(
+        settings_table(settings, origins),
+        "",
+        table(("layer", "kind", "output", "parameters", "numbers"), rows, left=2),
+        "",
+        table(("class", *splits), counts),
+    )
+    out.notice(headline(experiment), "dry run: nothing was trained or written")
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,181 @@
+"""Pictures into a file with matplotlib: PNG, SVG or PDF by the name's ending."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistlab.errors import ConfigError
+from mnistlab.files import require_file, write_file
+from mnistlab.names import printable
+from mnistlab.report.pictures import Curves, Images, Matrix, Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+FORMATS = ("png", "svg", "pdf")
+# Okabe and Ito's colours: colour-blind readers can tell them apart, and in grey their lightness can
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# so that of two equal curves both can be seen: lines with gaps above a wider one without
+STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
+_WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
+_MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size
+# no date and no random names: the same picture is the same file
+_METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def require_plot(path: Path, flag: str = "--plot") -> None:
+    """Find out before any work whether `path`, asked for by `flag`, can be drawn.
+
+    Raises ConfigError, RunError.
+    """
+    require_file(path, FORMATS, flag)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"{flag} needs matplotlib; install it with: pip install matplotlib"
+        ) from error
+
+
+def draw(pictures: Sequence[Picture], path: str | Path) -> None:
+    """Draw `pictures` into one file, two in a row; the file is complete or not there.
+
+    The ending of `path` is .png, .svg or .pdf. Raises ConfigError, RunError.
+    """
+    path = Path(path)
+    require_plot(path)
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A Figure of its own, not pyplot: no global state, no window, a third of the import time
+    columns = 1 if len(pictures) == 1 else 2
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    heights = [max(map(_height, row)) for row in rows]
+    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    cells = figure.subfigures(len(rows), columns, squeeze=False, height_ratios=heights)
+    for cell, picture in zip(cells.flatten(), pictures, strict=False):
+        if isinstance(picture, Matrix):
+            _draw_matrix(cell.subplots(), picture)
+            continue
+        if isinstance(picture, Curves):
+            _draw_curves(cell.subplots(), picture)
+        else:
+            _draw_images(cell, picture)
+        if picture.note:
+            cell.supxlabel(printable(picture.note), fontsize=8, parse_math=False, wrap=True)
+    content = io.BytesIO()
+    kind = path.suffix[1:].lower()
+    with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a letter in a name that the font does not have
+        figure.savefig(content, format=kind, dpi=120, metadata=_METADATA[kind])
+    write_file(path, content.getvalue())
+
+
+def _height(picture: Picture) -> float:
+    if not isinstance(picture, Images):
+        return _HEIGHT
+    lines = max(name.count("\n") + 1 for name in picture.images)
+    return max(_HEIGHT, 0.5 + _shape(picture)[0] * (0.75 + 0.13 * lines))
+
+
+def _shape(picture: Images) -> tuple[int, int]:
+    """Rows and columns of the grid of images."""
+    count = len(picture.images)
+    columns = min(count, 6 if count <= 48 else 10)
+    return -(-count // columns), columns
+
+
+def _draw_curves(axes: "Axes", picture: Curves) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    looks = zip(cycle(COLORS), cycle(STYLES), strict=False)
+    for name, (xs, lows, highs) in picture.bands.items():
+        axes.fill_between(xs, lows, highs, alpha=0.25, label=name, color="#56B4E9", linewidth=0)
+    for name, (xs, ys) in picture.lines.items():
+        color, style = next(looks)
+        width = 2.2 if style == "-" else 1.4
+        axes.plot(xs, ys, linestyle=style, linewidth=width, label=name, color=color)
+    for name, (xs, ys) in picture.dots.items():
+        axes.plot(xs, ys, "o", markersize=3.5, label=name, color=next(looks)[0])
+    axes.set_title(picture.title, fontsize=11)
+    axes.set_xlabel(picture.x_label)
+    axes.set_ylabel(picture.y_label)
+    if picture.x_label == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if picture.y_range is not None:
+        axes.set_ylim(*picture.y_range)
+    for name, axis in zip("xy", picture.axes(), strict=True):
+        if axis.log:
+            axes.set(**{f"{name}scale": "log"})
+            drawn = axes.xaxis if name == "x" else axes.yaxis
+            drawn.set_ticks(axis.ticks(), [f"{tick:g}" for tick in axis.ticks()])
+            drawn.set_ticks([], minor=True)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(picture.lines) + len(picture.dots) + len(picture.bands) > 1:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
+    from matplotlib import colormaps
+
+    shades = picture.shades()
+    # mistakes against the worst of them: beside thousands that are right, 20 would look white
+    colors = [
+        [
+            colormaps["Blues" if i == k else "Oranges"](0.8 * shade)[:3]
+            for k, shade in enumerate(row)
+        ]
+        for i, row in enumerate(shades)
+    ]
+    axes.imshow(colors, aspect="auto")
+    axes.set_title(picture.title, fontsize=11, wrap=True)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    if len(picture.classes) > _MAX_LABELED:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    names = [_shortened(name) for name in picture.classes]
+    small: dict[str, Any] = {"fontsize": 9 if len(names) <= 12 else 6, "parse_math": False}
+    wide = max(map(len, names)) * len(names) > 60
+    axes.set_xticks(range(len(names)), names, rotation=90 if wide else 0, **small)
+    axes.set_yticks(range(len(names)), names, **small)
+    for i, row in enumerate(picture.counts):
+        for k, count in enumerate(row):
+            color = "white" if shades[i][k] > 0.7 else "black"
+            axes.text(k, i, str(count), ha="center", va="center", color=color, **small)
+
+
+def _draw_images(cell: "Figure | SubFigure", picture: Images) -> None:
+    cell.suptitle(picture.title, fontsize=11, parse_math=False, wrap=True)
+    grid = cell.subplots(*_shape(picture), squeeze=False).flatten()
+    for axes in grid:
+        axes.set_axis_off()
+    low, high = picture.scale or (None, None)
+    small = 8 if len(picture.images) <= 12 else 6
+    for axes, (name, image) in zip(grid, picture.images.items(), strict=False):
+        drawn = axes.imshow(
+            image.detach().float().cpu().numpy(),
+            interpolation="nearest",
+            cmap="RdBu_r" if picture.signed else "gray",
+            vmin=low,
+            vmax=high,
+        )
+        lines = map(_shortened, name.split("\n"))
+        axes.set_title("\n".join(lines), fontsize=small, parse_math=False)
+    if picture.has_key:
+        bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02)
+        bar.ax.tick_params(labelsize=7)
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for its neighbours: the end of a long one, where files differ."""
+    text = printable(name)
+    return text if len(text) <= 22 else "…" + text[-21:]

@@ -1,0 +1,340 @@
+"""Where pictures come from: a run, a dataset, a folder of images, image files.
+
+`show` and `plot` draw what `pictures` gives; the page of a run takes its parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnistlab.data.batches import augment, to_float
+from mnistlab.data.folders import Progress
+from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
+from mnistlab.data.named import NAMED, load_split
+from mnistlab.data.store import Split
+from mnistlab.data.tree import EXPECTED, SPLITS
+from mnistlab.errors import ConfigError, DataError
+from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
+from mnistlab.names import natural_key, nearest, printable
+from mnistlab.records import RunRecord
+from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
+from mnistlab.runs import Run, find_run, list_runs
+from mnistlab.scoring import RunScore, open_model, score_run
+
+MAX_WEIGHTS = 64
+MAX_CLASSES = 26
+MAX_MISTAKES = 24
+_RUN_FILES = ("run.json", "model.safetensors")  # one of them makes a folder a run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to draw of the sources.
+
+    `what` is for runs: curves, confusion, mistakes, weights or samples, `default` if it is None;
+    `count` is how many mistakes, about how many samples; `augmented` is for datasets. `split`
+    (valid of a run, train of a dataset), `best` and `settings` are as `score_run` takes them.
+    """
+
+    what: str | None = None
+    default: str = "weights"
+    count: int = MAX_MISTAKES
+    augmented: bool = False
+    split: str | None = None
+    best: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pictures(
+    names: Sequence[str], runs: Path, options: Options, progress: Progress | None = None
+) -> tuple[list[Picture], dict[str, str]]:
+    """The pictures of every source, and the files that are no image with the reason.
+
+    Image files come first, side by side. Raises ConfigError for a name that is no source, an
+    option that none has or a picture that there is not; RunError, DamagedFileError, DataError.
+    """
+    kinds = {name: kind_of(name, runs) for name in names}
+    if options.what and (other := next((n for n, kind in kinds.items() if kind != "run"), None)):
+        raise ConfigError(f"--what {options.what}: is for runs; {printable(other)} is none")
+    if options.augmented and "dataset" not in kinds.values():
+        raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
+    drawn: list[Picture] = []
+    skipped: dict[str, str] = {}
+    if files := [Path(name) for name, kind in kinds.items() if kind == "image"]:
+        drawn.append(image_files(files))
+    for name, kind in kinds.items():
+        if kind == "run":
+            drawn += run_pictures(find_run(name, runs), options, progress)
+        elif kind == "dataset":
+            drawn += dataset_pictures(name, options, progress)
+        elif kind == "folder":
+            picture, faults = folder_of_images(Path(name), options.count)
+            drawn.append(picture)
+            skipped |= faults
+    return drawn, skipped
+
+
+def kind_of(name: str, runs: Path) -> str:
+    """`run`, `dataset`, `folder` (of images) or `image`: what `name` names.
+
+    A run in `runs` goes before a dataset, that before a path. Raises ConfigError, with the nearest
+    name, where it is none of them.
+    """
+    if not name:
+        raise ConfigError("an empty name; name an image, a run or a folder")
+    path = Path(name)
+    try:
+        folders = [runs / name, path]
+        if name == "latest" or any(
+            (folder / file).is_file() for folder in folders for file in _RUN_FILES
+        ):
+            return "run"
+        if name in NAMED or any((path / split).is_dir() for split in SPLITS):
+            return "dataset"
+        if path.exists():
+            return "folder" if path.is_dir() else "image"
+    except (OSError, ValueError):
+        pass  # no file can have such a name
+    hint = ""
+    if path.name == name:
+        hint = nearest(name, ["latest", *NAMED, *(run.name for run in list_runs(runs)[:-6:-1])])
+    raise ConfigError(f"{printable(name)}: no such image, run or folder{hint}")
+
+
+# of a run
+
+
+def run_pictures(run: Run, options: Options, progress: Progress | None = None) -> list[Picture]:
+    """One kind of pictures of a run, reading no more of it than they need.
+
+    Raises ConfigError where there is nothing of the kind to draw, and as `score_run` does.
+    """
+    what = options.what or options.default
+    drawn: list[Picture] = []
+    if what == "curves":
+        drawn += curves_of(run.record())
+        missing = "no curves; it has fewer than two epochs"
+    elif what == "weights":
+        weights = weight_images(*open_model(run, best=options.best))
+        drawn += [weights] if weights else []
+        missing = "its model has no picture of its weights"
+    else:
+        split, settings = options.split or "valid", options.settings
+        score = score_run(run, settings, split=split, best=options.best, progress=progress)
+        if what == "confusion":
+            drawn.append(confusion_matrix(score.evaluation))
+        elif what == "mistakes":
+            drawn.append(mistake_images(score, options.count))
+        else:
+            each = max(1, options.count // len(score.split.classes))
+            drawn.append(sample_images(score.split, score.split_name, each))
+        missing = "no mistakes; every image is right"
+    if not drawn or (isinstance(drawn[0], Images) and not drawn[0].images):
+        raise ConfigError(f"{printable(run.path)}: {missing}")
+    return drawn
+
+
+def curves_of(record: RunRecord) -> list[Curves]:
+    """Loss and accuracy by epoch; none for fewer than two epochs.
+
+    Of a run of several seeds: the means, and the accuracies inside the range from the lowest to
+    the highest seed.
+    """
+    result = record.result
+    if result is None or len(result.epochs) < 2:
+        return []
+
+    def series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+        return [row["epoch"] for row in rows], [row[key] for row in rows]
+
+    epochs = [row.model_dump() for row in result.epochs]
+    band = [row for row in result.band or [] if row["n"]]
+    losses, mean_over = epochs, "mean over the images"
+    accuracies = {"validation": series(epochs, "accuracy")}
+    bands, dots = {}, {}
+    if len(band) > 1:
+        losses, mean_over = band, "mean over images and seeds"
+        accuracies = {"mean": series(band, "mean"), "median seed": accuracies["validation"]}
+        bands["all seeds"] = (*series(band, "min"), series(band, "max")[1])
+    elif result.best and not result.seeds:
+        dots["best"] = ([result.best.epoch], [result.best.accuracy])
+    # validation first: so it has the same colour in both pictures
+    lines = {"validation": series(losses, "valid_loss"), "training": series(losses, "train_loss")}
+    smoothing, note = record.config.label_smoothing, ""
+    if smoothing:
+        note = f"Label smoothing {smoothing:g} raises the training loss; validation is without it."
+    share = "share of the validation images right"
+    return [
+        Curves("Loss", lines, "epoch", mean_over, note=note),
+        Curves("Accuracy", accuracies, "epoch", share, dots, bands),
+    ]
+
+
+def mistake_images(score: RunScore, top: int = MAX_MISTAKES) -> Images:
+    """The images that are wrong, the most confident first; none if all are right."""
+    pixels = score.split.ds.tensors[0]
+    images = {
+        f"{verdict.actual} taken for {verdict.predicted}\n"
+        f"probability {probability(verdict.probability)}\n{verdict.file}": pixels[verdict.index]
+        for verdict in score.mistakes(top)
+    }
+    return Images("Most confident mistakes", images, limits=(0, 255))
+
+
+def probability(value: float) -> str:
+    """A probability in 0…1 with four digits, or with as many as it takes not to read as 1."""
+    texts = (f"{value:.{digits}f}" for digits in (4, 6, 9, 12))
+    return next((text for text in texts if float(text) < 1), "1.0000")
+
+
+def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
+    """What a model has learned, as images; None for a model that has no picture of it."""
+    if isinstance(model, PixelSimilarity):
+        images, title = dict(zip(card.classes, model.means[:, 0], strict=True)), "Mean images"
+        note = "The mean of the training images of each class; the nearest one decides."
+    elif isinstance(model, LinearModel):
+        weights = model.weights.detach().T.reshape(-1, *card.image_size)
+        images, title = dict(zip(card.classes, weights, strict=False)), "Weights of each class"
+        note = "Ink on positive (red) pixels is for the class, on negative (blue) ones against it."
+        if len(card.classes) == 2:  # one logit, that of the first class
+            images, title = {" against ".join(card.classes): weights[0]}, "Weights"
+            note = "Ink on positive (red) pixels is for the first class, on blue for the second."
+    elif isinstance(model, TwoLayerModel):
+        images, title = _hidden_units(model, card), "Hidden units, by weight to the output"
+        note = "Positive (red) pixels raise a unit, negative (blue) ones lower it."
+    else:
+        layer = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+        if layer is None or max(layer.kernel_size) < 2:
+            return None
+        # several input channels hold the same grey image, so what acts on it is their sum
+        filters = layer.weight.detach().sum(1)
+        images = {f"filter {number}": image for number, image in enumerate(filters)}
+        title = "Filters of the first layer"
+        note = "Ink on positive (red) pixels raises the output of a filter, on blue ones lowers it."
+    if len(images) > MAX_WEIGHTS:
+        title += f", {MAX_WEIGHTS} of {len(images)}"
+        images = dict(list(images.items())[:MAX_WEIGHTS])
+    if isinstance(model, PixelSimilarity):
+        return Images(title, images, limits=(0, 1), note=note)
+    return Images(title, images, signed=True, note=note)
+
+
+def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tensor]:
+    """The weights of each unit as an image, those with most weight to the output first."""
+    images = model.hidden.weight.detach().reshape(-1, *card.image_size)
+    out = model.out.weight.detach()  # (1, hidden) or (C, hidden)
+    units = {}
+    for unit in out.norm(dim=0).argsort(descending=True, stable=True).tolist():
+        strongest = int(out[:, unit].abs().argmax())
+        value = float(out[strongest, unit])
+        # the one logit of two classes is that of the first; a unit that lowers it is for the second
+        label = strongest if len(out) > 1 else int(value < 0)
+        word = "against" if value < 0 and len(out) > 1 else "for"
+        units[f"unit {unit}\n{abs(value):.2f} {word} {card.classes[label]}"] = images[unit]
+    return units
+
+
+# of data
+
+
+def dataset_pictures(
+    name: str, options: Options, progress: Progress | None = None
+) -> list[Picture]:
+    """The mean image of each class of a dataset, and about `count` of its images.
+
+    With `augmented` also these as a training with `augment` first sees them. Raises DataError.
+    """
+    split = options.split or "train"
+    loaded = load_split(
+        name, split, skip_bad=bool(options.settings.get("skip_bad")), progress=progress
+    )
+    samples = sample_images(loaded, split, max(1, options.count // len(loaded.classes)))
+    drawn: list[Picture] = [mean_images(loaded, split), samples]
+    if options.augmented:
+        xb = to_float(torch.stack(list(samples.images.values())))
+        moved = (augment(xb, seed=0, epoch=0, batch=0).squeeze(1) * 255).round()
+        images = dict(zip(samples.images, moved, strict=True))
+        drawn.append(Images("The same, augmented", images, limits=(0, 255)))
+    return drawn
+
+
+def sample_images(split: Split, name: str, each: int = 8) -> Images:
+    """`each` images of every class, evenly spread over its files; `name` is train or valid.
+
+    Of more than `MAX_CLASSES` classes the first ones.
+    """
+    pixels, labels = split.ds.tensors
+    images = {}
+    for label, class_name in list(enumerate(split.classes))[:MAX_CLASSES]:
+        own = (labels == label).nonzero().flatten().tolist()
+        count = min(each, len(own))
+        for index in (own[place * len(own) // count] for place in range(count)):
+            images[f"{class_name}\n{name}/{split.files[index]}"] = pixels[index]
+    return Images(f"Samples of {name}", images, limits=(0, 255))
+
+
+def mean_images(split: Split, name: str) -> Images:
+    """The mean image of every class, 0…1; of more than `MAX_CLASSES` classes the first ones."""
+    baseline = PixelSimilarity(split.image_size, len(split.classes)).fit(*split.ds.tensors)
+    by_class = list(zip(split.classes, baseline.means[:, 0], strict=True))[:MAX_CLASSES]
+    return Images(f"Mean images of {name}", dict(by_class), limits=(0, 1))
+
+
+def image_files(paths: Sequence[Path]) -> Images:
+    """Image files as a model sees them: grey, turned as the camera says.
+
+    Raises DataError with every file that is no image.
+    """
+    images, faults = _decode(paths)
+    if faults:
+        raise DataError("images", [f"{printable(path)}: {why}" for path, why in faults.items()])
+    title = "Images"
+    if len(paths) == 1:
+        [image] = images.values()
+        title = f"Image, {image.shape[1]} x {image.shape[0]}"
+    ambiguous = len({path.name for path in images}) < len(images)
+    named = {str(path) if ambiguous else path.name: image for path, image in images.items()}
+    return Images(title, named, limits=(0, 255))
+
+
+def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
+    """The first `count` images that lie in `folder` itself, and why others were left out.
+
+    Raises DataError where there is none.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    except OSError as error:
+        fault = f"{printable(folder)}: cannot be listed: {error.strerror}"
+        raise DataError(printable(folder), [fault]) from error
+    images: dict[str, torch.Tensor] = {}
+    skipped: dict[str, str] = {}
+    for path in sorted(files, key=lambda path: natural_key(path.name)):
+        if len(images) < count:
+            decoded, faults = _decode([path])
+            images |= {path.name: image for path, image in decoded.items()}
+            skipped |= {str(path): why for path, why in faults.items()}
+    if not images:
+        fault = f"{printable(folder)}: no images in it; expected image files, or {EXPECTED}"
+        raise DataError(printable(folder), [fault])
+    title = printable(f"{folder.name or folder}, {len(images)} of {len(files)} files")
+    return Images(title, images, limits=(0, 255)), skipped
+
+
+def _decode(paths: Sequence[Path]) -> tuple[dict[Path, torch.Tensor], dict[Path, str]]:
+    images: dict[Path, torch.Tensor] = {}
+    faults: dict[Path, str] = {}
+    with quiet_pillow():
+        for path in paths:
+            try:
+                image = decode_grey(path)
+            except UndecodableError as fault:
+                faults[path] = str(fault)
+                continue
+            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+            images[path] = pixels.reshape(image.height, image.width)
+    return images, faults

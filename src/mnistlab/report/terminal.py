@@ -1,0 +1,223 @@
+"""Pictures as text for a terminal, and the bar of a training under way."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleRenderable, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mnistlab.report.pictures import Axis, Curves, Images, Matrix, Picture, shrunk
+from mnistlab.report.tables import confusion_table
+
+if TYPE_CHECKING:
+    from mnistlab.training import Place
+
+MARKS = "*o+x#%@"  # of lines and dots
+SEVERAL = "&"  # where more than one of them passes
+EDGE = "."  # both edges of a band
+RAMP = " .:-=+*#%@"  # dark to light
+SIGNED_RAMP = "=- +#"  # minus to plus
+_NAME = 26  # columns that a name may take where its image is narrower
+_SIDE = 12  # images much smaller than this are drawn larger
+
+
+def text_picture(
+    picture: Picture, width: int = 78, *, blocks: bool = False, height: int | None = None
+) -> RenderableType:
+    """A picture for a terminal of `width` columns; `blocks` allows colour and half blocks.
+
+    No image in it is higher than `height` lines.
+    """
+    text = Text("".join(f"{line}\n" for line in textwrap.wrap(picture.title, max(width, 1))))
+    if isinstance(picture, Curves):
+        text.append("\n".join(_chart(picture, width)))
+        return text
+    if isinstance(picture, Matrix):
+        text.right_crop(1)
+        return Group(text, confusion_table(picture, width))
+    _append_images(text, picture, width, blocks, 10**9 if height is None else height)
+    return text
+
+
+def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
+    """Curves as lines of ASCII: one mark per curve, both axes with their ticks."""
+    axes = x_axis, y_axis = picture.axes()
+    labels = {
+        _place(y_axis, y, height): f"{y:.4g}" for y in (*y_axis.ticks(4), y_axis.low, y_axis.high)
+    }
+    margin = max(map(len, labels.values()))
+    columns = max(width - margin - 3, 10)
+    grid = [[" "] * columns for _ in range(height)]
+    legend = {}
+    for name, (xs, *edges) in picture.bands.items():
+        legend[name] = EDGE
+        for ys in edges:
+            _mark(grid, EDGE, picture.points((xs, ys)), axes)
+    marks = iter(MARKS * 9)
+    for name, series in picture.lines.items():
+        legend[name] = mark = next(marks)
+        if _mark(grid, mark, picture.points(series), axes):
+            legend["several"] = SEVERAL
+    for name, series in picture.dots.items():
+        legend[name] = mark = next(marks)
+        _mark(grid, mark, picture.points(series), axes, above=True)
+    lines = [
+        f"{labels.get(height - 1 - row, ''):>{margin}} |{''.join(cells)}".rstrip()
+        for row, cells in enumerate(grid)
+    ]
+    numbers = " " * columns
+    for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 12)):
+        label = f"{x:.4g}"
+        start = min(max(_place(x_axis, x, columns) - len(label) // 2, 0), columns - len(label))
+        if not numbers[max(start - 1, 0) : start + len(label) + 1].strip():
+            numbers = numbers[:start] + label + numbers[start + len(label) :]
+    indent = " " * (margin + 2)
+    lines += [f"{' ' * margin} +{'-' * columns}", f"{indent}{numbers}".rstrip()]
+    names = "   ".join(f"{mark} {name}" for name, mark in legend.items())
+    names += f"   (x: {picture.x_label})" if picture.x_label else ""
+    for caption in filter(None, (names, picture.note)):
+        lines += textwrap.wrap(caption, width, initial_indent=indent, subsequent_indent=indent)
+    return lines
+
+
+def _place(axis: Axis, value: float, cells: int) -> int:
+    return round(axis.position(value) * (cells - 1))
+
+
+def _mark(
+    grid: list[list[str]],
+    mark: str,
+    points: Sequence[tuple[float, float] | None],
+    axes: tuple[Axis, Axis],
+    *,
+    above: bool = False,
+) -> bool:
+    """Put `mark` at each point; whether another curve passes there too, unless drawn `above` it."""
+    taken = False
+    for x, y in filter(None, points):
+        row = len(grid) - 1 - _place(axes[1], y, len(grid))
+        if 0 <= row < len(grid):
+            column = _place(axes[0], x, len(grid[0]))
+            other = not above and grid[row][column] not in (" ", EDGE, mark)
+            grid[row][column] = SEVERAL if other else mark
+            taken |= other
+    return taken
+
+
+def _append_images(text: Text, picture: Images, width: int, blocks: bool, height: int) -> None:
+    """Images side by side, as many as fit into `width` columns, each under its name.
+
+    One larger than `width`, or than `height` lines, is made smaller by averaging.
+    """
+    text.append("".join(f"{line}\n" for line in textwrap.wrap(picture.note, max(width, 1))))
+    if picture.has_key and picture.scale:
+        _append_key(text, picture, blocks)
+    rows: list[list[tuple[list[str], torch.Tensor, int]]] = []
+    free = 0
+    for name, levels in picture.levels().items():
+        names = name.split("\n")
+        times = max(1, _SIDE // max(levels.shape))
+        enlarged = levels.repeat_interleave(times, 0).repeat_interleave(times, 1)
+        image = shrunk(enlarged, 2 * height, width)  # a line has two rows of pixels
+        own = max(image.shape[1], min(max(map(cell_len, names)), _NAME, width))
+        if not rows or free < own + 2:
+            rows.append([])
+            free = width + 2
+        free -= own + 2
+        rows[-1].append((names, image, own))
+    for row in rows:
+        for number in range(max(len(names) for names, _, _ in row)):
+            cut = [set_cell_size((*names, *[""] * number)[number], own) for names, _, own in row]
+            text.append("  ".join(cut) + "\n")
+        drawn = [_pixel_lines(image, picture.signed, blocks) for _, image, _ in row]
+        for number in range(max(map(len, drawn))):
+            for place, (lines, (_, _, own)) in enumerate(zip(drawn, row, strict=True)):
+                line = lines[number] if number < len(lines) else Text()
+                text.append("  " if place else "").append_text(line)
+                text.append(" " * (own - line.cell_len))
+            text.append("\n")
+
+
+def _append_key(text: Text, picture: Images, blocks: bool) -> None:
+    low, high = picture.scale or (0.0, 1.0)
+    values = {0.0: low, 0.5: 0.0, 1.0: high} if picture.signed else {0.0: low, 1.0: high}
+    text.append("scale ")
+    for level, value in values.items():
+        [line] = _pixel_lines(torch.full((2, 2), level), picture.signed, blocks)
+        text.append(" ").append_text(line).append(f" {value:.3g} ")
+    text.append("\n")
+
+
+def _pixel_lines(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]:
+    """Levels (H, W) in 0…1 as lines of text, each of two rows of pixels."""
+    rows = levels.tolist()
+    if len(rows) % 2:
+        rows.append([0.5 if signed else 0.0] * len(rows[0]))
+    lines = []
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        line = Text()
+        for top, bottom in zip(upper, lower, strict=True):
+            if blocks:
+                line.append("▀", style=f"{_color(top, signed)} on {_color(bottom, signed)}")
+            else:
+                line.append(_letter((top + bottom) / 2, signed))
+        lines.append(line)
+    return lines
+
+
+def _color(level: float, signed: bool) -> str:
+    if not signed:
+        grey = round(255 * level)
+        return f"#{grey:02x}{grey:02x}{grey:02x}"
+    # blue for minus, white for zero, red for plus
+    fade = round(255 * (1 - abs(2 * level - 1)))
+    return f"#ff{fade:02x}{fade:02x}" if level >= 0.5 else f"#{fade:02x}{fade:02x}ff"
+
+
+def _letter(level: float, signed: bool) -> str:
+    if signed:  # strong minus, minus, around zero, plus, strong plus
+        return SIGNED_RAMP[sum(level > edge for edge in (0.25, 0.425, 0.575, 0.75))]
+    return RAMP[min(int(level * len(RAMP)), len(RAMP) - 1)]
+
+
+def training_bar(
+    console: Console,
+    where: Callable[[], "Place"],
+    epochs: int,
+    batches: int,
+    *,
+    label: Callable[[], str] = lambda: "",
+) -> Live:
+    """A live bar for a run of `epochs` x `batches`, gone when it ends.
+
+    It asks `where` the run stands eight times a second from its own thread; the loop does not know
+    of it. `label` goes before the epoch.
+    """
+    total = epochs * batches
+    # what a narrow terminal leaves beside the text: the bar must never take two lines
+    width = max(4, min(30, console.width - 45))
+
+    def bar() -> ConsoleRenderable:
+        place = where()
+        done = min(place.epoch * batches + place.batch, total)
+        text = f"{label()}epoch {min(place.epoch, epochs - 1)}, batch {place.batch} of {batches}"
+        row = Table.grid(padding=(0, 1))
+        row.add_row(
+            ProgressBar(total=total, completed=done, width=width),
+            Text(f"{100 * done // total:>3}%", no_wrap=True, overflow="crop"),
+            Text(text, no_wrap=True, overflow="crop"),
+        )
+        return row
+
+    return Live(get_renderable=bar, console=console, transient=True, refresh_per_second=8)
+
+
+def print_above(bar: Live, line: str, *, bold: bool = False) -> None:
+    """One line above the bar, unbroken: only the terminal may wrap it."""
+    bar.console.print(Text(line, style="bold" if bold else ""), soft_wrap=True)

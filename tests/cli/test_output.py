@@ -1,0 +1,565 @@
+"""Pipes that break, disks that are full, terminals of any width, any encoding."""
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from rich.table import Table
+
+from mnistlab.cli import output as module
+from mnistlab.cli.output import Output, silence, surviving
+from mnistlab.data import download
+from mnistlab.errors import RunError
+from mnistlab.report.rows import HEADER
+from tests.command import Result, run, spawn
+from tests.conftest import make_tree
+from tests.originals import publish
+from tests.webserver import serving
+
+Mnistlab = Callable[..., Result]
+
+
+@dataclass
+class Screen:
+    """What a terminal of `width` columns shows: the few codes that rich sends, and no others."""
+
+    width: int
+    lines: list[str] = field(default_factory=lambda: [""])
+    row: int = 0
+    column: int = 0
+    wrapped: set[int] = field(default_factory=set)  # rows that go on in the next one
+
+    def feed(self, text: str) -> "Screen":
+        for code, char in re.findall(r"\x1b\[([0-9;?]*[A-Za-z])|([^\x1b])", text):
+            if code:
+                self.control(code)
+            elif char == "\r":
+                self.column = 0
+            elif char == "\n":
+                self.move(self.row + 1)
+            else:
+                self.put(char)
+        assert text.count("\x1b") == len(re.findall(r"\x1b\[", text)), "an unknown code"
+        return self
+
+    def control(self, code: str) -> None:
+        number, kind = code[:-1], code[-1]
+        if kind == "A":
+            self.move(self.row - int(number or 1))
+        elif code == "2K":
+            self.lines[self.row] = ""
+            self.wrapped.discard(self.row)
+        else:
+            assert kind in "mhl", f"an unknown code {code!r}"
+
+    def move(self, row: int) -> None:
+        assert row >= 0, "above the screen"
+        self.row = row
+        self.lines += [""] * (row + 1 - len(self.lines))
+
+    def put(self, char: str) -> None:
+        if self.column == self.width:
+            self.wrapped.add(self.row)
+            self.move(self.row + 1)
+            self.column = 0
+        line = self.lines[self.row].ljust(self.column)
+        self.lines[self.row] = line[: self.column] + char + line[self.column + 1 :]
+        self.column += 1
+
+    @property
+    def text(self) -> str:
+        """All lines as one string, wrapped lines joined again."""
+        return "".join(
+            line if row in self.wrapped else f"{line}\n" for row, line in enumerate(self.lines)
+        )
+
+
+@contextlib.contextmanager
+def terminal(columns: int) -> Iterator[tuple[int, list[bytes]]]:
+    """A terminal that is read while it lasts: its file descriptor and what was written to it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    got: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # EIO, when the other side has closed
+            while chunk := os.read(master, 65536):
+                got.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield slave, got
+    finally:
+        os.close(slave)
+        reader.join()
+        os.close(master)
+
+
+def on_terminal(
+    columns: int, *arguments: str | Path, encoding: str = "utf-8", only: str = ""
+) -> tuple[int, str]:
+    """Run a command here with stdout and stderr (or `only` one) on a terminal of `columns`."""
+    from mnistlab.__main__ import main
+
+    code: Any = 0
+    with (
+        terminal(columns) as (slave, got),
+        open(os.dup(slave), "w", encoding=encoding) as tty,
+        contextlib.redirect_stdout(io.StringIO() if only == "stderr" else tty),
+        contextlib.redirect_stderr(io.StringIO() if only == "stdout" else tty),
+        mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
+        # rich asks the descriptors 0 to 2 for the width, and those are not the terminal here
+        mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
+    ):
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+    return int(code), b"".join(got).decode(encoding)
+
+
+# on a terminal
+
+
+@pytest.mark.parametrize("columns", [30, 40, 80])
+@pytest.mark.usefixtures("own_cache")
+def test_the_live_table_leaves_whole_rows_and_nothing_else(columns: int, tiny: Path) -> None:
+    settings = ("train", "--data", tiny, "--epochs", "12", "--batch-size", "5")
+    code, written = on_terminal(columns, *settings)
+    assert code == 0
+    assert "\x1b[?25l" in written  # something was live
+    assert "%" in written
+    text = Screen(columns).feed(written).text
+    [run_folder] = Path("runs").iterdir()
+    rows = json.loads((run_folder / "run.json").read_text())["result"]["epochs"]
+    lines = text.splitlines()
+    start = lines.index(HEADER)
+    assert len(rows) == 12
+    for line, row in zip(lines[start + 1 :], rows, strict=False):
+        assert re.fullmatch(
+            rf" +{row['epoch']} +{row['train_loss']:.6f} +{row['valid_loss']:.6f} +"
+            rf"{row['accuracy']:.6f} +{row['seconds']:.2f}s",
+            line,
+        )
+    assert lines[start + 13] == f"run     {run_folder}"
+    assert "%" not in text
+    assert "reading" not in text
+    assert "━" not in text
+
+
+def test_a_real_process_on_a_real_terminal(tiny: Path) -> None:
+    settings = ("train", "--data", tiny, "--epochs", "3")
+    with (
+        terminal(40) as (slave, got),
+        spawn(*settings, stdin=slave, stdout=slave, stderr=slave) as process,
+    ):
+        assert process.wait(timeout=60) == 0
+    lines = Screen(40).feed(b"".join(got).decode()).text.splitlines()
+    start = lines.index(HEADER)
+    assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["0", "1", "2"]
+    assert lines[start + 4].startswith("run     runs/")
+
+
+def test_the_best_row_is_bold_and_no_color_makes_all_plain(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("train", "--data", tiny, "--epochs", "2")
+    styled = re.compile(r"\x1b\[[0-9;]*m")
+    assert "\x1b[1m    0 " in on_terminal(80, *settings)[1]
+    assert not styled.search(on_terminal(80, *settings, "--color", "never")[1])
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not styled.search(on_terminal(80, *settings)[1])
+    assert styled.search(on_terminal(80, *settings, "--color", "always")[1])
+    monkeypatch.setenv("NO_COLOR", "")  # empty means not set
+    assert styled.search(on_terminal(80, *settings)[1])
+
+
+def test_a_dumb_terminal_gets_plain_lines(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    for arguments in (("train", "--data", tiny, "--epochs", "2"), ("eval",)):
+        code, written = on_terminal(80, *arguments)
+        assert code == 0
+        assert "\x1b" not in written
+        assert written.replace("\r\n", "\n").isascii()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.usefixtures("own_cache")
+def test_a_terminal_of_another_encoding_gets_what_it_can_show(
+    encoding: str, tmp_path: Path
+) -> None:
+    tree = make_tree(tmp_path / "t", ("žluť", "日本"))
+    for arguments in (("train", "--data", tree, "--epochs", "2"), ("eval",)):
+        code, written = on_terminal(80, *arguments, encoding=encoding)
+        assert code == 0
+        assert "\\u65e5\\u672c" in written
+        assert "━" not in written
+
+
+def test_rows_go_to_a_file_while_the_bar_is_on_the_terminal(tiny: Path) -> None:
+    code, written = on_terminal(80, "train", "--data", tiny, "--epochs", "2", only="stderr")
+    assert code == 0
+    assert HEADER not in written
+    assert ", batch 0 of 1" in written
+    screen = Screen(80).feed(written).text
+    assert "batch" not in screen
+    code, written = on_terminal(80, "train", "--data", tiny, "--epochs", "2", only="stdout")
+    assert code == 0
+    assert "\x1b" not in written  # stderr is no terminal: nothing is redrawn
+    assert len(written.splitlines()) == 3
+
+
+def test_a_table_is_never_folded_on_a_narrow_terminal(mnistlab: Mnistlab, tiny: Path) -> None:
+    code, written = on_terminal(40, "train", "-n", "--data", tiny)
+    plain = mnistlab("train", "-n", "--data", tiny).ok().out
+    assert code == 0
+    shown = Screen(40).feed(written).text
+    for line in plain.splitlines():
+        assert line.rstrip() in shown
+
+
+def test_the_tables_of_eval_are_bold_on_a_terminal_and_the_same_text(
+    mnistlab: Mnistlab, tiny: Path
+) -> None:
+    mnistlab("baseline", "pixel-similarity", "--data", tiny).ok()
+    code, written = on_terminal(80, "eval", only="stdout")
+    assert code == 0
+    assert written.startswith("\x1b[1maccuracy")
+    shown = [line.rstrip() for line in Screen(80).feed(written).text.splitlines()]
+    assert shown[: len(shown) - 1] == mnistlab("eval").ok().out.splitlines()[: len(shown) - 1]
+
+
+# off a terminal
+
+
+@pytest.mark.parametrize(
+    ("color", "variables", "styled"),
+    [
+        ("auto", {}, False),
+        ("never", {"FORCE_COLOR": "1"}, False),
+        ("auto", {"FORCE_COLOR": "1"}, True),
+        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ("always", {"NO_COLOR": "1"}, True),
+        ("always", {"TERM": "dumb"}, True),
+        ("ALWAYS", {}, True),
+    ],
+)
+def test_color_off_a_terminal_is_as_asked(
+    mnistlab: Mnistlab,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    color: str,
+    variables: dict[str, str],
+    styled: bool,
+) -> None:
+    mnistlab("baseline", "pixel-similarity", "--data", tiny).ok()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = mnistlab("eval", "--color", color).ok()
+    assert ("\x1b[1m" in result.out) is styled
+    assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", result.out)  # no redraws ever
+    assert "\x1b" not in result.err
+    document = mnistlab("eval", "--color", color, "--json").ok()
+    assert "\x1b" not in document.out
+
+
+def test_without_a_terminal_there_is_no_code_and_one_line_an_epoch(
+    mnistlab: Mnistlab, tiny: Path
+) -> None:
+    for arguments in (("train", "--data", tiny, "--epochs", "3"), ("train", "-n"), ("eval",)):
+        result = mnistlab(*arguments).ok()
+        assert "\x1b" not in result.out + result.err
+        assert "\r" not in result.out + result.err
+        assert not any(line.endswith(" ") for line in result.out.splitlines())
+
+
+def test_reading_many_images_is_told_once_a_split() -> None:
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), Output().loading() as progress:
+        for done in (0, 2000, 4000):
+            progress("train", done, 4000)
+            progress("valid", done // 4, 1000)
+    assert err.getvalue() == "reading 4,000 images of train\n"
+
+
+def test_a_download_is_told_once_a_file() -> None:
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), Output().downloading() as progress:
+        for done in (0, 2_000_000, 4_560_000):
+            progress("a.gz", done, 4_560_000)
+            progress("b.gz", done, 0)
+    assert err.getvalue() == "downloading a.gz, 4.6 MB\ndownloading b.gz\n"
+
+
+def test_a_download_and_what_is_made_of_it_leave_nothing_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path
+) -> None:
+    made = publish(monkeypatch, "usps", tmp_path / "from")
+    monkeypatch.setattr(download, "_PIECE", 500)
+    with serving() as server:
+        for path in made.folder.iterdir():
+            server.answers[f"/{path.name}"] = path.read_bytes()
+        flags = ("--from", server.url, "--to", "made")
+        code, written = on_terminal(80, "data", "download", "usps", *flags, only="stderr")
+    assert code == 0
+    assert "usps.t.bz2" in written
+    assert "reading train" in written
+    # the one bar is gone before the other one is drawn
+    assert written.rindex("usps.t.bz2") < written.index("reading train")
+    assert Screen(80).feed(written).text.rstrip() == "next   mnistlab train --data made"
+
+
+def test_a_process_of_another_encoding_escapes_what_it_lacks(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "t", ("žluť", "日本"))
+    env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    result = run("data", "check", tree, env=env, encoding="cp1252").ok()
+    assert [line.split()[0] for line in result.out.splitlines()[2:4]] == [
+        "žlu\\u0165",
+        "\\u65e5\\u672c",
+    ]
+    assert result.err == ""
+
+
+def test_a_process_in_the_c_locale_escapes_all_but_ascii() -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = run("train", "--config", "日", env=env)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.isascii()
+    assert result.err.startswith("error: --config \\udce6\\udc97\\udca5: no such file or preset")
+
+
+# readers that go away, disks that are full
+
+
+def broken(number: int) -> Any:
+    class Broken(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(number, os.strerror(number))
+
+    return Broken()
+
+
+def fail(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def test_a_broken_pipe_passes_in_silence_and_a_full_disk_is_told() -> None:
+    with surviving(io.StringIO()):
+        fail(errno.EPIPE)
+    with (
+        pytest.raises(RunError, match="cannot write the output: No space left on device"),
+        surviving(io.StringIO()),
+    ):
+        fail(errno.ENOSPC)
+
+
+def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    os.close(master)
+    with open(slave, "w") as stream:
+        with surviving(stream):
+            stream.write("x")
+            stream.flush()
+        stream.write("goes nowhere")
+    with (
+        (tmp_path / "file").open("w") as disk,
+        pytest.raises(RunError, match="cannot write the output"),
+        surviving(disk),
+    ):
+        fail(errno.EIO)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("json_too", [(), ("--json",)])
+def test_a_result_that_cannot_be_written_is_exit_1(
+    mnistlab: Mnistlab, tiny: Path, json_too: tuple[str, ...]
+) -> None:
+    from mnistlab.__main__ import main
+
+    mnistlab("baseline", "pixel-similarity", "--data", tiny).ok()
+    err = io.StringIO()
+    with (
+        open("/dev/full", "w") as full,
+        contextlib.redirect_stdout(full),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["mnistlab", "eval", "-q", *json_too]),
+        pytest.raises(SystemExit) as leaving,
+    ):
+        main()
+    assert leaving.value.code == 1
+    assert err.getvalue() == "error: cannot write the output: No space left on device\n"
+
+
+def test_what_is_silenced_takes_everything() -> None:
+    silence(io.StringIO())  # has no file descriptor: nothing to do
+    read, write = os.pipe()
+    with open(write, "w") as stream:
+        silence(stream)
+        stream.write("x")
+        stream.flush()
+    assert os.read(read, 10) == b""
+    os.close(read)
+
+
+def test_progress_that_cannot_be_written_is_told_at_the_end() -> None:
+    streams = Output()
+    streams.settle()
+    with open("/dev/full", "w") as full:
+        streams.progress_line(full, "row")
+        streams.progress_line(full, "goes nowhere now")
+    with pytest.raises(RunError, match="No space left on device"):
+        streams.settle()
+
+
+def test_what_rich_draws_outlives_its_reader() -> None:
+    gone = broken(errno.EPIPE)
+    with contextlib.redirect_stderr(gone):
+        console = Output(color="always").console("stderr", width=40)
+        console.print(Table("a"))
+        console.print("b")
+    full = broken(errno.ENOSPC)
+    with contextlib.redirect_stderr(full):
+        Output().console("stderr").print("b")
+    assert "b" in full.getvalue()
+
+
+def test_a_reader_that_leaves_early_does_not_end_the_run(tiny: Path) -> None:
+    with spawn("train", "--data", tiny, "--epochs", "300") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == HEADER + "\n"
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 0
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    [run_folder] = Path("runs").iterdir()
+    info = json.loads((run_folder / "run.json").read_text())
+    assert info["status"] == "done"
+    assert len(info["result"]["epochs"]) == 300
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_nobody_reads_is_no_failure(flag: str) -> None:
+    from mnistlab.__main__ import main
+
+    err = io.StringIO()
+    with (
+        contextlib.redirect_stdout(broken(errno.EPIPE)),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["mnistlab", flag]),
+        pytest.raises(SystemExit) as leaving,
+    ):
+        main()
+    assert (leaving.value.code, err.getvalue()) == (0, "")
+
+
+SHELLS = """
+m="{python} -m mnistlab"
+$m --version >&- 2>&-; echo "closed $?" >&2
+$m train --data tiny --epochs 2 --run-dir full >/dev/full; echo "full $?" >&2
+$m --version >/dev/full; echo "version $?" >&2
+$m eval nope 2>/dev/full; echo "stderr $?" >&2
+$m eval nope 2>&-; echo "no stderr $?" >&2
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", SHELLS.format(python=sys.executable)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    codes = re.findall(r"^(closed|full|version|stderr|no stderr) (\d+)$", done.stderr, re.M)
+    assert codes == [
+        ("closed", "0"),
+        ("full", "1"),
+        ("version", "1"),
+        ("stderr", "2"),
+        ("no stderr", "2"),
+    ]
+    assert done.stderr.count("error: cannot write the output: No space left on device") == 1
+    [run_folder] = Path("full").iterdir()
+    assert json.loads((run_folder / "run.json").read_text())["status"] == "done"
+
+
+@contextlib.contextmanager
+def closing_streams() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        sys.stdout.close()
+        sys.stderr.close()
+
+
+def test_a_run_without_any_output_is_a_whole_run(tiny: Path) -> None:
+    from mnistlab.__main__ import main
+
+    with (
+        mock.patch.object(sys, "stdout", None),  # as Python has it where they are closed
+        mock.patch.object(sys, "stderr", None),
+        mock.patch.object(sys, "argv", ["-", "train", "--data", str(tiny), "--epochs", "2"]),
+        pytest.raises(SystemExit) as leaving,
+        closing_streams(),
+    ):
+        main()
+    assert leaving.value.code == 0
+    [run_folder] = Path("runs").iterdir()
+    assert json.loads((run_folder / "run.json").read_text())["status"] == "done"
+
+
+# the last flush of the process
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 1), (errno.EPIPE, 3)]
+)
+def test_the_last_flush_never_raises(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    from mnistlab.__main__ import _flush
+
+    read, write = os.pipe()
+    with open(write, "w") as real:
+
+        class Failing:
+            def flush(self) -> None:
+                raise OSError(number, os.strerror(number))
+
+            def fileno(self) -> int:
+                return real.fileno()
+
+        monkeypatch.setattr(sys, "stdout", Failing())
+        assert _flush(3 if code == 3 else 0) == code
+    os.close(read)
+
+
+def test_the_width_of_a_layout_is_not_that_of_the_terminal() -> None:
+    assert module._UNLIMITED >= 1000
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        Output().result(Table("x" * 300))
+    assert "x" * 300 in out.getvalue()
+    assert shutil.get_terminal_size().columns < 300

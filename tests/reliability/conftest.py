@@ -1,0 +1,162 @@
+"""The promises of docs/reliability.md as tests: with a few examples, or with many (`--campaign`).
+
+A file is a row of the table: its first line is the promise. Each test is one trial, or counts its
+trials in a `tally`. Under `--campaign` the counts are written into the table at the end.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import hypothesis
+import pytest
+
+from tests.reliability.processes import CHECKOUT, Server
+
+PAGE = CHECKOUT / "docs" / "reliability.md"
+BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
+HEAD = "| promise | tried | held | seconds | commit | notes |\n|---|---|---|---|---|---|"
+
+
+@dataclass
+class Tally:
+    """Trials of a promise: how many there were, and what was wrong with those that failed."""
+
+    tried: int = 0
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # figures for the table
+
+    def check(self, what: str, fault: str | None) -> None:
+        """Count one trial; `fault` is empty where the promise held."""
+        self.tried += 1
+        if fault:
+            self.faults.append(f"{what}: {fault}")
+
+
+@pytest.fixture
+def tally() -> Tally:
+    """Counts the trials of one test, which fails if one of them did."""
+    return Tally()
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`examples(few, many)` is the number of examples to try."""
+    return lambda few, many: many if _is_campaign(request.config) else few
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Starts commands as forks of a process that has torch imported."""
+    if sys.platform != "linux":
+        pytest.skip("processes are killed, limited and measured as Linux does it")
+    started = Server()
+    yield started
+    started.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--campaign", action="store_true", help="many examples, and the table of the promises"
+    )
+
+
+def _is_campaign(config: pytest.Config) -> bool:
+    return bool(config.getoption("campaign", False))  # not there where all tests are run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "trials(few, many): run with `trial` = 0, 1, … so often")
+    many = _is_campaign(config)
+    hypothesis.settings.register_profile(
+        "reliability",
+        max_examples=2000 if many else 30,
+        derandomize=not many,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if marker := metafunc.definition.get_closest_marker("trials"):
+        few, many = marker.args
+        metafunc.parametrize("trial", range(many if _is_campaign(metafunc.config) else few))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
+    """Let a test fail by its tally, and send its counts to the process that writes the table."""
+    tally: Any = item.funcargs.get("tally", Tally())
+    started, broken = time.monotonic(), 1
+    try:
+        yield
+        if tally.faults:
+            pytest.fail(f"{len(tally.faults)} failed:\n" + "\n".join(tally.faults[:20]), False)
+        broken = 0
+    finally:
+        tried = tally.tried or 1
+        held = tried - max(len(tally.faults), broken)
+        counts = (tried, held, time.monotonic() - started, tally.notes)
+        item.user_properties.append(("campaign", (_title(Path(item.path)), *counts)))
+
+
+# the table
+
+_rows: dict[str, list[Any]] = {}  # title → tried, held, seconds, notes
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when != "call" or report.skipped:
+        return
+    for name, value in report.user_properties:
+        if name == "campaign":
+            title, *counts = cast("tuple[Any, ...]", value)
+            row = _rows.setdefault(title, [0, 0, 0.0, []])
+            for place, count in enumerate(counts):
+                row[place] = row[place] + count
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not _is_campaign(session.config) or hasattr(session.config, "workerinput"):
+        return
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    old, _, after = rest.partition(END)
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()}
+    table = [HEAD]
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        title = _title(path)
+        if title in _rows:
+            tried, held, seconds, notes = _rows[title]
+            counts = f"{tried:,} | {held:,} | {seconds:.0f} | {_commit()}"
+            table.append(f"| {title} | {counts} | {'; '.join(notes)} |")
+        elif title in lines:
+            table.append(lines[title])
+    text = "\n".join([BEGIN, _machine(), "", *table, END])
+    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].strip('"').rstrip(".")
+
+
+def _machine() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pillow", "safetensors"))
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}; {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.release()}; Python {platform.python_version()}, {packages}."
+    )
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    asked = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    return asked.stdout.strip() or "unknown"
