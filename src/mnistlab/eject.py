@@ -7,6 +7,7 @@ the two cannot drift apart.
 
 import ast
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -122,7 +123,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "is_download": is_download,
         "classes": list(data.classes),
         "skipped": sorted(data.skipped),
-        "imports": sorted(line for line in imports if f"\n{line}\n" not in TEMPLATE),
+        "imports": sorted({*imports} - {*TEMPLATE.splitlines()}, reverse=True),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join(definitions),
         "read": reader.__name__,
@@ -142,7 +143,7 @@ def _without_machine(folder: Path) -> tuple[str, str]:
     """
     if folder.is_relative_to(Path.cwd()):
         return folder.relative_to(Path.cwd()).as_posix(), ""
-    if folder.is_relative_to(home := Path("~").expanduser()):
+    if folder.is_relative_to(home := os.path.expanduser("~")):
         return f"~/{folder.relative_to(home).as_posix()}", ""
     return folder.name, str(folder)
 
