@@ -46,7 +46,7 @@ FLOORS: dict[str, int] = {
 # Who may import what, beyond the floors.
 ROOMS: dict[str, set[str]] = {
     "typer": {"cli"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "eject"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
     "torchvision": {"vision"},
