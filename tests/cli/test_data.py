@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnistlab.data import named
-from mnistlab.data.datasets import DATASETS
+from mnistlab.data import download
+from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
-from mnistlab.data.named import NAMED
 from tests.command import Result
 from tests.originals import Made, publish
 from tests.webserver import serving
@@ -207,7 +206,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(named, "obtain", stop)
+    monkeypatch.setattr(download, "obtain", stop)
     result = mnistlab("data", "download", "usps")
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("stopped; what has arrived is kept: the same command goes on")
@@ -256,7 +255,7 @@ def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: 
 
 
 def test_training_on_a_dataset_by_name_needs_no_torchvision(usps: Made) -> None:
-    named.obtain(usps.dataset, str(usps.folder))
+    download.obtain(usps.dataset, str(usps.folder))
     program = """
 import json, sys
 from mnistlab.data.named import load_data

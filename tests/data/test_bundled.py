@@ -15,10 +15,9 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from mnistlab.data import bundled
-from mnistlab.data.bundled import mnist_sample
+from mnistlab.data import named
 from mnistlab.data.folders import ImageData, load_folders
-from mnistlab.data.named import load_data
+from mnistlab.data.named import load_data, mnist_sample
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.files import packaged
 from tests.command import Result
@@ -37,10 +36,10 @@ def unpacked(sample: ImageData) -> Path:
 
 
 def test_the_archive_matches_its_checksum_file_and_the_constant() -> None:
-    archive = packaged("data") / bundled.ARCHIVE
+    archive = packaged("data") / named.ARCHIVE
     content = archive.read_bytes()
     digest, name = archive.with_name(archive.name + ".sha256").read_text().split()
-    assert hashlib.sha256(content).hexdigest() == digest == bundled.ARCHIVE_SHA256
+    assert hashlib.sha256(content).hexdigest() == digest == named.ARCHIVE_SHA256
     assert name == archive.name
     assert len(content) <= 4_500_000
 
@@ -103,7 +102,7 @@ def test_the_stacked_tensors_have_the_chapters_shapes(sample: ImageData) -> None
     assert sample.valid_ds.tensors[0].shape == (2038, 28, 28)
     assert sample.valid.counts == {"3": 1010, "7": 1028}
     assert sample.classes == ("3", "7")
-    assert sample.fingerprint == bundled.FINGERPRINT
+    assert sample.fingerprint == named.FINGERPRINT
 
 
 # How it gets there
@@ -114,20 +113,20 @@ def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) ->
     """A small archive in place of the real one, and an empty cache."""
     tree = make_tree(tmp_path / "made" / "mnist_sample", ("3", "7"), train=3, valid=3)
     (tree / "labels.csv").write_text("name,label\n")
-    archive = tmp_path / bundled.ARCHIVE
+    archive = tmp_path / named.ARCHIVE
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tree, "mnist_sample")
-    monkeypatch.setattr(bundled, "packaged", lambda name: tmp_path)
-    monkeypatch.setattr(bundled, "FINGERPRINT", load_folders(tree).fingerprint)
+    monkeypatch.setattr(named, "packaged", lambda name: tmp_path)
+    monkeypatch.setattr(named, "FINGERPRINT", load_folders(tree).fingerprint)
     ship(monkeypatch, archive)
-    bundled._temporary_home.cache_clear()
+    named._temporary_home.cache_clear()
     shutil.rmtree(own_cache, ignore_errors=True)
     return archive
 
 
 def ship(monkeypatch: pytest.MonkeyPatch, archive: Path) -> None:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(bundled, "ARCHIVE_SHA256", digest)
+    monkeypatch.setattr(named, "ARCHIVE_SHA256", digest)
 
 
 def listing(folder: Path) -> set[str]:
@@ -153,7 +152,7 @@ def test_it_is_unpacked_once_and_decoded_once(archive: Path, own_cache: Path) ->
         data = load_data(progress=lambda split, done, total: seen.append(split))
         assert data.root == folder
         assert data.root.stat().st_ino == inode
-        assert data.fingerprint == bundled.FINGERPRINT
+        assert data.fingerprint == named.FINGERPRINT
     assert seen == ["train", "train", "valid", "valid"]
     assert beside(folder) == {".mnist_sample.lock"}
 
@@ -220,7 +219,7 @@ def test_files_that_somebody_changed_are_unpacked_again(
     tamper(folder)
     again = load_data()
     assert again.root == folder
-    assert again.fingerprint == bundled.FINGERPRINT
+    assert again.fingerprint == named.FINGERPRINT
     assert listing(folder) == NAMES
     assert beside(folder) == {".mnist_sample.lock"}
 
@@ -241,14 +240,14 @@ def test_threads_that_unpack_at_once_agree(archive: Path, changed: bool) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    assert prints == [bundled.FINGERPRINT] * 6
+    assert prints == [named.FINGERPRINT] * 6
     assert beside(mnist_sample()) == {".mnist_sample.lock"}
 
 
 def test_data_that_is_not_the_bundled_data_when_unpacked_again_is_never_used(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "FINGERPRINT", "another")
+    monkeypatch.setattr(named, "FINGERPRINT", "another")
     with pytest.raises(RunError, match="not the bundled data, although it was unpacked again"):
         load_data()
 
@@ -256,7 +255,7 @@ def test_data_that_is_not_the_bundled_data_when_unpacked_again_is_never_used(
 def test_a_process_that_unpacks_for_too_long_is_an_error(
     archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "PATIENCE", 0.01)
+    monkeypatch.setattr(named, "PATIENCE", 0.01)
     (own_cache / "data").mkdir(parents=True)
     with (
         FileLock(own_cache / "data" / ".mnist_sample.lock"),
@@ -281,10 +280,10 @@ def test_without_a_cache_it_goes_to_one_temporary_folder(
     loaded = load_data()
     assert not loaded.root.is_relative_to(own_cache)
     assert loaded.root.is_relative_to(tmp_path)
-    assert loaded.fingerprint == bundled.FINGERPRINT
+    assert loaded.fingerprint == named.FINGERPRINT
     assert load_data().root == loaded.root
     shutil.rmtree(loaded.root.parent)
-    bundled._temporary_home.cache_clear()
+    named._temporary_home.cache_clear()
 
 
 def test_what_a_killed_process_left_goes_when_it_is_unpacked(

@@ -11,22 +11,20 @@ import PIL
 import pytest
 from PIL import Image
 
-from mnistlab.data import cache, folders
-from mnistlab.data.folders import ImageData, load_folders
+from mnistlab.data import folders, images
+from mnistlab.data.folders import ImageData, Scan, load_folders, scan_split, store_path
 from mnistlab.data.images import decode_grey
-from mnistlab.data.store import describe_store
-from mnistlab.data.tree import STAMPS, Scan, scan_split
 from mnistlab.errors import RunError
 from tests.command import Result
 
 Decoded = list[Path]
-REAL_AGE = cache.YOUNG_NS
+REAL_AGE = folders.YOUNG_NS
 
 
 @pytest.fixture(autouse=True)
 def small(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for every test, and files that are old after 20 ms."""
-    monkeypatch.setattr(cache, "YOUNG_NS", 20_000_000)
+    monkeypatch.setattr(folders, "YOUNG_NS", 20_000_000)
     return own_cache
 
 
@@ -39,7 +37,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
         seen.append(path)
         return decode_grey(path)
 
-    monkeypatch.setattr(folders, "decode_grey", decode)
+    monkeypatch.setattr(images, "decode_grey", decode)
     return seen
 
 
@@ -158,7 +156,7 @@ def test_a_file_changed_while_it_is_decoded_is_not_kept(
 
     time.sleep(0.03)
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "decode_grey", decode)
+        patch.setattr(images, "decode_grey", decode)
         load_folders(tiny)
     assert len(stores(small)) == 1  # of valid only
     load(tiny)
@@ -168,13 +166,13 @@ def test_nothing_is_kept_while_a_file_is_young(
     tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path
 ) -> None:
     assert REAL_AGE == 2_000_000_000
-    monkeypatch.setattr(cache, "YOUNG_NS", REAL_AGE)
+    monkeypatch.setattr(folders, "YOUNG_NS", REAL_AGE)
     path = tiny / "train" / "dark" / "3.png"
     for level in range(8):  # also in the same tick of the clock
         Image.new("L", (4, 4), level).save(path)
         assert load_folders(tiny).train_ds[5][0][0, 0] == level  # 0 1 10 11 2 3
     assert stores(small) == []
-    monkeypatch.setattr(cache, "YOUNG_NS", 20_000_000)
+    monkeypatch.setattr(folders, "YOUNG_NS", 20_000_000)
     later = time.time() + 3600  # stamps from the future, where a clock was set back
     os.utime(path, (later, later))
     decoded.clear()
@@ -190,7 +188,7 @@ def test_nothing_is_kept_of_a_file_system_without_ctimes(
 ) -> None:
     def scan(root: Path, split: str) -> Scan:
         scanned = scan_split(root, split)
-        for place in range(2, len(scanned.stamps), STAMPS):
+        for place in range(2, len(scanned.stamps), 5):
             scanned.stamps[place] = scanned.stamps[place + 1] = stamp
         return scanned
 
@@ -204,9 +202,9 @@ def test_nothing_is_kept_of_a_file_system_without_ctimes(
 def test_what_another_decoder_made_is_decoded_again(
     tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PIL.__version__ in cache.DECODER
+    assert PIL.__version__ in folders.DECODER
     load(tiny)
-    monkeypatch.setattr(cache, "DECODER", "mnistlab 1, Pillow 99")
+    monkeypatch.setattr(folders, "DECODER", "mnistlab 1, Pillow 99")
     decoded.clear()
     load(tiny)
     assert len(decoded) == 32
@@ -258,7 +256,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     elif obstacle == "a full disk":
         monkeypatch.setattr(os, "fsync", full)
     else:
-        monkeypatch.setattr(cache, "cache_folder", homeless)
+        monkeypatch.setattr(folders, "cache_folder", homeless)
     load(tiny)
     decoded.clear()
     load(tiny)
@@ -298,7 +296,7 @@ def test_data_where_lists_the_cache_and_data_clear_empties_it_but_for_downloads(
     (small / "datasets" / "originals" / "mnist").mkdir(parents=True)
     (small / "datasets" / "originals" / "mnist" / "images.gz").write_bytes(bytes(2_000_000))
     (small / "decoded" / ".x.0.mnistlab-tmp").write_bytes(b"another process writes")
-    [train, valid] = sorted(stores(small)[1:], key=lambda path: describe_store(path)["about"])
+    [train, valid] = [store_path(tiny, split) for split in ("train", "valid")]
     listed = mnistlab("data", "where", "--json").ok().json
     assert listed["cache"] == str(small)
     assert {(entry["kind"], entry["path"], entry["about"]) for entry in listed["entries"]} == {

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnistlab.data import cache
+from mnistlab.data import folders
 from mnistlab.data.folders import load_folders, load_splits
 from mnistlab.errors import FAULTS_SHOWN, DataError
 from mnistlab.names import natural_key
@@ -365,7 +365,7 @@ def test_a_class_folder_that_links_to_its_own_parent_does_not_run_for_ever(tiny:
 def test_an_unreadable_file_is_named_and_tried_again_although_its_stamps_are_the_same(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "YOUNG_NS", 0)
+    monkeypatch.setattr(folders, "YOUNG_NS", 0)
     with monkeypatch.context() as patch:
         _refuse_open(patch, tiny / "train" / "dark" / "2.png")
         assert only_fault(tiny) == "train/dark/2.png: cannot be read: Permission denied"
@@ -384,17 +384,17 @@ def _refuse_open(patch: pytest.MonkeyPatch, path: Path) -> None:
 
 
 def test_folders_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(folder: object) -> list[str]:
+    def refuse(*_: object, **__: object) -> list[str]:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "listdir", refuse)
+        patch.setattr(folders, "_add_class", refuse)
         assert refused(tiny).faults == [
             f"{tiny}/{split}/{name}: cannot be listed: Permission denied"
             for split in ("train", "valid")
             for name in ("dark", "light")
         ]
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert refused(tiny).faults == [
         f"{tiny}/{split}: cannot be listed: Permission denied" for split in ("train", "valid")
     ]

@@ -20,9 +20,17 @@ from filelock import FileLock, Timeout
 
 from mnistlab import __version__
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import Progress
-from mnistlab.data.idx import find_files, unpacked
-from mnistlab.errors import DataError, LockedError, RunError
+from mnistlab.data.folders import SPLITS, ImageData, Progress
+from mnistlab.data.idx import (
+    find_files,
+    load_dataset,
+    read_dataset,
+    require_new,
+    store_dataset,
+    unpacked,
+    write_folders,
+)
+from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
 from mnistlab.vision import torchvision
 
@@ -48,6 +56,52 @@ class Original:
     sha256: str
     checked: str
     fault: str
+
+
+def obtain(
+    dataset: Dataset,
+    source: str | None = None,
+    *,
+    to: Path | None = None,
+    force: bool = False,
+    unchecked: bool = False,
+    downloading: Progress | None = None,
+    writing: Progress | None = None,
+) -> tuple[dict[str, dict[str, int]], list[Original]]:
+    """Make `dataset` ready for `--data NAME`, or write it as folders of PNG to the new folder `to`.
+
+    `source` is a folder with the published files or the address of a mirror; None asks the
+    addresses that torchvision knows. What is here already is left as it is, unless `force`.
+    `unchecked` takes files of a folder that are not the published ones if their content fits.
+    Returns the counts by split and class, and the files used: none where the dataset was here.
+    Raises DataError, RunError, LockedError.
+    """
+    mirror = source if source is not None and "://" in source else None
+    if unchecked and (source is None or mirror):
+        raise DataError(dataset.name, ["--unchecked: only for files of one's own: --from DIR"])
+    if to is not None:
+        require_new(to)
+    try:
+        if to is None and not force:
+            with contextlib.suppress(DataError, DamagedFileError):  # then it is made again
+                return _counts(load_dataset(dataset)), []
+        if source is None or mirror:
+            originals = download_originals(dataset, mirror, downloading)
+        else:
+            originals = find_originals(dataset, Path(source), unchecked=unchecked)
+        paths = {original.name: original.path for original in originals}
+        if to is None:
+            return _counts(store_dataset(dataset, paths)), originals
+    except OSError as error:
+        where = printable(error.filename or dataset.folder)
+        why = f"{error.strerror or error}; MNISTLAB_CACHE may name another folder for the cache"
+        raise RunError(f"{where}: {why}") from error
+    contents = {split: read_dataset(dataset, split, paths) for split in SPLITS}
+    return write_folders(contents, dataset.labels, to, writing), originals
+
+
+def _counts(data: ImageData) -> dict[str, dict[str, int]]:
+    return {"train": data.train.counts, "valid": data.valid.counts}
 
 
 def download_originals(

@@ -41,8 +41,8 @@ _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
-    `skipped` maps `split/class/name` of a file that could not be used to the reason; `hidden`
-    counts files that were passed over because their names begin with a dot.
+    `signature` says what it was made from. `skipped` maps `split/class/name` of a file that could
+    not be used to the reason; `hidden` counts files whose names begin with a dot.
     """
 
     ds: TensorDataset
@@ -50,6 +50,7 @@ class Split:
     image_size: tuple[int, int]
     files: list[str]
     fingerprint: str
+    signature: str
     skipped: dict[str, str] = field(default_factory=dict)
     hidden: int = 0
 
@@ -139,17 +140,15 @@ class StoreWriter:
             self.temporary.unlink()
 
 
-def open_store(path: Path, signature: str) -> Split:
-    """The split that was stored at `path`, made from what `signature` says.
+def open_store(path: Path) -> Split:
+    """The split that was stored at `path`.
 
     Up to `CHECKED_AT_ONCE` every byte is verified here, beyond that each block when it is first
-    read. Raises FileNotFoundError, OSError, and DamagedFileError where the file is not a whole
-    store or made from something else.
+    read. Raises FileNotFoundError, OSError, and DamagedFileError where the file is not a complete
+    store.
     """
     with open(path, "rb") as file:
-        description = _description(file, path)
-        if description["signature"] != signature:
-            raise DamagedFileError(f"{printable(path)}: made from other files")
+        description = read_description(file)
         pixels = _mapped(file, description["shape"])
     blocks = _Blocks(pixels, description["blocks"], path)
     if pixels.nbytes > CHECKED_AT_ONCE:
@@ -160,16 +159,11 @@ def open_store(path: Path, signature: str) -> Split:
     return _split(pixels, description)
 
 
-def describe_store(path: Path) -> dict[str, Any]:
+def read_description(file: BinaryIO) -> dict[str, Any]:
     """The description of a store: shape, counts, names, signature, about, ….
 
     Its pixels are not read. Raises OSError, DamagedFileError.
     """
-    with open(path, "rb") as file:
-        return _description(file, path)
-
-
-def _description(file: BinaryIO, path: Path) -> dict[str, Any]:
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _TAIL.size))
     tail = file.read()
@@ -182,7 +176,7 @@ def _description(file: BinaryIO, path: Path) -> dict[str, Any]:
                 description: dict[str, Any] = json.loads(text)
                 if math.prod(description["shape"]) + length + _TAIL.size == size:
                     return description
-    raise DamagedFileError(f"{printable(path)}: damaged, or not a store of mnistlab")
+    raise DamagedFileError(f"{printable(file.name)}: damaged, or not a store of mnistlab")
 
 
 def fingerprint(images: torch.Tensor, counts: Mapping[str, int]) -> str:
@@ -214,6 +208,7 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
         (description["shape"][1], description["shape"][2]),
         description["names"],
         description["fingerprint"],
+        description["signature"],
         description["skipped"],
     )
 
