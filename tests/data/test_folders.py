@@ -388,7 +388,7 @@ def test_folders_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "_add_class", refuse)
+        patch.setattr(os, "open", refuse)
         assert refused(tiny).faults == [
             f"{tiny}/{split}/{name}: cannot be listed: Permission denied"
             for split in ("train", "valid")

@@ -11,7 +11,14 @@ import torch
 
 from mnistlab.data import store
 from mnistlab.data.batches import batches
-from mnistlab.data.store import Split, StoreWriter, fingerprint, open_store, read_description
+from mnistlab.data.store import (
+    Split,
+    fingerprint,
+    finish_store,
+    new_store,
+    open_store,
+    read_description,
+)
 from mnistlab.errors import DamagedFileError
 
 IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
@@ -22,13 +29,13 @@ COUNTS = {"dark": 2, "light": 3}
 def write(path: Path | None, images: np.ndarray = IMAGES, *, keep: bool = True) -> Split:
     names = NAMES if len(images) == len(NAMES) else [f"a/{i}" for i in range(len(images))]
     counts = COUNTS if len(images) == len(NAMES) else {"a": len(images)}
-    with StoreWriter(path) as writer:
+    with new_store(path) as file:
         for image in images:
-            writer.add(image.tobytes())
+            file.write(image.tobytes())
         size = (images.shape[1], images.shape[2])
-        return writer.finish(
-            size, counts, names, signature="of files", about="a test", keep=keep,
-            skipped={"train/dark/0.png": "empty"},
+        return finish_store(
+            file, path if keep else None, size, counts, names, signature="of files",
+            about="a test", skipped={"train/dark/0.png": "empty"},
         )  # fmt: skip
 
 
@@ -104,8 +111,8 @@ def test_every_damaged_byte_and_every_cut_is_refused(tmp_path: Path) -> None:
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with StoreWriter(tmp_path / "a.store") as writer:
-            writer.add(b"1234")
+        with new_store(tmp_path / "a.store") as file:
+            file.write(b"1234")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

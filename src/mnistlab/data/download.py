@@ -197,9 +197,6 @@ def _published(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-# one file
-
-
 class _BrokenError(Exception):
     """It may work at another attempt."""
 
@@ -221,44 +218,35 @@ def fetch(
     Raises RunError that names every address and its fault, OSError where the disk fails.
     """
     part = target.with_name(f"{target.name}.part")
-    faults = []
+    faults = [f"{printable(target.name)}: cannot be downloaded"]
     for url in urls:
-        try:
-            _fetch_from(url, part, check, progress)
-        except _RefusedError as refused:
-            faults.append(f"  {printable(url)}: {printable(refused)}")
-            continue
-        os.replace(part, target)
-        return
+        longest = start = part.stat().st_size if part.exists() else 0
+        vain = 0  # attempts in a row that brought nothing new
+        while vain < ATTEMPTS:
+            try:
+                _receive(url, part, start, progress)
+                fault = check(part)
+                if not fault:
+                    os.replace(part, target)
+                    return
+                part.unlink()
+                if not start:
+                    raise _RefusedError(f"{fault}; deleted")
+                # What lay there was perhaps the beginning of another file: again, from the start.
+            except _BrokenError as broken:
+                fault = f"{broken}; tried {ATTEMPTS} times"
+            except _RefusedError as refused:
+                fault = str(refused)
+                break
+            start = part.stat().st_size if part.exists() else 0
+            vain = 0 if start > longest else vain + 1
+            longest = max(start, longest)
+            if vain < ATTEMPTS:
+                time.sleep(PAUSE * 2**vain / 2)
+        faults.append(f"  {printable(url)}: {printable(fault)}")
     if part.exists():
         faults.append("what has arrived is kept; the same command goes on from there")
-    raise RunError("\n".join([f"{printable(target.name)}: cannot be downloaded", *faults]))
-
-
-def _fetch_from(
-    url: str, part: Path, check: Callable[[Path], str], progress: Progress | None
-) -> None:
-    """Complete `part` from one address. Raises _RefusedError."""
-    longest = start = part.stat().st_size if part.exists() else 0
-    vain = 0  # attempts in a row that brought nothing new
-    while True:
-        try:
-            _receive(url, part, start, progress)
-            fault = check(part)
-            if not fault:
-                return
-            part.unlink()
-            if not start:
-                raise _RefusedError(f"{fault}; deleted")
-            # What lay there was perhaps the beginning of another file: once more from the start.
-        except _BrokenError as broken:
-            fault = str(broken)
-        start = part.stat().st_size if part.exists() else 0
-        vain = 0 if start > longest else vain + 1
-        longest = max(start, longest)
-        if vain == ATTEMPTS:
-            raise _RefusedError(f"{fault}; tried {vain} times")
-        time.sleep(PAUSE * 2**vain / 2)
+    raise RunError("\n".join(faults))
 
 
 def _receive(url: str, part: Path, start: int, progress: Progress | None) -> None:

@@ -30,7 +30,7 @@ import torch
 from PIL import features
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.store import Split, StoreWriter, open_store
+from mnistlab.data.store import Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import cache_folder
 from mnistlab.names import is_clean, natural_key, printable
@@ -368,7 +368,7 @@ def _decode(
     skipped = name_faults(scan)
     files, usable = scan.files(), []
     sizes: Counter[tuple[int, int]] = Counter()
-    with StoreWriter(path) as store, images.quiet_pillow():
+    with new_store(path) as store, images.quiet_pillow():
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
                 progress(scan.split, position, len(files))
@@ -384,7 +384,7 @@ def _decode(
             size = size or (image.height, image.width)
             sizes[image.height, image.width] += 1
             if (image.height, image.width) == size:
-                store.add(image.tobytes())
+                store.write(image.tobytes())
                 usable.append(file)
             else:
                 skipped[file] = (
@@ -400,14 +400,15 @@ def _decode(
         signature = scan.signature()
         # Only what stayed the same while it was read may be kept.
         keep = keep and scan_split(scan.root, scan.split).signature() == signature
-        return store.finish(
+        return finish_store(
+            store,
+            path if keep else None,
             size or (0, 0),
             {label: by_class[label] for label in scan.classes},
             usable,
             signature=signature,
             about=printable(scan.folder.absolute()),
             skipped={f"{scan.split}/{file}": skipped[file] for file in files if file in skipped},
-            keep=keep,
         )
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from mnistlab.data.datasets import DATASETS, Dataset
 from mnistlab.data.folders import SPLITS, ImageData, Progress, require_folder
-from mnistlab.data.store import StoreWriter, open_store
+from mnistlab.data.store import finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.names import natural_key, nearest, printable
@@ -84,19 +84,16 @@ def load_dataset(dataset: Dataset) -> ImageData:
 
     Raises DataError or DamagedFileError, both with what to do, where these are not here either.
     """
-    stores = [dataset.folder / f"{split}.store" for split in SPLITS]
     damage = ""
-    if all(path.is_file() for path in stores):
-        try:
-            train, valid = map(open_store, stores)
-            if (
-                train.signature.startswith(f"{dataset.name} ")
-                and train.signature == valid.signature
-            ):
-                return ImageData(dataset.folder, dataset.name, train, valid)
-            damage = f"{printable(dataset.folder)}: the stores of another dataset"
-        except (OSError, DamagedFileError) as error:
-            damage = str(error)
+    try:
+        train, valid = (open_store(dataset.folder / f"{split}.store") for split in SPLITS)
+        if train.signature.startswith(f"{dataset.name} ") and train.signature == valid.signature:
+            return ImageData(dataset.folder, dataset.name, train, valid)
+        damage = f"{printable(dataset.folder)}: the stores of another dataset"
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # they were not made yet
+    except (OSError, DamagedFileError) as error:
+        damage = str(error)
     if all(path.exists() for path in dataset.originals.values()):
         return store_dataset(dataset, dataset.originals)
     command = f"mnistlab data download {dataset.name}"
@@ -121,16 +118,19 @@ def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
     contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
     stored = []
     for split, (images, labels) in contents.items():
+        path = dataset.folder / f"{split}.store"
         by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
         counts, names = {}, []
-        with StoreWriter(dataset.folder / f"{split}.store") as store:
+        with new_store(path) as store:
             for name, label in dataset.labels.items():
                 indices = by_name[labels[by_name] == label]
-                store.add(images[indices].tobytes())
+                store.write(images[indices].tobytes())
                 counts[name] = len(indices)
                 names += [f"{name}/{index}.png" for index in indices]
             size, about = images.shape[1:], f"{dataset.name}, {split}"
-            stored.append(store.finish(size, counts, names, signature=signature, about=about))
+            stored.append(
+                finish_store(store, path, size, counts, names, signature=signature, about=about)
+            )
     return ImageData(dataset.folder, dataset.name, *stored)
 
 
