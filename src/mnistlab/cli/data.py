@@ -70,7 +70,7 @@ def import_idx(
     with out.loading() as progress:
         counts = convert(source, target, wanted, progress)
     out.document({"data": str(target), "counts": counts})
-    _tell(out, counts, _as_folder(target))
+    _report_counts(out, counts, _as_folder(target))
 
 
 def download(
@@ -145,7 +145,7 @@ def download(
             "files": [{key: getattr(original, key) for key in keys} for original in originals],
         }
     )
-    _tell(out, counts, _as_folder(to) if to else name)
+    _report_counts(out, counts, _as_folder(to) if to else name)
 
 
 def list_datasets(
@@ -245,8 +245,8 @@ def _as_folder(path: Path) -> str:
     return f"./{own}" if own in flags.dataset_names() else own
 
 
-def _tell(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
+def _report_counts(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
     for split, by_class in counts.items():
-        told = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
-        out.result(f"{split}  {told}")
+        counted = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
+        out.result(f"{split}  {counted}")
     out.notice(f"next   mnistlab train --data {printable(shlex.quote(data))}")

@@ -163,12 +163,12 @@ def check_file(dataset: Dataset, name: str, md5: str, path: Path) -> Original:
     An empty `md5`: the file is published only inside an archive. Raises OSError.
     """
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        its_md5 = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    checked, fault = "no", f"not the published file: its MD5 is {found}, and should be {md5}"
-    if found == md5:
+    checked, fault = "no", f"not the published file: its MD5 is {its_md5}, and should be {md5}"
+    if its_md5 == md5:
         checked, fault = "md5", ""
     elif not md5:
         fault = f"no checksum is known of {name}, only of the archive that it is published in"

@@ -250,9 +250,9 @@ def find_files(places: Sequence[Path], names: Iterable[str], advice: str = "") -
         candidates = [
             place / f"{stem}{end}" for place in places for stem in stems for end in (packing, "")
         ]
-        found = [path for path in candidates if path.is_file() and os.access(path, os.R_OK)]
-        if found:
-            paths[name] = found[0]
+        readable = (path for path in candidates if path.is_file() and os.access(path, os.R_OK))
+        if path := next(readable, None):
+            paths[name] = path
         else:
             missing.append(f"{printable(places[0])}: no {name} in it that can be read")
     if missing:
@@ -274,7 +274,7 @@ def write_folders(
     target: Path,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Write `target/<split>/<class>/<index>.png` and `labels.csv`, whole or not at all.
+    """Write `target/<split>/<class>/<index>.png` and `labels.csv`, completely or not at all.
 
     `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class, in the order of
     `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where
