@@ -18,8 +18,7 @@ from PIL import Image
 from torch import nn
 
 from mnistlab import __version__
-from mnistlab.data.folders import Progress
-from mnistlab.data.tree import SPLITS
+from mnistlab.data.folders import SPLITS, Progress
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import augment, to_float
-from mnistlab.data.folders import Progress
+from mnistlab.data.datasets import NAMED
+from mnistlab.data.folders import EXPECTED, SPLITS, Progress
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
-from mnistlab.data.named import NAMED, load_split
+from mnistlab.data.named import load_split
 from mnistlab.data.store import Split
-from mnistlab.data.tree import EXPECTED, SPLITS
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import natural_key, nearest, printable
