@@ -33,10 +33,11 @@ def alone(
     return model, list(rows)
 
 
-@pytest.mark.parametrize(("name", "lr"), [("linear", 1.0), ("two-layer", 0.1)])
+@pytest.mark.parametrize("name", ["linear", "two-layer"])
 def test_each_model_of_a_stack_equals_the_same_seed_trained_alone(
-    name: str, lr: float, sample: ImageData
+    name: str, sample: ImageData
 ) -> None:
+    lr = 0.1  # the linear model's 1.0 makes differences of the last bit grow from step to step
     models = [build_model(name, sample.image_size, sample.classes, seed) for seed in SEEDS]
     stack: torch.nn.Module
     if name == "linear":

@@ -296,6 +296,7 @@ def test_an_edited_result_is_noticed(
     verified = mnistlab("runs", "verify")
     assert verified.code == 3
     assert "result in run.json" in verified.err
+    assert "weights   equal to the last bit, but the files" in verified.out
 
 
 def test_an_edited_result_of_version_0_1_is_noticed(tmp_path: Path) -> None:

@@ -20,14 +20,6 @@ from tests.command import Result, spawn
 Mnistlab = Callable[..., Result]
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Any:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def signal_in_epoch(
     monkeypatch: pytest.MonkeyPatch, epoch: int, number: int = signal.SIGINT
 ) -> None:

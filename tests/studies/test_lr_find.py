@@ -1,6 +1,8 @@
 """The learning rate finder: where it lands, and that it leaves no trace."""
 
 import math
+import shlex
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -115,3 +117,17 @@ def test_the_command_draws_tells_and_writes_nothing(
     assert f"suggestion  {document['suggestion']:g}  for linear" in lines[-1]
     assert len(document["steps"]) >= 100
     assert mnistlab("lr-find", "--start", "5", "--end", "1").code == 2
+
+
+def test_the_advice_trains_with_the_settings_of_the_sweep(
+    mnistlab: Callable[..., Result], tiny: Any, tmp_path: Any
+) -> None:
+    tree = shutil.copytree(tiny, tmp_path / "my data")
+    flags = ("--data", tree, "--config", "two-layer", "--batch-size", "5", "--threads", "1")
+    advice = mnistlab("lr-find", *flags).ok().err.splitlines()[-1]
+    command = shlex.split(advice.removeprefix("next   mnistlab "))
+    assert command[:-1] == [
+        *("train", "--config", "two-layer", "--data", str(tree), "--batch-size", "5"),
+        *("--threads", "1", "--lr"),
+    ]
+    mnistlab(*command, "--dry-run").ok()

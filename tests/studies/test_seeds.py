@@ -40,7 +40,8 @@ def row_of(accuracy: float) -> EpochRow:
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_seeds_at_once_equal_each_seed_alone_in_the_same_order(shuffle: bool) -> None:
-    settings: dict[str, Any] = {"epochs": 3, "shuffle": shuffle}
+    # at lr 1, the default, differences of the last bit grow from step to step
+    settings: dict[str, Any] = {"epochs": 3, "shuffle": shuffle, "lr": 0.1}
     study = study_of(seed=4, seeds=6, **settings)
     assert study.experiment.config.is_wide
     assert len(list(study.train())) == 3

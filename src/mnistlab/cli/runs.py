@@ -9,7 +9,7 @@ from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
 from mnistlab.names import printable
-from mnistlab.runs import DEFAULT_FOLDER, find_run
+from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs, summaries, summarize
 
 
 def list_(
@@ -32,21 +32,19 @@ def list_(
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """List the runs of a folder, the latest last."""
-    from mnistlab.runs import summaries
-
-    found = summaries(run_dir, sort, reverse=reverse)
-    shown = summaries(run_dir, sort, reverse=reverse, limit=limit) if limit else found
+    shown = summaries(run_dir, sort, reverse=reverse, limit=limit)
+    total = len(list_runs(run_dir)) if limit else len(shown)
     out.document({"folder": str(run_dir), "runs": [one.as_dict() for one in shown]})
     if out.quiet:
         out.result(*(printable(one.name) for one in shown))
     elif out.tables and shown:
-        from mnistlab.report.tables import runs_table
+        from mnistlab.report.tables import runs_lines
 
-        out.result(runs_table(shown, time=sort == "seconds"))
-    if not found:
+        out.result(*runs_lines(shown, out.width, sort))
+    if not total:
         out.notice(f"{printable(run_dir)}: no runs yet; make one with: mnistlab train")
-    elif len(shown) < len(found):
-        out.notice(f"{len(shown)} of {len(found)} runs")
+    elif len(shown) < total:
+        out.notice(f"{len(shown)} of {total} runs")
 
 
 def show(
@@ -55,21 +53,19 @@ def show(
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Show a run: settings, result, data, environment, files."""
-    from mnistlab.runs import summarize
+    the_run = find_run(run, run_dir)
+    record = the_run.record().as_dict() if the_run.record_file.exists() else {}
+    summary = summarize(the_run)
+    files = {
+        path.name: path.stat().st_size
+        for path in sorted(the_run.path.iterdir())
+        if not path.name.startswith(".")
+    }
+    out.document({**record, "summary": summary.as_dict(), "files": files})
+    if not out.as_json:
+        from mnistlab.report.tables import run_tables
 
-    found = find_run(run, run_dir)
-    record = found.record() if found.record_file.exists() else None
-    summary = summarize(found)
-    files = {path.name: path.stat().st_size for path in sorted(found.path.iterdir())}
-    kept = {name: size for name, size in files.items() if not name.startswith(".")}
-    out.document(
-        {**(record.as_dict() if record else {}), "summary": summary.as_dict(), "files": kept}
-    )
-    if out.as_json:
-        return
-    from mnistlab.report.tables import run_tables
-
-    out.result(*run_tables(summary, record.as_dict() if record else {}, kept, epochs=not out.quiet))
+        out.result(*run_tables(summary, record, files, epochs=not out.quiet))
 
 
 def compare(
