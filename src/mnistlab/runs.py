@@ -395,14 +395,11 @@ def summaries(
         raise ConfigError(f"--sort {sort}{nearest(sort, SORTABLE)}")
     runs = [summarize(run) for run in list_runs(folder)]
     known = [run for run in runs if getattr(run, sort) is not None]
-    known.sort(key=lambda run: _sort_key(getattr(run, sort)), reverse=reverse)
+    key: Any = natural_key if sort in ("name", "model", "status", "created") else float
+    known.sort(key=lambda run: key(getattr(run, sort)), reverse=reverse)
     if limit is None:
         return known + [run for run in runs if getattr(run, sort) is None]
     return known[:limit] if reverse else known[-limit:]
-
-
-def _sort_key(value: Any) -> Any:
-    return natural_key(value) if isinstance(value, str) else value
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -115,7 +115,7 @@ def ladder_table(steps: Sequence[Any]) -> Table:
             step.evaluation.n - step.evaluation.correct,
             "" if step.lift is None else f"{step.lift:+.4f}",
             _compact(step.parameters),
-            f"{step.seconds:.1f}",
+            f"{step.seconds:.{1 if step.seconds < 10 else 0}f}",
             "" if step.chapter is None else f"{step.chapter:.4f}",
         )
         for step in steps
@@ -282,17 +282,17 @@ def verification_tables(found: "Verification", *, quiet: bool = False) -> list[A
     seeds, changed = len(found.expected), {} if quiet else found.changed
     if found.repeats:
         what = f"{seeds} seeds" if seeds > 1 else "weights"
-        one = next(iter(found.found.values())) or ""
+        one = next(iter(found.actual.values())) or ""
         tail = f"sha256 {one}" if seeds == 1 else f"{found.epochs} epochs each"
         line = f"repeats   {what} equal to the last bit, {tail}"
         return [line, *_changes("changed all the same", "then", "now", changed)]
     lines: list[Any] = []
-    differing = [key for key, value in found.expected.items() if found.found.get(key) != value]
+    differing = [key for key, value in found.expected.items() if found.actual.get(key) != value]
     if differing:
         first = differing[0]
         lines.append(f"differs   {len(differing)} of {seeds}: {first}")
         lines.append(f"  then    sha256 {found.expected.get(first)}")
-        lines.append(f"  now     sha256 {found.found.get(first)}")
+        lines.append(f"  now     sha256 {found.actual.get(first)}")
     else:
         lines.append(
             "weights   equal to the last bit, but the files of the run are not as it left them"

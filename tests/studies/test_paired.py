@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistlab.metrics import Paired
+from mnistlab.studies.compare import Paired
 
 counts = st.integers(0, 400)
 
