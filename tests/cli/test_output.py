@@ -274,7 +274,8 @@ def test_color_off_a_terminal_is_as_asked(
 def test_without_a_terminal_there_is_no_code_and_one_line_an_epoch(
     mnistlab: Mnistlab, tiny: Path
 ) -> None:
-    for arguments in (("train", "--data", tiny, "--epochs", "3"), ("train", "-n"), ("eval",)):
+    data = ("--data", tiny)
+    for arguments in (("train", *data, "--epochs", "3"), ("train", "-n", *data), ("eval",)):
         result = mnistlab(*arguments).ok()
         assert "\x1b" not in result.out + result.err
         assert "\r" not in result.out + result.err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -178,7 +179,8 @@ def test_a_file_in_place_of_the_run_folder_is_told_before_training(
     monkeypatch.setattr(experiment, "run_epochs", None)  # would fail if it came to training
     result = mnistlab("train", "--data", tiny, "--json")
     assert (result.code, result.out) == (1, "")
-    assert result.err.startswith("error: runs: cannot be written: ")
+    assert re.match(r"error: runs: cannot be written: .*; name another .*--run-dir", result.err)
+    assert mnistlab("runs", "list", "--json").ok().json["runs"] == []
 
 
 def test_a_run_that_diverges_exits_1_with_nothing_on_stdout(

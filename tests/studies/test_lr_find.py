@@ -13,7 +13,7 @@ from mnistlab.config import resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.storage import weights_sha256
-from mnistlab.studies.lr_find import Sweep, find_lr, one_digit
+from mnistlab.studies.lr_find import Sweep, find_lr
 from tests.command import Result
 
 # The best of a grid of rates for each model with its defaults (accuracy after its epochs): linear
@@ -85,14 +85,7 @@ def test_a_curve_drawn_by_hand_has_the_suggestion_that_follows() -> None:
     found = Sweep(lrs, losses, losses, complete=True)
     assert found.lrs[found.lowest] == pytest.approx(1.0)
     assert found.lrs[found.steepest] == pytest.approx(0.1, rel=0.3)
-    assert found.suggestion == pytest.approx(0.3, rel=0.4)
-
-
-@pytest.mark.parametrize(
-    ("range_", "digit"), [(0.0231, 0.02), (6.2, 6.0), (0.00096, 0.001), (951.0, 1000.0)]
-)
-def test_a_rate_has_one_digit(range_: float, digit: float) -> None:
-    assert one_digit(range_) == digit
+    assert found.suggestion in (0.2, 0.3, 0.4)  # one digit is all that a sweep can tell
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,6 @@ def test_a_changed_setting_is_named(run: Run, old: str, new: str, named: str) ->
     assert found.first_epoch == 0
 
 
-def test_a_changed_image_is_told_as_changed_data(run: Run, tiny: Path) -> None:
-    Image.new("L", (4, 4), 77).save(tiny / "train/dark/3.png")
-    found = verify_run(run)
-    assert not found.repeats
-    assert set(found.changed) == {"data fingerprint"}
-
-
 def test_another_torch_or_machine_is_named_though_the_weights_agree(run: Run) -> None:
     record = run.record()
     record.environment |= {"torch": "1.0", "processor": "abacus"}
