@@ -15,7 +15,6 @@ FLOORS: dict[str, int] = {
     "files": 0,
     "config": 0,
     "runs": 0,
-    "book": 0,
     "records": 0,
     # floor 1: data, models, and what they are made of
     "vision": 1,

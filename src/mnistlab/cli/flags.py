@@ -218,9 +218,8 @@ def _parser(annotation: Any) -> Callable[[str], Any]:
     """
 
     def number(text: str) -> Any:
-        for kind in (float,) if annotation is float else (int,):
-            with contextlib.suppress(ValueError):
-                return kind(text)
+        with contextlib.suppress(ValueError):
+            return float(text) if annotation is float else int(text)
         return text
 
     if annotation is str:
