@@ -72,7 +72,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
         for row, cells in enumerate(grid)
     ]
     numbers = " " * columns
-    for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 12)):
+    for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 10)):
         label = f"{x:.4g}"
         start = min(max(_place(x_axis, x, columns) - len(label) // 2, 0), columns - len(label))
         if not numbers[max(start - 1, 0) : start + len(label) + 1].strip():
