@@ -139,7 +139,7 @@ def test_the_figures_are_those_of_eval(page: Node, digits: Report) -> None:
     assert dict(zip(names, [node.text for node in result.all("dd")], strict=True)) == {
         "right": f"{scores['correct']:,} of 2,038",
         "wrong": str(2038 - scores["correct"]),
-        "95 % interval (Wilson)": f"{percent(low)} to {percent(high)}",
+        "95 % interval (Wilson)": f"{100 * low:.1f} to {percent(high)}",
         "balanced accuracy": percent(scores["balanced_accuracy"]),
         "loss": f"{scores['loss']:.3g}",
     }

@@ -61,6 +61,7 @@ def test_the_worst_pairs_come_first() -> None:
     [
         (Axis(0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]),
         (Axis(0, 19), [0, 5, 10, 15]),
+        (Axis(0, 3, integers=True), [0, 1, 2, 3]),
         (Axis(0.9705, 0.9833), [0.972, 0.974, 0.976, 0.978, 0.98, 0.982]),
         (Axis(-3, 3), [-3, -2, -1, 0, 1, 2, 3]),
         (Axis(1e-9, 3e-9), [1e-9, 1.5e-9, 2e-9, 2.5e-9, 3e-9]),
@@ -93,3 +94,9 @@ def test_axes_hold_all_that_has_a_place_on_them() -> None:
     [flat] = {axis.position(2.0) for axis in Curves("t", {"a": ([2], [2])}).axes(0.1)[1:]}
     assert flat == pytest.approx(0.5)
     assert Curves("t", {"a": ([0], [nan])}).axes()  # nothing to draw, and no error
+
+
+def test_a_line_that_hides_another_is_named_in_the_caption() -> None:
+    lines = {"a": ([0, 1], [1.0, 2.0]), "b": ([0, 1], [1.001, 2.0]), "c": ([0, 1], [1.0, 3.0])}
+    assert Curves("t", lines, note="A note.").caption == "A note. a and b are the same line."
+    assert Curves("t", {"a": lines["a"], "c": lines["c"]}).caption == ""

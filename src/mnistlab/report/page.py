@@ -293,7 +293,8 @@ def _headline(report: Report) -> dict[str, Any] | None:
         correct, loss = round(accuracy * n), epochs[-1].valid_loss if epochs else None
     low, high = wilson_interval(correct, n)
     digits = _digits((high - low) / 2)
-    return {"correct": correct, "n": n, "loss": loss, "low": low, "high": high, "digits": digits}
+    interval = f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+    return {"correct": correct, "n": n, "loss": loss, "interval": interval, "digits": digits}
 
 
 # pictures
@@ -366,12 +367,9 @@ def chart(picture: Curves) -> dict[str, Any]:
         return " ".join(",".join(place(point)) for point in points if point)
 
     def marks(name: str, points: Sequence[tuple[float, float]]) -> list[tuple[str, str, str]]:
-        return [(*place((x, y)), f"{name}: {y:.6g}, {picture.x_label} {x:g}") for x, y in points]
+        return [(*place((x, y)), f"{name}: {y:.4g}, {picture.x_label} {x:.4g}") for x, y in points]
 
-    integers = picture.x_label == "epoch"
-    shapes["x_ticks"] = [
-        (place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks(integers=integers)
-    ]
+    shapes["x_ticks"] = [(place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks()]
     shapes["y_ticks"] = [(place((x_axis.low, y))[1], f"{y:.10g}") for y in y_axis.ticks()]
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
