@@ -17,7 +17,16 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import SETTINGS, Resolved, TrainConfig, checked, read_toml, resolve, to_toml
+from mnistlab.config import (
+    SETTINGS,
+    Resolved,
+    TrainConfig,
+    checked,
+    defaults_of,
+    read_toml,
+    resolve,
+    to_toml,
+)
 from mnistlab.data.folders import ImageData, Progress, even_background
 from mnistlab.data.named import NAMED, load_data
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
@@ -398,7 +407,8 @@ def resume(
         settings = dict(state.record.config)
     except FileNotFoundError:
         state = None  # stopped before its first save: begin again, which gives the same weights
-        settings = read_toml(run.config_file)
+        written = read_toml(run.config_file)  # only what applies to its model
+        settings = defaults_of(str(written.get("model"))) | written
     name = printable(run.name)
     if epochs is not None:
         if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):

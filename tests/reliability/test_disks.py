@@ -95,7 +95,8 @@ def fault_of_training(
         mend(runs)
         rows = sum(line.split()[0].isdigit() for line in ended.out.splitlines())
         for run in left:
-            if fault := broken_file(run) or left_over(run):
+            locked = step is not None and step[1] == "protect"  # nothing can be removed either
+            if fault := broken_file(run) or ("" if locked else left_over(run)):
                 return fault
             if saved_epochs(run) < rows - 1:
                 return f"{saved_epochs(run)} epochs are saved of {rows} that were shown"

@@ -169,7 +169,7 @@ def _decode_into(
     skipped = name_faults(scan)
     files, usable = scan.files(), []
     sizes: Counter[tuple[int, int]] = Counter()
-    with StoreWriter(path) as store, quiet_pillow():
+    with quiet_pillow(), StoreWriter(path) as store:
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
                 progress(scan.split, position, len(files))
