@@ -26,7 +26,8 @@ from tests.reliability.runs import all_commands, make_folders
 
 SCHEMA: dict[str, dict[str, Any]] = TypeAdapter(TrainConfig).json_schema()["properties"]
 RULES: dict[str, TypeAdapter[Any]] = {
-    one.name: TypeAdapter(cast(Any, one.type), config={"strict": True}) for one in fields(TrainConfig)
+    one.name: TypeAdapter(cast(Any, one.type), config={"strict": True})
+    for one in fields(TrainConfig)
 }
 ODD: tuple[Any, ...] = (
     *(True, 0, -1, 1, 3, 2**63, 2**64, -(2**63), 10**40, 1e39, -0.5, 1.5, 5e-324, 1e308),
