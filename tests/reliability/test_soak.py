@@ -28,7 +28,7 @@ def test_nothing_grows_while_runs_are_killed_resumed_and_deleted(
     server: Server, tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
 ) -> None:
     """A child trains and is killed; this process resumes the run, and deletes it."""
-    count = examples(2, 1000)
+    count = examples(3, 1000)
     data = ("--data", str(make_folders(tmp_path / "data")))
     training = Training(server, tmp_path, ("train", *data, "--epochs", "4", "--batch-size", "7"))
     runs, chance = tmp_path / "runs", Random(0)
