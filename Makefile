@@ -33,9 +33,9 @@ bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/
 
 campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour → docs/reliability.md
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
-	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[campaign]' || \
+	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --group campaign || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
-	$(BIN)/python -m pytest tests/reliability --campaign --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),tests/reliability) --campaign --numprocesses auto --dist worksteal
 
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build
@@ -71,14 +71,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot]'
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[dev]'
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	@# 25.1 is the first pip that knows dependency groups
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot]' --group $*
 	touch $@ $(VENV)/.installed
-
-$(VENV)/.installed-audit: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot,audit]'
-	touch $@ $(VENV)/.installed
-
-$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[dev,bench]'
-	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -19,9 +19,10 @@ from mnistlab.errors import (
     DivergedError,
     RunError,
 )
-from mnistlab.experiment import Experiment, note_start, prepare, resume, start
+from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.records import Best
+from mnistlab.resuming import note_start, resume
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process

@@ -27,9 +27,11 @@ FLOORS: dict[str, int] = {
     "devices": 1,
     # floor 2: the loop and the files that hold a model
     "training": 2,
+    "sealed": 2,
     "storage": 2,
     # floor 3: where a config becomes objects
     "experiment": 3,
+    "resuming": 3,
     "scoring": 3,
     "studies": 3,
     "eject": 3,

@@ -1,7 +1,7 @@
 """Where a config becomes objects: dataset, model, optimizer, run folder.
 
 `prepare` makes everything that a config means, `start` gives it a run folder, `Experiment.train`
-trains and saves, `resume` makes the experiment of a run that stopped.
+trains and saves. `resuming.py` makes the experiment of a run that stopped.
 """
 
 import os
@@ -13,24 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import (
-    SETTINGS,
-    Resolved,
-    TrainConfig,
-    checked,
-    defaults_of,
-    read_toml,
-    resolve,
-    to_toml,
-)
+from mnistlab.config import Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.folders import ImageData, Progress, even_background
 from mnistlab.data.named import NAMED, load_data
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
-from mnistlab.errors import ConfigError, DamagedFileError, DataError, DivergedError, RunError
+from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
 from mnistlab.losses import LOSSES, SMOOTHABLE, losses_for, smoothed
 from mnistlab.metrics import EpochMetrics
@@ -38,11 +28,10 @@ from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, unwritable
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
 from mnistlab.storage import (
     RunState,
     StateRecord,
-    load_state,
     save_model,
     save_state,
     weights_sha256,
@@ -385,93 +374,3 @@ def result_of(state: RunState) -> Result:
 def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict of its own, on the CPU, which training on does not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-
-
-def resume(
-    run: Run,
-    command: Sequence[str],
-    *,
-    epochs: int | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Experiment:
-    """Take up `run` where it stopped, so that it ends as if it had never been; `epochs` is the new
-    total.
-
-    The thread count is that of the first part unless `threads` says otherwise, since another
-    count gives other last bits. `notices` of the result names all that differs from then.
-    Raises ConfigError, DataError if the data has changed, DamagedFileError.
-    """
-    try:
-        state = load_state(run.state_file)
-        settings = dict(state.record.config)
-    except FileNotFoundError:
-        state = None  # stopped before its first save: begin again, which gives the same weights
-        written = read_toml(run.config_file)  # only what applies to its model
-        settings = defaults_of(str(written.get("model"))) | written
-    name = printable(run.name)
-    if epochs is not None:
-        if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
-            raise ConfigError(
-                f"--epochs {epochs}: the one cycle of {name} was laid out over "
-                f"{settings.get('epochs')} epochs, and its rate ends at nothing; start a new run"
-            )
-        settings["epochs"] = epochs
-    if threads is not None:
-        settings["threads"] = threads
-    try:
-        config = checked(settings)
-    except ValidationError as error:
-        keys = ", ".join(str(item["loc"][0]) for item in error.errors())
-        raise DamagedFileError(
-            f"{printable(run.path)}: its settings cannot be right: {printable(keys)}"
-        ) from error
-    if state is not None and (config.epochs, 0) < (state.record.epoch, state.record.batch):
-        begun = f" and begun epoch {state.record.epoch}" if state.record.batch else ""
-        raise ConfigError(
-            f"--epochs {config.epochs}: {name} has done {state.record.epoch} epochs already{begun}"
-        )
-    record = run.known_record()
-    origins = dict.fromkeys(SETTINGS, "resumed run") | (record.origins if record else {})
-    flags = {"epochs": epochs, "threads": threads}
-    origins |= {key: f"--{key}" for key, value in flags.items() if value is not None}
-    experiment = prepare(Resolved(config, origins), progress)
-    created = record.created if record else ""
-    experiment = replace(experiment, run=run, command=tuple(command), created=created)
-    return experiment if state is None else _restored(experiment, run, state)
-
-
-def _restored(experiment: Experiment, run: Run, state: RunState) -> Experiment:
-    """The experiment at the place and with the weights of `state`."""
-    record, now = state.record, experiment.now
-    if experiment.data.fingerprint != record.data_fingerprint:
-        raise DataError(
-            experiment.config.data,
-            [
-                f"{printable(experiment.data.root)}: not the data that {printable(run.name)} was "
-                "trained on (images, labels or classes have changed); start a new run"
-            ],
-        )
-    if state.card != experiment.card:
-        raise DamagedFileError(f"{printable(run.state_file)}: model and settings do not agree")
-    now.model.load_state_dict(state.weights)
-    now.opt.load_state(state.optimizer)
-    now.place = Place(record.epoch, record.batch, list(state.losses.unbind()), record.seconds)
-    now.history, now.best = list(record.history), record.best
-    now.best_weights = state.best_weights
-    here = environment(experiment.device)
-    notices = tuple(
-        f"{key} was {record.environment.get(key)}, now {here[key]}: the weights can differ in "
-        "their last bits from those of an unbroken run"
-        for key in ("torch", "threads", "device", "platform", "processor")
-        if record.environment.get(key) != here[key]
-    )
-    return replace(experiment, notices=notices, mixed=record.mixed or bool(notices))
-
-
-def note_start(experiment: Experiment, run: Run) -> None:
-    """Write config and `run.json` of a run that is resumed. Raises RunError."""
-    try:
-        experiment.write_start(run)
-    except OSError as error:
-        raise unwritable(run.path, error) from error

@@ -1,51 +1,25 @@
-"""The files that hold tensors: a model, and the state of a run that can be resumed.
+"""The model file, and the state file from which a run can be resumed: what is in them.
 
-They are ordinary safetensors files, which cannot run code when they are opened. safetensors does
-not notice a flipped bit in a weight, so the header carries `seal`: the SHA-256 of the file with the
-64 digits of the seal itself set to zero. A file with a single wrong bit is refused.
+Both are sealed files (`sealed.py`); here is checked that their tensors belong together.
 """
 
 import hashlib
-import json
-import re
-import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import nn
 
-from mnistlab.errors import ConfigError, DamagedFileError, RunError
-from mnistlab.files import write_whole
+from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.models import ModelCard, shapes_of
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow
+from mnistlab.sealed import read_tensors, write_tensors
 
 FORMAT = 1
-_BLANK = b"0" * 64
-_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
-_MAX_FILE = 8 * 2**30
-_MAX_HEADER = 64 * 2**20
-_MAX_TENSORS = 2**15  # the deepest net that can be asked for has 27,000 in its state
-_DTYPES = {
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-_ORDER = list(_DTYPES)
 
 
 class StateRecord(BaseModel):
@@ -220,115 +194,3 @@ def _card_of(path: Path, content: dict[str, Any]) -> ModelCard:
 
 def _unusable(path: Path, why: str) -> DamagedFileError:
     return DamagedFileError(f"{printable(path)}: cannot be loaded: {why}")
-
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any) -> None:
-    """Write `tensors` and JSON-able `metadata` to `path`, as a whole or not at all.
-
-    The same content gives the same bytes. Raises OSError; `path` is then as it was.
-    """
-    # The sealed header, then the memory of each tensor: nothing is copied.
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header: dict[str, Any] = {}
-    payload: list[memoryview] = []
-    end = 0
-    # the order of safetensors: the wide types first, so that every tensor is aligned
-    for name in sorted(on_cpu, key=lambda name: (_ORDER.index(on_cpu[name].dtype), name)):
-        tensor = on_cpu[name]
-        data = _memory(tensor)
-        start, end = end, end + data.nbytes
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-        payload.append(data)
-    header["__metadata__"] = {"mnistlab": json.dumps(metadata), "seal": _BLANK.decode()}
-    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
-    text += b" " * (-len(text) % 8)  # safetensors aligns the payload to 8 bytes
-    head = len(text).to_bytes(8, "little") + text
-    seal = hashlib.sha256(head)
-    for data in payload:
-        seal.update(data)
-    digits = seal.hexdigest().encode()
-    sealed = head.replace(b'"seal":"' + _BLANK, b'"seal":"' + digits, 1)
-    write_whole(path, sealed, *payload)
-
-
-def _memory(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a contiguous tensor, little-endian."""
-    flat = tensor.reshape(-1)
-    if sys.byteorder == "big" and flat.element_size() > 1:  # pragma: no cover
-        flat = flat.view(torch.uint8).reshape(-1, flat.element_size()).flip(1).reshape(-1)
-    return flat.view(torch.uint8).numpy().data
-
-
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """The tensors and the metadata of a sealed file, every byte verified.
-
-    Raises DamagedFileError for anything that `write_tensors` did not write, RunError where the
-    file cannot be read, FileNotFoundError where there is none.
-    """
-    where = printable(path)
-    content, seal = _sealed_content(path, where)
-    view = memoryview(content)
-    digest = hashlib.sha256(view[: seal.start(1)])
-    digest.update(_BLANK)
-    digest.update(view[seal.end(1) :])
-    if digest.hexdigest().encode() != seal[1]:
-        raise _damaged(where, "its checksum does not match")
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    try:
-        if content.count(b'"dtype"', 8, header_end) > _MAX_TENSORS:
-            raise ValueError
-        header = json.loads(content[8:header_end], object_pairs_hook=_no_duplicates)
-        metadata = json.loads(header["__metadata__"]["mnistlab"], object_pairs_hook=_no_duplicates)
-        tensors = safetensors.torch.load(content)
-    # A well-sealed file that somebody else made can still hold anything.
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise _damaged(where, f"its content cannot be read ({type(error).__name__})") from error
-    return tensors, metadata
-
-
-def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
-    """All bytes of a file that has a seal, and the seal; of others only the header is read."""
-    try:
-        # Asked before it is opened: a pipe would wait for ever, a device has no end.
-        status = path.stat()
-        if status.st_size > _MAX_FILE:
-            raise DamagedFileError(
-                f"{where}: {status.st_size:,} bytes; no file of mnistlab is that large"
-            )
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise DamagedFileError(f"{where}: not a regular file; nothing loaded")
-        with path.open("rb") as file:
-            length = file.read(8)
-            header_end = 8 + int.from_bytes(length, "little")
-            if len(length) < 8 or header_end > min(status.st_size, _MAX_HEADER):
-                raise _damaged(where, "its header is cut off or no header at all")
-            if not _SEAL.search(file.read(header_end - 8)):
-                raise _damaged(where, "it carries no seal")
-            file.seek(0)
-            content = file.read(status.st_size + 1)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise RunError(f"{where}: not enough memory to read it") from error
-    seal = _SEAL.search(content, 8, header_end)
-    if seal is None:
-        raise _damaged(where, "it changed while it was read")
-    return content, seal
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # of two values with one name, two readers may take different ones
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name is there twice")
-    return values
-
-
-def _damaged(where: str, why: str) -> DamagedFileError:
-    return DamagedFileError(f"{where}: damaged or not written by mnistlab: {why}; nothing loaded")

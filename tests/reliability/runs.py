@@ -152,6 +152,8 @@ class Training:
         """
         for path in runs.glob(".*"):
             os.utime(path, (0, 0))
+        if "baseline" in self.arguments and not self.fault_of(runs):
+            return ""  # of a baseline that is done there is nothing to resume
         again = self.arguments if only_run(runs) is None else RESUME
         if (ended := self.command(*again, *more, "--run-dir", runs)).code != 0:
             return f"exit {ended.code} when resumed: {ended.err[-300:]}"

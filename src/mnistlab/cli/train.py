@@ -148,8 +148,8 @@ def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
     if fitted or (has_more and not run.state_file.exists()):
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
-        from mnistlab.experiment import note_start
-        from mnistlab.experiment import resume as resume_run
+        from mnistlab.resuming import note_start
+        from mnistlab.resuming import resume as resume_run
 
         epochs, threads = map(settings.get, ("epochs", "threads"))
         with out.loading() as progress:

@@ -1,0 +1,106 @@
+"""Taking up a run where it stopped, so that it ends as if it had never been stopped."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
+from mnistlab.data.folders import Progress
+from mnistlab.devices import environment
+from mnistlab.errors import ConfigError, DamagedFileError, DataError
+from mnistlab.experiment import Experiment, prepare
+from mnistlab.names import printable
+from mnistlab.runs import Run, unwritable
+from mnistlab.storage import RunState, load_state
+from mnistlab.training import Place
+
+
+def resume(
+    run: Run,
+    command: Sequence[str],
+    *,
+    epochs: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Experiment:
+    """Take up `run` where it stopped, so that it ends as if it had never been; `epochs` is the new
+    total.
+
+    The thread count is that of the first part unless `threads` says otherwise, since another
+    count gives other last bits. `notices` of the result names all that differs from then.
+    Raises ConfigError, DataError if the data has changed, DamagedFileError.
+    """
+    try:
+        state = load_state(run.state_file)
+        settings = dict(state.record.config)
+    except FileNotFoundError:
+        state = None  # stopped before its first save: begin again, which gives the same weights
+        written = read_toml(run.config_file)  # only what applies to its model
+        settings = defaults_of(str(written.get("model"))) | written
+    name = printable(run.name)
+    if epochs is not None:
+        if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
+            raise ConfigError(
+                f"--epochs {epochs}: the one cycle of {name} was laid out over "
+                f"{settings.get('epochs')} epochs, and its rate ends at nothing; start a new run"
+            )
+        settings["epochs"] = epochs
+    if threads is not None:
+        settings["threads"] = threads
+    try:
+        config = checked(settings)
+    except ValidationError as error:
+        keys = ", ".join(str(item["loc"][0]) for item in error.errors())
+        raise DamagedFileError(
+            f"{printable(run.path)}: its settings cannot be right: {printable(keys)}"
+        ) from error
+    if state is not None and (config.epochs, 0) < (state.record.epoch, state.record.batch):
+        begun = f" and begun epoch {state.record.epoch}" if state.record.batch else ""
+        raise ConfigError(
+            f"--epochs {config.epochs}: {name} has done {state.record.epoch} epochs already{begun}"
+        )
+    record = run.known_record()
+    origins = dict.fromkeys(SETTINGS, "resumed run") | (record.origins if record else {})
+    flags = {"epochs": epochs, "threads": threads}
+    origins |= {key: f"--{key}" for key, value in flags.items() if value is not None}
+    experiment = prepare(Resolved(config, origins), progress)
+    created = record.created if record else ""
+    experiment = replace(experiment, run=run, command=tuple(command), created=created)
+    return experiment if state is None else _restored(experiment, run, state)
+
+
+def _restored(experiment: Experiment, run: Run, state: RunState) -> Experiment:
+    """The experiment at the place and with the weights of `state`."""
+    record, now = state.record, experiment.now
+    if experiment.data.fingerprint != record.data_fingerprint:
+        raise DataError(
+            experiment.config.data,
+            [
+                f"{printable(experiment.data.root)}: not the data that {printable(run.name)} was "
+                "trained on (images, labels or classes have changed); start a new run"
+            ],
+        )
+    if state.card != experiment.card:
+        raise DamagedFileError(f"{printable(run.state_file)}: model and settings do not agree")
+    now.model.load_state_dict(state.weights)
+    now.opt.load_state(state.optimizer)
+    now.place = Place(record.epoch, record.batch, list(state.losses.unbind()), record.seconds)
+    now.history, now.best = list(record.history), record.best
+    now.best_weights = state.best_weights
+    here = environment(experiment.device)
+    notices = tuple(
+        f"{key} was {record.environment.get(key)}, now {here[key]}: the weights can differ in "
+        "their last bits from those of an unbroken run"
+        for key in ("torch", "threads", "device", "platform", "processor")
+        if record.environment.get(key) != here[key]
+    )
+    return replace(experiment, notices=notices, mixed=record.mixed or bool(notices))
+
+
+def note_start(experiment: Experiment, run: Run) -> None:
+    """Write config and `run.json` of a run that is resumed. Raises RunError."""
+    try:
+        experiment.write_start(run)
+    except OSError as error:
+        raise unwritable(run.path, error) from error
