@@ -18,9 +18,7 @@ SOURCE = ROOT / "src" / "mnistlab"
 NAMES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"]
 PAGES = [name for name in NAMES if (ROOT / name).exists()]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-# Named files that have moved since; the page is written anew with the new layout.
-OUTDATED = ("docs/reliability.md",)
-FOLDERS = ("src", "tests", "docs", "data", "configs", "benchmarks", "campaign")
+FOLDERS = ("src", "tests", "docs", "data", "configs", "benchmarks")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # A command, up to what ends it on a line: a comment, another command, a redirection.
 COMMAND = re.compile(r"(?:^|\s)mnistlab(?= |$)([^#;|>]*)")
@@ -90,10 +88,7 @@ def test_every_command_and_flag_exists(name: str) -> None:
     assert [flag for flag in flags if not set(re.split("[/=]", flag)) <= known] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.xfail if name in OUTDATED else ()) for name in PAGES],
-)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_file_of_the_project_exists(name: str) -> None:
     page = Page(name)
     files = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]

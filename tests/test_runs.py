@@ -330,7 +330,7 @@ def test_a_run_that_another_process_holds_is_refused_until_it_ends(tmp_path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(LockedError, match=r"training it \(process 4711\)"),
+            pytest.raises(LockedError, match=rf"training it \(process {holder.pid}\)"),
             run.locked(),
         ):
             raise AssertionError  # not reached

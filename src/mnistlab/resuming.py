@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from mnistlab.config import SETTINGS, Resolved, checked, read_toml
+from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
 from mnistlab.data.folders import Progress
 from mnistlab.devices import environment
 from mnistlab.errors import ConfigError, DamagedFileError, DataError
@@ -36,7 +36,8 @@ def resume(
         settings = dict(state.record.config)
     except FileNotFoundError:
         state = None  # stopped before its first save: begin again, which gives the same weights
-        settings = read_toml(run.config_file)
+        written = read_toml(run.config_file)  # only what applies to its model
+        settings = defaults_of(str(written.get("model"))) | written
     name = printable(run.name)
     if epochs is not None:
         if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):

@@ -190,20 +190,24 @@ class Run:
 
         Raises LockedError at once if another process holds it, RunError if it cannot be written.
         """
-        lock = FileLock(self.path / ".lock", timeout=_LOCK_SECONDS)
+        path = self.path / ".lock"
+        lock = FileLock(path, timeout=_LOCK_SECONDS)
         existed = self.path.is_dir()
         try:
             lock.acquire()
             if not existed or not (self.record_file.exists() or self.model_file.exists()):
                 # deleted a moment ago; the lock made the folder anew
                 lock.release()
-                remove(self.path / ".lock")
+                remove(path)
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            with contextlib.suppress(OSError):  # a full disk; Windows, where a lock forbids it
+                path.write_text(str(os.getpid()))  # run.json still has the number of the last one
         except Timeout as error:
-            record = self.known_record()
-            by = f" (process {record.pid})" if record and record.pid else ""
+            by = ""
+            with contextlib.suppress(OSError, ValueError):
+                by = f" (process {int(path.read_text())})"
             raise LockedError(
                 f"{printable(self.path)}: another process is training it{by}; wait for it or stop "
                 "it"

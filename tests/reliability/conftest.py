@@ -4,7 +4,6 @@ A file is a row of the table: its first line is the promise. Each test is one tr
 trials in a `tally`. Under `--campaign` the counts are written into the table at the end.
 """
 
-import os
 import platform
 import subprocess
 import sys
@@ -23,7 +22,9 @@ from tests.reliability.processes import CHECKOUT, Server
 
 PAGE = CHECKOUT / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
-HEAD = "| promise | tried | held | seconds | commit | notes |\n|---|---|---|---|---|---|"
+HEAD = """\
+| promise | tried | held | seconds | commit | date | Python, torch, pillow, safetensors | notes |
+|---|---|---|---|---|---|---|---|"""
 
 
 @dataclass
@@ -78,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     many = _is_campaign(config)
     hypothesis.settings.register_profile(
         "reliability",
-        max_examples=2000 if many else 30,
+        max_examples=2000 if many else 20,
         derandomize=not many,
         database=None,
         deadline=None,
@@ -109,54 +110,46 @@ def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
         item.user_properties.append(("campaign", (_title(Path(item.path)), *counts)))
 
 
-# the table
+# The table: a campaign replaces the rows of the files that it has run in full.
 
 _rows: dict[str, list[Any]] = {}  # title → tried, held, seconds, notes
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when != "call" or report.skipped:
-        return
-    for name, value in report.user_properties:
-        if name == "campaign":
+    for name, value in report.user_properties if report.when == "call" else ():
+        if name == "campaign" and not report.skipped:
             title, *counts = cast("tuple[Any, ...]", value)
             row = _rows.setdefault(title, [0, 0, 0.0, []])
-            for place, count in enumerate(counts):
-                row[place] = row[place] + count
+            row[:] = [before + count for before, count in zip(row, counts, strict=True)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not _is_campaign(session.config) or hasattr(session.config, "workerinput"):
+    config = session.config
+    in_part = config.option.keyword or any("::" in argument for argument in config.args)
+    if not _is_campaign(config) or in_part or hasattr(config, "workerinput"):
         return
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()}
-    table = [HEAD]
-    for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        title = _title(path)
-        if title in _rows:
-            tried, held, seconds, notes = _rows[title]
-            counts = f"{tried:,} | {held:,} | {seconds:.0f} | {_commit()}"
-            table.append(f"| {title} | {counts} | {'; '.join(notes)} |")
-        elif title in lines:
-            table.append(lines[title])
-    text = "\n".join([BEGIN, _machine(), "", *table, END])
-    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
+    versions = [platform.python_version(), *map(version, ("torch", "pillow", "safetensors"))]
+    for title, (tried, held, seconds, notes) in _rows.items():
+        cells = [title, f"{tried:,}", f"{held:,}", f"{seconds:.0f}", _commit()]
+        cells += [f"{datetime.now(UTC):%Y-%m-%d}", ", ".join(versions), "; ".join(notes)]
+        lines[title] = f"| {' | '.join(cells)} |"
+    titles = map(_title, sorted(Path(__file__).parent.glob("test_*.py")))
+    table = "\n".join([HEAD, *(lines[title] for title in titles if title in lines)])
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
 def _title(path: Path) -> str:
     return path.read_text(encoding="utf-8").partition("\n")[0].strip('"').rstrip(".")
 
 
-def _machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pillow", "safetensors"))
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}; {os.cpu_count()} cores, {platform.system()} "
-        f"{platform.release()}; Python {platform.python_version()}, {packages}."
-    )
-
-
 def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    asked = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
-    return asked.stdout.strip() or "unknown"
+    """The commit that was tried; `-dirty` where the code differs from it."""
+    asked = [["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "src", "tests"]]
+    commit, changes = (
+        subprocess.run(["git", *one], cwd=CHECKOUT, capture_output=True, text=True).stdout.strip()
+        for one in asked
+    )
+    return f"{commit or 'unknown'}{'-dirty' if changes else ''}"

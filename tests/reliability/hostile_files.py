@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import pickle
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 
 Header = dict[str, Any]
 DEEP = "[" * 100_000
-WIDTHS = {"F64": 8, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "U8": 1, "BOOL": 1}
 
 
 def parts_of(content: bytes) -> tuple[Header, bytes]:
@@ -44,32 +42,29 @@ def claiming(content: bytes, card: dict[str, Any] | None = None, **changes: Any)
 
 def cards() -> dict[str, dict[str, Any]]:
     """What a card may claim, by what is wrong with it: of a two-layer model of three classes."""
-    net = {"model": "cnn", "image_size": (64, 64)}
     claims: dict[str, dict[str, Any]] = {
         f"hidden {n:.0e}": {"settings": {"hidden": n}} for n in (10**6, 10**9, 10**30, -1, 0)
     }
     claims |= {
         f"{model} with sides of {n:.0e}": {"model": model, "image_size": (n, n), "settings": {}}
-        for n in (10**4, 10**6, 10**9, 10**30, 0, -3)
+        for n in (10**4, 10**9, 10**30, 0, -3)
         for model in ("linear", "two-layer", "cnn", "pixel-similarity")
     }
-    for name, settings in {
-        "a width of 10**6": {"channels": [10**6, 10**6]},
-        "a width of 65536": {"channels": [65536] * 3},
-        "10**6 stages": {"channels": [1] * 10**6},
-        "a depth of 10**9": {"depth": 10**9, "padding": True},
-        "a depth of 100": {"depth": 100, "padding": True, "channels": [512] * 6},
-        "no stage": {"channels": []},
-        "hidden of 2**20": {"hidden": 2**20, "channels": [65536]},
-        "channels of text": {"channels": ["1"]},
-        "a channel of a channel": {"channels": [[3]]},
-    }.items():
-        claims[f"cnn with {name}"] = {**net, "settings": settings}
+    deep: tuple[dict[str, Any], ...] = (
+        *({"channels": widths} for widths in ([10**6] * 2, [65536] * 3, [1] * 10**6, [], ["1"])),
+        *({"depth": depth, "padding": True} for depth in (100, 10**9)),
+        {"hidden": 2**20, "channels": [65536]},
+    )
+    for settings in deep:
+        claims[f"cnn with {settings!s:.40}"] = {
+            "model": "cnn",
+            "image_size": (64, 64),
+            "settings": settings,
+        }
     many = [str(i) for i in range(10**5)]
     return claims | {
         "10**5 classes": {"classes": many},
         "10**5 classes of resnet18": {"model": "resnet18", "classes": many, "settings": {}},
-        "resnet18": {"model": "resnet18", "settings": {}},
         "classes twice": {"classes": ["a", "b", "a"]},
         "one class": {"classes": ["a"]},
         "classes as one text": {"classes": "abc"},
@@ -80,7 +75,6 @@ def cards() -> dict[str, dict[str, Any]]:
         "a loss for two classes": {"loss": "mnist"},
         "settings as text": {"settings": "hidden"},
         "an unknown setting": {"settings": {"\x1b]0;x": 1}},
-        "seed": {"settings": {"seed": 1}},
         "half an image": {"image_size": [3]},
         "broken sides": {"image_size": [3.5, 4.0]},
         "an endless background": {"ground": float("inf")},
@@ -89,17 +83,17 @@ def cards() -> dict[str, dict[str, Any]]:
 
 def states() -> dict[str, dict[str, Any]]:
     """What a state file may claim beside its card."""
-    claims: dict[str, dict[str, Any]] = {}
-    values: tuple[Any, ...] = (-1, float("inf"), float("nan"), "2", None, [], 2**70)
-    for key in ("epoch", "batch", "seconds"):
-        for value in values:
-            if (key, value) != ("seconds", 2**70):  # long, but no nonsense
-                claims[f"{key} {value!r:.9}"] = {key: value}
+    inf, nan = float("inf"), float("nan")
+    values: tuple[Any, ...] = (-1, inf, nan, "2", None, [])
+    claims: dict[str, dict[str, Any]] = {
+        f"{key} {value!r}": {key: value}
+        for key in ("epoch", "batch", "seconds")
+        for value in values
+    }
     for key in ("config", "environment", "history", "best", "mixed", "data_fingerprint"):
-        claims[f"{key} of a number"] = {key: 7}
-        claims[f"{key} of pairs"] = {key: [[1, 2]]}
+        claims |= {f"{key} of a number": {key: 7}, f"{key} of pairs": {key: [[1, 2]]}}
     claims["a history without losses"] = {"history": [{"epoch": 0}]}
-    claims["a history of NaN"] = {"history": [dict.fromkeys(("epoch", "accuracy"), float("nan"))]}
+    claims["a history of NaN"] = {"history": [dict.fromkeys(("epoch", "accuracy"), nan)]}
     return claims
 
 
@@ -107,54 +101,34 @@ def headers(content: bytes) -> Iterator[tuple[str, bytes]]:
     """Claims of the header about the tensors behind it."""
     header, payload = parts_of(content)
     header["__metadata__"] |= {"seal": "0" * 64}
-    name = next(key for key in header if key.endswith("hidden.weight"))
+    name, other = (
+        next(key for key in header if key.endswith(end)) for end in ("hidden.weight", "out.weight")
+    )
     entry = header[name]
     start, end = entry["data_offsets"]
-    count = (end - start) // 4
 
     def changed(**entries: Any) -> bytes:
         return sealed({**header, name: {**entry, **entries}}, payload)
 
-    odd: list[Any] = [[2**40], [2**62, 2**62], [2**63], [2**64], [-5, -12], [count * 2], [count]]
-    for shape in (*odd, [], [0], [float(side) for side in entry["shape"]], "512", None):
+    odd: list[Any] = [[2**40], [2**62, 2**62], [2**64], [-5, -12], [(end - start) // 4], [], None]
+    for shape in odd:
         yield f"a shape of {shape}", changed(shape=shape)
     beyond = [(0, 2**42), (start, 2**63), (end, start), (-4, end)]
-    for first, last in (*beyond, (start, end - 4), (start + 4, end + 4), (start, end + 4)):
+    for first, last in (*beyond, (start, end - 4), (start + 4, end + 4)):
         yield f"a range of {first} to {last}", changed(data_offsets=[first, last])
-    other = next(key for key in header if key.endswith("out.weight"))
+    for kind in ("F31", "I32", "F64"):
+        yield f"weights as {kind}", changed(dtype=kind)
     yield "overlapping ranges", sealed({**header, other: {**entry}}, payload)
     yield "a hole", sealed(header, payload + b"\0" * 64)
-    for code, width in WIDTHS.items():
-        yield f"weights as {code}", _retyped(header, payload, name, code, width)
     text = json.dumps(header, separators=(",", ":"))
-    twice = f',"{name}":{json.dumps(entry, separators=(",", ":"))}}}'
-    yield "a name twice", sealed(text[:-1] + twice, payload)
-    metadata = json.dumps(header["__metadata__"], separators=(",", ":"))
-    yield "metadata twice", sealed(text[:-1] + f',"__metadata__":{metadata}}}', payload)
-    yield "a dtype that is none", changed(dtype="F31")
-    missing = {key: value for key, value in header.items() if key != name}
-    yield "a tensor less", sealed(missing, payload)
+    for twice in (name, "__metadata__"):
+        again = f',"{twice}":{json.dumps(header[twice], separators=(",", ":"))}}}'
+        yield f"{twice} twice", sealed(text[:-1] + again, payload)
+    yield "a tensor less", sealed({k: v for k, v in header.items() if k != name}, payload)
     added = {"dtype": "F32", "shape": [0], "data_offsets": [len(payload)] * 2}
     yield "a tensor more", sealed({**header, "\x1b[31m": added}, payload)
-    many = {f"t{i:06}": {**added} for i in range(100_000)}
+    many = {f"t{i:06}": added for i in range(100_000)}
     yield "a hundred thousand tensors", sealed({**header, **many}, payload)
-    for value in (b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff"):
-        for place in range(start, end, 4 * (count // 3)):
-            broken = payload[:place] + value + payload[place + 4 :]
-            yield f"a weight of {value.hex()} at {place}", sealed(header, broken)
-
-
-def _retyped(header: Header, payload: bytes, name: str, code: str, width: int) -> bytes:
-    """The same shapes with `name` as another type, its bytes put last."""
-    start, end = header[name]["data_offsets"]
-    size = (end - start) // 4 * width
-    header = {key: dict(value) for key, value in header.items()}
-    for key, entry in header.items():
-        if key != "__metadata__" and entry["data_offsets"][0] >= end:
-            entry["data_offsets"] = [place - (end - start) for place in entry["data_offsets"]]
-    payload = payload[:start] + payload[end:]
-    header[name] |= {"dtype": code, "data_offsets": [len(payload), len(payload) + size]}
-    return sealed(header, payload + b"\1" * size)
 
 
 def texts(content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -165,22 +139,19 @@ def texts(content: bytes) -> Iterator[tuple[str, bytes]]:
     text = json.dumps(header, separators=(",", ":"))
     yield "a deep header", sealed(text[:-1] + ',"x":' + DEEP + "}", payload)
     for name, inside in {
-        "deep metadata": DEEP,
-        "deep metadata that closes": DEEP + "]" * len(DEEP),
+        "deep metadata": DEEP + "]" * len(DEEP),
         "a number of 10,000 digits": f'{{"kind":"{kind}","format":{"1" * 10_000}}}',
         "no metadata": "",
         "metadata of null": "null",
         "metadata of another kind": '{"kind":"other","format":1}',
         "another format": f'{{"kind":"{kind}","format":2}}',
-        "a kind to break a terminal": '{"kind":"\\u001b[2J","format":1}',
-        "a lone surrogate": '{"kind":"\\udc80","format":1}',
+        "a kind to break a terminal": '{"kind":"\\u001b[2J\\udc80","format":1}',
     }.items():
         block = {"mnistlab": inside, "seal": "0" * 64}
         yield name, sealed({**header, "__metadata__": block}, payload)
     numbered = text.replace('"mnistlab":"', '"mnistlab":7,"x":"')
     yield "metadata that is no text", sealed(numbered, payload)
     yield "a header that is no UTF-8", sealed(text.replace("hidden", "hidde\udcff"), payload)
-    yield "a seal in a list", sealed('{"x":["seal","seal":"' + "0" * 64 + '"]}', payload)
 
 
 class _Bomb:
@@ -194,17 +165,12 @@ class _Bomb:
 
 
 def pickles(content: bytes, marker: Path) -> Iterator[tuple[str, bytes]]:
-    """Pickles in every wrapping that torch or numpy reads; each makes `marker` if it is run."""
+    """Pickles, alone and as torch writes them; each makes `marker` if it is run."""
     bomb = _Bomb(marker)
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        yield f"a pickle, protocol {protocol}", pickle.dumps(bomb, protocol)
+    yield "a pickle", pickle.dumps(bomb)
     for zipped in (True, False):
         stream = io.BytesIO()
         torch.save({"model": bomb}, stream, _use_new_zipfile_serialization=zipped)
         yield f"a file of torch.save, zipped {zipped}", stream.getvalue()
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("archive/data.pkl", pickle.dumps(bomb))
-    yield "a zip with a pickle", archive.getvalue()
     yield "a pickle behind a sealed file", content + pickle.dumps(bomb)
     yield "a pickle before a sealed file", pickle.dumps(bomb) + content

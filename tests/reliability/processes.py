@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.command import spawn
 from tests.reliability.steps import give_up_power, watch_steps
 
 CHECKOUT = Path(__file__).parents[2]
@@ -100,15 +101,8 @@ def _pipe() -> tuple[int, int]:
 def start_real(*arguments: str | Path, cwd: Path, env: Mapping[str, str]) -> Process:
     """Start `python -m mnistlab ARGUMENTS` as a user does, from its first line on."""
     (out, for_out), (err, for_err) = _pipe(), _pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnistlab", *map(str, arguments)],
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=for_out,
-        stderr=for_err,
-        start_new_session=True,
-    )
+    streams = {"stdin": subprocess.DEVNULL, "stdout": for_out, "stderr": for_err}
+    process = spawn(*arguments, cwd=cwd, env=dict(env), start_new_session=True, **streams)
     os.close(for_out)
     os.close(for_err)
 

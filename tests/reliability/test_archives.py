@@ -8,8 +8,6 @@ import bz2
 import gzip
 import io
 import shutil
-import stat
-import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,8 +15,10 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
+from tests.originals import idx_bytes
 from tests.reliability.conftest import Tally
 from tests.reliability.processes import CHECKOUT, Server, start_real
 from tests.reliability.runs import environment, fault_of_message
@@ -26,37 +26,57 @@ from tests.reliability.runs import environment, fault_of_message
 MEBI = 2**20
 SECONDS = 30.0
 MEGABYTES = 400.0
-NAMES = (
-    *("/tmp/x", "C:\\x", "\\\\host\\x", "../x", "../../../x", "gzip/../../x", "..", ".", "gzip"),
-    *("~/x", "-rf", "gzip/\x1b[2J", "a\rb\tc\x07", "x" * 4000, "gzip/" + "y/" * 900 + "z", "NUL"),
-)
+IMAGES = idx_bytes(np.zeros((10, 28, 28), np.uint8))
+LABELS = idx_bytes(np.arange(10, dtype=np.uint8))
 
 
-def hostile_zips(right: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """(what it is, a zip file) that has `right` and something hostile beside or in it."""
-    first = next(iter(right))
-    rest = {name: content for name, content in right.items() if name != first}
-    for name in NAMES:
-        yield f"beside {name[:60]!a}", zipped({**right, name: b"x"})
-        yield f"instead {name[:60]!a}", zipped({name: right[first], **rest})
-    for kind in (stat.S_IFLNK, stat.S_IFDIR, stat.S_IFBLK, stat.S_IFIFO):
-        yield f"mode {kind:o}", zipped(right, mode=kind)
-    sound = zipped(right)
-    for at, value, what in (
-        *((8, 1, "locked"), (10, 99, "another method"), (20, 2**32 - 2, "claims its packed size")),
-        *((24, 2**32 - 2, "claims its size"), (42, 2**31, "an offset beyond")),
-        *((16, 1, "a checksum"), (28, 65535, "a long name"), (30, 65535, "a long extra")),
+def packed(content: bytes) -> bytes:
+    return gzip.compress(content, 1, mtime=0)
+
+
+EMNIST = {
+    f"gzip/emnist-digits-{split}-{kind}-ubyte.gz": packed(content)
+    for split in ("train", "test")
+    for kind, content in (("images-idx3", IMAGES), ("labels-idx1", LABELS))
+}
+FIRST = next(iter(EMNIST))
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(stream, "w", method) as made:
+        for name, content in members.items():
+            info = zipfile.ZipInfo("placeholder")
+            info.filename, info.compress_type = name, method
+            made.writestr(info, content)
+    return stream.getvalue()
+
+
+METHODS = (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def hostile_zips() -> Iterator[tuple[str, bytes]]:
+    """(what it is, a zip file) that has EMNIST's files and something hostile beside or in it."""
+    rest = {name: content for name, content in EMNIST.items() if name != FIRST}
+    for name in ("/tmp/x", "C:\\x", "../../../x", "gzip", "gzip/\x1b[2J", "x" * 4000):
+        yield f"beside {name[:60]!a}", zipped({**EMNIST, name: b"x"})
+        yield f"instead {name[:60]!a}", zipped({name: EMNIST[FIRST], **rest})
+    sound = zipped(EMNIST)
+    for at, value, width, what in (
+        *((8, 1, 2, "locked"), (10, 99, 2, "another method"), (16, 1, 4, "a checksum")),
+        *((20, 2**32 - 2, 4, "claims its packed size"), (24, 2**32 - 2, 4, "claims its size")),
+        *((28, 65535, 2, "a long name"), (30, 65535, 2, "a long extra")),
+        (42, 2**31, 4, "an offset beyond"),
     ):
         content = bytearray(sound)
         place = content.index(b"PK\1\2") + at
-        width = 4 if at in (16, 20, 24, 42) else 2
         content[place : place + width] = value.to_bytes(width, "little")
         yield what, bytes(content)
-    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        damaged = bytearray(zipped({**right, first: right[first] * 20}, method))
+    for method in METHODS:
+        damaged = bytearray(zipped({**EMNIST, FIRST: EMNIST[FIRST] * 20}, method))
         damaged[120:300] = b"\xff" * 180
         yield f"damaged, method {method}", bytes(damaged)
-    yield "many members", zipped({**right, **{f"{i}": b"" for i in range(3000)}})
+    yield "many members", zipped({**EMNIST, **{f"{i}": b"" for i in range(3000)}})
     for size in (0, 1, 22, len(sound) // 2, len(sound) - 1):
         yield f"cut at {size}", sound[:size]
 
@@ -65,45 +85,23 @@ def bombs(reader: str) -> Iterator[tuple[str, bytes]]:
     """(what it is, a file that takes far more memory when it is unpacked)."""
     many = bytes(600 * MEBI)
     if reader == "gzip":
-        yield "600 MiB behind it", packed(idx(10, 28, 28, values=bytes(7840)) + many)
+        yield "600 MiB behind it", packed(IMAGES + many)
     elif reader == "bzip2":
         yield "600 MiB of zeros", bz2.compress(many)
     else:
-        right = emnist()
-        first = next(iter(right))
-        for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-            yield f"a bomb, method {method}", zipped({**right, first: many}, method)
-        yield "a bomb in a bomb", zipped({**right, first: packed(many)})
-
-
-def zipped(
-    members: dict[str, bytes], method: int = zipfile.ZIP_STORED, mode: int = stat.S_IFREG
-) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(stream, "w", method) as made:
-        for name, content in members.items():
-            info = zipfile.ZipInfo("placeholder")
-            info.filename, info.compress_type, info.external_attr = name, method, mode << 16
-            made.writestr(info, content)
-    return stream.getvalue()
-
-
-def packed(content: bytes) -> bytes:
-    return gzip.compress(content, 1, mtime=0)
-
-
-def idx(*sizes: int, values: bytes = b"") -> bytes:
-    return b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + values
+        for method in METHODS:
+            yield f"a bomb, method {method}", zipped({**EMNIST, FIRST: many}, method)
+        yield "a bomb in a bomb", zipped({**EMNIST, FIRST: packed(many)})
 
 
 def hostile_gzips() -> Iterator[tuple[str, bytes]]:
     """(what it is, a gzip file) in place of ten images."""
-    right = idx(10, 28, 28, values=bytes(7840))
-    good = packed(right)
+    good = packed(IMAGES)
     for sizes in ((2**32 - 1,) * 3, (2**31, 1, 1), (0, 0, 0), (10, 2**16, 2**16), (11, 28, 28)):
-        yield f"claims {sizes}", packed(idx(*sizes, values=right[16:]))
+        claim = b"".join(size.to_bytes(4, "big") for size in sizes)
+        yield f"claims {sizes}", packed(IMAGES[:4] + claim + IMAGES[16:])
     for magic in (b"\0\0\x08\xff", b"\0\0\x0e\x03", b"\xff" * 4, b"\0" * 4):
-        yield f"begins with {magic!a}", packed(magic + right[4:])
+        yield f"begins with {magic!a}", packed(magic + IMAGES[4:])
     yield "another member", good + packed(b"more")
     yield "another checksum", good[:-8] + b"\0\0\0\0" + good[-4:]
     yield "another length", good[:-4] + b"\xff\xff\xff\xff"
@@ -125,29 +123,16 @@ def hostile_texts() -> Iterator[tuple[str, bytes]]:
         yield f"{what}, cut", bz2.compress(text)[:-5]
 
 
-def emnist() -> dict[str, bytes]:
-    kinds = (("images-idx3", idx(10, 28, 28, values=bytes(7840))), ("labels-idx1", idx(10)))
-    return {
-        f"gzip/emnist-digits-{split}-{kind}-ubyte.gz": packed(content)
-        for split in ("train", "test")
-        for kind, content in kinds
-    }
-
-
-IMPORT = ("data", "import-idx", "files", "made")
+DOWNLOAD = ("data", "download", "--from", "files", "--unchecked")
 # The command that reads a file, the file's name, and what is in its place.
 READERS: dict[str, tuple[tuple[str, ...], str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
-    "zip": (
-        ("data", "download", "emnist-digits", "--from", "files", "--unchecked"),
-        "gzip.zip",
-        lambda: hostile_zips(emnist()),
+    "zip": ((*DOWNLOAD, "emnist-digits"), "gzip.zip", hostile_zips),
+    "gzip": (
+        ("data", "import-idx", "files", "made"),
+        "train-images-idx3-ubyte.gz",
+        hostile_gzips,
     ),
-    "gzip": (IMPORT, "train-images-idx3-ubyte.gz", hostile_gzips),
-    "bzip2": (
-        ("data", "download", "usps", "--from", "files", "--unchecked"),
-        "usps.bz2",
-        hostile_texts,
-    ),
+    "bzip2": ((*DOWNLOAD, "usps"), "usps.bz2", hostile_texts),
 }
 
 
@@ -164,10 +149,8 @@ def test_a_hostile_archive_is_refused_plainly(
     files.mkdir(parents=True)
     (files / "usps.t.bz2").write_bytes(bz2.compress(b"1 1:0.5\n"))
     for split in ("train", "t10k"):
-        images = packed(idx(10, 28, 28, values=bytes(7840)))
-        (files / f"{split}-images-idx3-ubyte.gz").write_bytes(images)
-        labels = packed(idx(10, values=bytes(range(10))))
-        (files / f"{split}-labels-idx1-ubyte.gz").write_bytes(labels)
+        (files / f"{split}-images-idx3-ubyte.gz").write_bytes(packed(IMAGES))
+        (files / f"{split}-labels-idx1-ubyte.gz").write_bytes(packed(LABELS))
     env, most = environment(tmp_path), 0.0
     cases = [*list(archives())[:: examples(15, 1)], *islice(bombs(reader), examples(0, 9))]
     for what, content in cases:

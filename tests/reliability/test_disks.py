@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,13 +19,14 @@ from typing import Any
 import pytest
 
 from tests.reliability.conftest import Tally
-from tests.reliability.processes import Server
+from tests.reliability.processes import Outcome, Server
 from tests.reliability.runs import (
     Training,
     broken_file,
     fault_of_message,
     left_over,
     make_folders,
+    make_idx,
     saved_epochs,
 )
 from tests.reliability.steps import fill
@@ -73,92 +73,86 @@ def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Traini
     return Training(server, folder, ("train", *data, *settings))
 
 
+def nothing(folder: Path) -> None:
+    pass
+
+
+def permit(runs: Path) -> None:
+    for run in runs.iterdir():
+        run.chmod(0o755)
+
+
+def free(runs: Path) -> None:
+    (runs / "filler").unlink(missing_ok=True)
+
+
+Trouble = tuple[str, Place, Callable[[Path], object], Callable[[Path], object], dict[str, Any]]
+
+
+def troubles(kind: str, examples: Examples) -> Iterator[Trouble]:
+    """What it is, the place, what happens to it before and after, and the limits of the process."""
+    if kind == "small files":
+        for limit in range(0, 6400, 6400 // examples(3, 200)):
+            size = {"file_bytes": limit}
+            yield f"files of {limit} bytes at most", plain_folder, nothing, nothing, size
+    if kind in ("protect", "empty"):
+        for step in range(1, 150, 150 // examples(3, 150)):
+            limits = {"at_step": (step, kind), "powerless": True}
+            yield f"{kind} at step {step}", plain_folder, nothing, permit, limits
+    if kind == "a full disk":
+        for step in range(0, 150, 150 // examples(3, 150)):
+            limits = {"at_step": (step, "fill")}
+            yield f"full at step {step}", small_disk, nothing, free, limits
+        for room in range(0, 110_000, 110_000 // examples(2, 27)):
+            yield f"{room} bytes free", small_disk, partial(fill, leave=room), free, {}
+        for inodes in range(2, 18, 16 // examples(2, 16)):
+            few = partial(small_disk, options=f",nr_inodes={inodes}")
+            more = partial(remount, options="nr_inodes=1000")
+            yield f"room for {inodes} files", few, nothing, more, {}
+        close, again = (partial(remount, options=option) for option in ("ro", "rw"))
+        yield "read-only", small_disk, close, again, {}
+
+
+@pytest.mark.parametrize("kind", ["small files", "protect", "empty", "a full disk"])
+def test_a_training_that_cannot_save_says_why_and_goes_on_later(
+    kind: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
+) -> None:
+    for number, (what, place, before, after, limits) in enumerate(troubles(kind, examples)):
+        with place(tmp_path / str(number)) as runs:
+            before(runs)
+            if "at_step" in limits:
+                limits["at_step"] += (str(runs),)
+            ended = training.command(*training.arguments, "--run-dir", runs, **limits)
+            tally.check(what, fault_of_training(training, kind, ended, runs, after))
+
+
 def fault_of_training(
-    training: Training,
-    place: AbstractContextManager[Path],
-    mend: Callable[[Path], object] = lambda folder: None,
-    prepare: Callable[[Path], object] = lambda folder: None,
-    step: tuple[int, str] | None = None,
-    **limits: Any,
+    training: Training, kind: str, ended: Outcome, runs: Path, mend: Callable[[Path], object]
 ) -> str:
-    """What is wrong where a training in `place` goes wrong, is mended and resumed."""
-    with place as runs:
-        prepare(runs)
-        if step is not None:
-            limits["at_step"] = (*step, str(runs))
-        ended = training.command(*training.arguments, "--run-dir", runs, **limits)
-        left = [path for path in runs.iterdir() if path.is_dir()]
-        if ended.code != 0 and (fault := fault_of_message(ended, 1, REASONS)):
+    """What is wrong after a training that went wrong, once the place is mended and it resumed."""
+    left = [path for path in runs.iterdir() if path.is_dir()]
+    if ended.code != 0 and (fault := fault_of_message(ended, 1, REASONS)):
+        return fault
+    if kind == "empty" and ended.code != 0:
+        return f"{left[0].name} is there again" if left else ""
+    mend(runs)
+    rows = sum(line.split()[0].isdigit() for line in ended.out.splitlines())
+    for run in left:
+        # in a locked folder nothing can be removed either
+        if fault := broken_file(run) or ("" if kind == "protect" else left_over(run)):
             return fault
-        if step is not None and step[1] == "empty" and ended.code != 0:
-            return f"{left[0].name} is there again" if left else ""
-        mend(runs)
-        rows = sum(line.split()[0].isdigit() for line in ended.out.splitlines())
-        for run in left:
-            if fault := broken_file(run) or left_over(run):
-                return fault
-            if saved_epochs(run) < rows - 1:
-                return f"{saved_epochs(run)} epochs are saved of {rows} that were shown"
-            if (run / "run.json").exists():
-                return training.fault_when_resumed(runs)
-        # without a run nothing must have been trained
-        return "" if ended.code == 1 and not rows else f"trained without a run: {ended.out}"
-
-
-def test_no_file_may_be_larger(
-    training: Training, tally: Tally, examples: Examples, tmp_path: Path
-) -> None:
-    for limit in range(0, 6400, 6400 // examples(4, 200)):
-        place = plain_folder(tmp_path / str(limit))
-        fault = fault_of_training(training, place, file_bytes=limit)
-        tally.check(f"files of {limit} bytes at most", fault)
-
-
-@pytest.mark.parametrize("action", ["protect", "empty"])
-def test_the_run_folder_is_locked_or_deleted_at_a_step(
-    action: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
-) -> None:
-    def permit(runs: Path) -> None:
-        for run in runs.iterdir():
-            run.chmod(0o755)
-
-    for step in range(1, 150, 150 // examples(3, 150)):
-        fault = fault_of_training(
-            training,
-            plain_folder(tmp_path / str(step)),
-            permit,
-            step=(step, action),
-            powerless=True,
-        )
-        tally.check(f"{action} at step {step}", fault)
-
-
-def test_a_disk_is_full_at_a_step_or_has_little_room(
-    training: Training, tally: Tally, examples: Examples, tmp_path: Path
-) -> None:
-    def free(runs: Path) -> None:
-        (runs / "filler").unlink(missing_ok=True)
-
-    for step in range(0, 150, 150 // examples(3, 150)):
-        disk = small_disk(tmp_path / f"step{step}")
-        fault = fault_of_training(training, disk, free, step=(step, "fill"))
-        tally.check(f"full at step {step}", fault)
-    for room in range(0, 110_000, 110_000 // examples(2, 27)):
-        disk = small_disk(tmp_path / f"room{room}")
-        fault = fault_of_training(training, disk, free, partial(fill, leave=room))
-        tally.check(f"{room} bytes free", fault)
-    for inodes in range(2, 18, 16 // examples(2, 16)):
-        disk = small_disk(tmp_path / f"inodes{inodes}", options=f",nr_inodes={inodes}")
-        fault = fault_of_training(training, disk, partial(remount, options="nr_inodes=1000"))
-        tally.check(f"room for {inodes} files", fault)
-    close, again = (partial(remount, options=option) for option in ("ro", "rw"))
-    tally.check("read-only", fault_of_training(training, small_disk(tmp_path), again, close))
+        if saved_epochs(run) < rows - 1:
+            return f"{saved_epochs(run)} epochs are saved of {rows} that were shown"
+        if (run / "run.json").exists():
+            return training.fault_when_resumed(runs)
+    # without a run nothing must have been trained
+    return "" if ended.code == 1 and not rows else f"trained without a run: {ended.out}"
 
 
 # A place that cannot be written: what makes it so, and the limits of the process.
 WAYS: dict[str, tuple[Place, Callable[[Path], object], dict[str, Any]]] = {
     "a locked folder": (plain_folder, lambda top: top.chmod(0o555), {"powerless": True}),
-    "files of 20 bytes at most": (plain_folder, lambda top: None, {"file_bytes": 20}),
+    "files of 20 bytes at most": (plain_folder, nothing, {"file_bytes": 20}),
     "a full disk": (small_disk, fill, {}),
     "a read-only disk": (small_disk, partial(remount, options="ro"), {}),
     "a disk without room for a file": (small_disk, leave_no_inode, {}),
@@ -236,14 +230,3 @@ def test_a_dataset_that_does_not_fit_says_so(
         assert [
             path for path in cache.rglob("*.*") if path.is_file() and path.suffix != ".lock"
         ] == []
-
-
-def make_idx(folder: Path, train: int, valid: int, side: int = 28) -> None:
-    """MNIST's four files, with that many black images of ten classes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, count in (("train", train), ("t10k", valid)):
-        with open(folder / f"{name}-images-idx3-ubyte", "wb") as images:
-            images.write(struct.pack(">HBB3I", 0, 8, 3, count, side, side))
-            images.truncate(16 + count * side * side)
-        labels = struct.pack(">HBBI", 0, 8, 1, count) + bytes(i % 10 for i in range(count))
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(labels)

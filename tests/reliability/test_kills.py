@@ -1,14 +1,14 @@
 """Killed at a random moment and resumed: as if it had never been."""
 
 import shutil
-import time
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.reliability.processes import KILLED, Server, start_real
+from tests.reliability.processes import KILLED, Server
 from tests.reliability.runs import RESUME, Training, broken_file, make_folders, only_run
 
 SETTINGS = {
@@ -44,48 +44,36 @@ def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return training_of
 
 
-@pytest.mark.trials(7, 200)
+@pytest.mark.trials(6, 200)
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_never_been(
     trial: int,
     training: Callable[[str], Training],
-    request: pytest.FixtureRequest,
+    examples: Callable[[int, int], int],
     tmp_path: Path,
 ) -> None:
     measured = training(MODELS[trial % len(MODELS)])
-    # half of the many are killed from their very start, as a user's process
-    real = request.config.getoption("campaign", False) and trial // len(MODELS) % 2 == 1
-    runs = tmp_path / "runs"
-    chance = Random(trial)
-    kill(measured, runs, bool(real), early=trial % 5 == 0, moment=chance.random())
+    # of the many, half are killed from their very start, as a user's process
+    real = examples(0, 1) == 1 and trial // len(MODELS) % 2 == 1
+    runs, chance = tmp_path / "runs", Random(trial)
+    moment = chance.random()
+
+    def kill(*arguments: str | Path) -> int:
+        return measured.interrupted(
+            signal.SIGKILL,
+            *(*arguments, "--run-dir", runs),
+            moment=moment,
+            begun=lambda: only_run(runs) is not None,
+            seconds=measured.seconds,
+            early=trial % 5 == 0,
+            real=real,
+        ).code
+
+    while kill(*measured.arguments) != KILLED:
+        shutil.rmtree(runs)
+        moment *= 0.7  # it was faster than before
     run = only_run(runs)
     if run is not None:
         assert broken_file(run) == ""
-    if run is not None and "baseline" in measured.arguments:
-        assert measured.fault_of(runs) == ""  # it appears when it is complete
-        shutil.rmtree(run)
-    elif run is not None and trial % 3 == 0:  # and once more while it is resumed
-        resumed = measured.start(*RESUME, "--run-dir", runs)
-        time.sleep(measured.seconds * chance.random())
-        resumed.send(9)
-        resumed.finish()
+        if trial % 3 == 0 and "baseline" not in measured.arguments:
+            kill(*RESUME)  # and once more while it is resumed
     assert measured.fault_when_resumed(runs) == ""
-
-
-def kill(training: Training, runs: Path, real: bool, early: bool, moment: float) -> None:
-    """Start the training until it is killed before its end; `moment` is 0…1 of its time."""
-    arguments = (*training.arguments, "--run-dir", str(runs))
-    while True:
-        if real:
-            process = start_real(*arguments, cwd=training.folder, env=training.env)
-        else:
-            process = training.start(*arguments)
-        if early:
-            time.sleep(moment * (1.5 if real else 0.1))
-        else:
-            process.wait_until(lambda: only_run(runs) is not None)
-            time.sleep(moment * training.seconds)
-        process.send(9)
-        if process.finish().code == KILLED:
-            return
-        shutil.rmtree(runs)
-        moment *= 0.7  # it was faster than before

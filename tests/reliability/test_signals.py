@@ -6,15 +6,14 @@ cache, and unpacking the bundled archive.
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import Outcome, Server, start_real
+from tests.reliability.processes import Outcome, Server
 from tests.reliability.runs import Training, environment, left_over, make_folders, only_run
 
 LOAD = ("train", "--dry-run", "--json", "--data")
@@ -29,28 +28,19 @@ def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Traini
 
 @pytest.fixture
 def interrupt(
-    trial: int, training: Training, request: pytest.FixtureRequest, tally: Tally
+    trial: int, training: Training, examples: Callable[[int, int], int]
 ) -> Callable[..., Outcome]:
     """Start a command and send it the signal of this trial."""
-    chance = Random(trial)
     number = signal.SIGINT if trial % 2 else signal.SIGTERM
-    # half of the many from their very start, as a user's process
-    real = bool(request.config.getoption("campaign", False)) and trial % 4 < 2
+    # of the many, half from their very start, as a user's process
+    real = examples(0, 1) == 1 and trial % 4 < 2
 
-    def interrupted(
-        *arguments: str | Path, env: dict[str, str], seconds: float, begun: Callable[[], bool]
-    ) -> Outcome:
-        moment = chance.random()
+    def interrupted(*arguments: str | Path, **options: Any) -> Outcome:
+        moment = Random(trial).random()
         while True:
-            start = start_real if real else training.server.start
-            process = start(*arguments, cwd=training.folder, env=env)
-            if trial % 6 < 2:
-                time.sleep(moment * (1.5 if real else 0.1))
-            else:
-                process.wait_until(begun)
-                time.sleep(moment * seconds)
-            process.send(number)
-            ended = process.finish()
+            ended = training.interrupted(
+                number, *arguments, moment=moment, early=trial % 6 < 2, real=real, **options
+            )
             # Ctrl-C in Python's own start shows a traceback that is none of mnistlab's
             if "Traceback" not in ended.err or "__main__.py" in ended.err:
                 break
@@ -64,7 +54,7 @@ def interrupt(
     return interrupted
 
 
-@pytest.mark.trials(4, 96)
+@pytest.mark.trials(3, 96)
 def test_while_training(
     trial: int, interrupt: Callable[..., Outcome], training: Training, tmp_path: Path
 ) -> None:
@@ -79,7 +69,7 @@ def test_while_training(
     assert training.fault_when_resumed(runs) == ""
 
 
-@pytest.mark.trials(2, 40)
+@pytest.mark.trials(1, 40)
 def test_while_scoring(trial: int, interrupt: Callable[..., Outcome], training: Training) -> None:
     score = ("eval", training.run, "--json")
     ended = interrupt(*score, env=training.env, seconds=0.2, begun=lambda: True)

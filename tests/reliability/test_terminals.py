@@ -11,11 +11,8 @@ import json
 import os
 import pty
 import re
-import shlex
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -268,49 +265,3 @@ def test_a_training_whose_terminal_is_closed_saves_and_goes_on_later(
     status = json.loads((run / "run.json").read_text())["status"]
     assert status == ("done" if ignored else "stopped")
     assert training.fault_when_resumed(runs) == ""
-
-
-# What a shell puts around a command `{m}`, and the exit code.
-SHELLS = {
-    "{m} | head -1": 0,
-    "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {m}": 0,
-    "{m} >/dev/full": 1,
-    "{m} >&-": 0,
-    "{m} 2>&-": 0,
-    "{m} >&- 2>&- <&-": 0,
-    "{m} 2>/dev/full >/dev/full": 1,
-    "PYTHONIOENCODING=cp1252 {m}": 0,
-    "PYTHONIOENCODING=ascii:strict {m} | cat": 0,
-    "env -i PYTHONPATH=$PYTHONPATH MNISTLAB_CACHE=$MNISTLAB_CACHE {m}": 0,
-    "TERM= NO_COLOR= FORCE_COLOR= {m} | cat": 0,
-}
-
-
-def test_every_way_of_a_shell_ends_well(
-    training: Training, tally: Tally, examples: Examples
-) -> None:
-    """Processes of their own, where Python makes the streams itself."""
-    quick: list[Arguments] = [
-        ("runs", "list", "--run-dir", training.run.parent),
-        ("lesson", "--json"),
-        ("train", "--help"),
-        ("runs", "show", training.run, "--quiet"),
-        ("data", "list"),
-    ]
-    everything = [*product(quick, SHELLS.items())]
-    for arguments, (shell, code) in Random(3).sample(everything, examples(2, len(everything))):
-        command = shlex.join([sys.executable, "-m", "mnistlab", *map(str, arguments)])
-        line = f"{shell.format(m=command)}; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=training.folder,
-            env=training.env,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-        )
-        got = Outcome(done.returncode, done.stdout, done.stderr)
-        fault = fault_of_message(got, code) or odd_codes(got, styled=False)
-        if "Exception ignored" in got.err:
-            fault = f"Python complains at the end: {got.err[-300:]}"
-        tally.check(shell.format(m=" ".join(map(str, arguments))), fault)

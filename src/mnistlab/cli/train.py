@@ -136,9 +136,8 @@ def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
     record = run.known_record()
     # a training run saves its state before its first model
     has_more = run.model_file.exists() or not run.config_file.exists()
-    if (record and record.model == "pixel-similarity") or (
-        has_more and not run.state_file.exists()
-    ):
+    fitted = record and record.model == "pixel-similarity" and record.status == "done"
+    if fitted or (has_more and not run.state_file.exists()):
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
         from mnistlab.resuming import note_start

@@ -368,7 +368,7 @@ def _decode(
     skipped = name_faults(scan)
     files, usable = scan.files(), []
     sizes: Counter[tuple[int, int]] = Counter()
-    with new_store(path) as store, images.quiet_pillow():
+    with images.quiet_pillow(), new_store(path) as store:
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
                 progress(scan.split, position, len(files))

@@ -79,7 +79,12 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
 
 
 def quiet_pillow() -> warnings.catch_warnings:
-    """Context in which Pillow's own warnings are silent: what matters is raised as a fault."""
+    """Context in which Pillow's own warnings are silent: what matters is raised as a fault.
+
+    It also imports Pillow's formats. To be entered before a temporary file is made: a signal
+    during an import ends the process at once, and the file would stay.
+    """
+    _available()
     return warnings.catch_warnings(action="ignore")
 
 
