@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from mnistlab.config import SETTINGS, Setting, TrainConfig, checked, choices_of
-from mnistlab.data.bundled import mnist_sample
-from mnistlab.data.named import load_data
+from mnistlab.data.named import load_data, mnist_sample
 from mnistlab.eject import NAMES, require_known, script
 from mnistlab.errors import ConfigError
 from tests.command import run_in_process

@@ -23,9 +23,9 @@ from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
 from mnistlab.data.batches import augment, epoch_order
-from mnistlab.data.datasets import DATASETS
+from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
-from mnistlab.data.named import NAMED, load_data
+from mnistlab.data.named import load_data
 from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
 from mnistlab.losses import LOSSES, predictions, targets_for
 from mnistlab.models import build_model

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mnistlab.data.bundled import mnist_sample
+from mnistlab.data.named import mnist_sample
 from tests.command import run_in_process
 
 HERE = Path(__file__).parent
