@@ -123,7 +123,9 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "is_download": is_download,
         "classes": list(data.classes),
         "skipped": sorted(data.skipped),
-        "imports": sorted({*imports} - {*TEMPLATE.splitlines()}, reverse=True),
+        "imports": sorted(
+            imports - {*TEMPLATE.splitlines()}, key=lambda line: (line[0] == "f", line)
+        ),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join(definitions),
         "read": reader.__name__,
