@@ -55,7 +55,7 @@ _EVEN = 0.1  # standard deviation of the border, of 0…1
 class ImageData:
     """A training and a validation split with the same classes, in the order of training.
 
-    name: what `--data` may be from any folder, a dataset's name or an absolute path.
+    name: how `--data` names it, whatever the current folder is: a dataset's name, an absolute path.
     train_ds, valid_ds: TensorDataset of images uint8 (n, H, W) and labels int64 (n,).
     """
 
