@@ -164,6 +164,9 @@ BAD_TREES = {  # shell command → faults
         f"train: {ONE}",
     ],
     "ln -s loop train/loop; ln -s loop valid/loop": [f"train/loop: {LOOP}", f"valid/loop: {LOOP}"],
+    "ln -s none train/odd; ln -s none valid/odd": [
+        f"{split}/odd: cannot be listed: No such file or directory" for split in ("train", "valid")
+    ],
     "printf 'P5 5 6 255 %30s' > train/dark/3.png": [
         "train/dark/3.png: 5 x 6 pixels where most images of train have 4 x 4; all must have one "
         "size"

@@ -1,62 +1,35 @@
-"""`--data NAME|DIR`: names, folders, datasets as they are kept, and `data download`."""
+"""`--data NAME|DIR`; and the bundled data: exactly MNIST_SAMPLE, verified, unpacked once."""
 
+import csv
+import hashlib
+import os
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
-from mnistlab.data import download
-from mnistlab.data.datasets import DATASETS
-from mnistlab.data.download import obtain
+from mnistlab.data import named
 from mnistlab.data.folders import ImageData, load_folders
-from mnistlab.data.named import load_data, load_split
-from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
-from tests.originals import Made, publish, tell_checksums
-from tests.webserver import Server, send, serving
+from mnistlab.data.named import load_data, load_split, mnist_sample
+from mnistlab.errors import DamagedFileError, DataError, RunError
+from mnistlab.files import packaged
+from tests.command import Result
+from tests.conftest import make_tree
+
+# Names and folders
 
 KNOWN = (
     "; known: mnist_sample, mnist, fashion-mnist, kmnist, qmnist, emnist-digits, emnist-letters, "
     "usps"
 )
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("TIMEOUT", 5), ("ATTEMPTS", 1), ("PAUSE", 0)):
-        monkeypatch.setattr(download, name, value)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as one:
-        yield one
-
-
-@pytest.fixture
-def making(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Callable[..., Made]:
-    def make(name: str, n: int = 3) -> Made:
-        return publish(monkeypatch, name, tmp_path / f"{name} originals", n)
-
-    return make
-
-
-@pytest.fixture
-def usps(making: Callable[..., Made]) -> Made:
-    return making("usps")
-
-
-def serve(server: Server, made: Made) -> str:
-    """The address of a mirror with the files of `made`."""
-    for path in made.folder.iterdir():
-        server.answers[f"/mirror/{path.name}"] = path.read_bytes()
-    return f"{server.url}/mirror/"
-
-
-# names and folders
 
 
 def test_a_folder_is_itself_and_a_known_name_wins_over_a_folder_of_that_name(
@@ -116,232 +89,237 @@ def test_an_unknown_split_is_told(split: str, hint: str) -> None:
     assert str(fault.value) == f"--split {split}: unknown{hint}"
 
 
-# datasets as they are kept
+# What is in the bundled data
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_download_is_what_folders_of_the_same_images_give(
-    making: Callable[..., Made], name: str, server: Server
-) -> None:
-    made = making(name, 5 if name == "qmnist" else 3)  # 50 images: 10.png comes before 2.png
-    arriving: list[str] = []
-    counts, originals = obtain(
-        made.dataset, serve(server, made), downloading=lambda file, *_: arriving.append(file)
-    )
-    assert list(dict.fromkeys(arriving)) == list(made.dataset.published)
-    assert {original.checked for original in originals} == {"md5"}
-    steps: list[tuple[str, int, int]] = []
-    same, _ = obtain(
-        made.dataset, str(made.folder), to=Path("tree"), writing=lambda *step: steps.append(step)
-    )
-    assert same == counts
-    assert ("train", 0, sum(counts["train"].values())) in steps
-    kept, folders = load_data(name), load_folders("tree")
-    assert kept.fingerprint == folders.fingerprint
-    assert kept.classes == folders.classes == made.dataset.classes
-    for split in ("train", "valid"):
-        ours, theirs, expected = (
-            load_split(name, split),
-            getattr(folders, split),
-            made.expected(split),
-        )
-        assert ours.files == theirs.files == [file for file, _ in expected]
-        assert ours.counts == theirs.counts == counts[split]
-        assert (ours.skipped, ours.hidden, ours.fingerprint) == ({}, 0, theirs.fingerprint)
-        images, labels = ours.ds.tensors
-        assert images.tolist() == [pixels.tolist() for _, pixels in expected]
-        assert labels.tolist() == theirs.ds.tensors[1].tolist()
+@pytest.fixture(scope="session")
+def unpacked(sample: ImageData) -> Path:
+    """The unpacked tree of the session's cache; not to be changed."""
+    return sample.root
 
 
-def test_what_is_not_here_is_told_with_what_to_do(own_cache: Path) -> None:
-    for load in (load_data, lambda name: load_split(name, "valid")):
-        with pytest.raises(DataError) as fault:
-            load("emnist-letters")
-        assert str(fault.value).splitlines() == [
-            "--data emnist-letters: not here yet; get it (562 MB, once) with: mnistlab data "
-            "download emnist-letters",
-            "without a network: bring this file (see "
-            "https://www.nist.gov/itl/products-and-services/emnist-dataset) in a folder DIR,",
-            "then: mnistlab data download emnist-letters --from DIR",
-            "  gzip.zip",
-        ]
-    Path("mnist").mkdir()
-    with pytest.raises(DataError, match=r"the folder of that name is --data \./mnist"):
-        load_data("mnist")
+def test_the_archive_matches_its_checksum_file_and_the_constant() -> None:
+    archive = packaged("data") / named.ARCHIVE
+    content = archive.read_bytes()
+    digest, name = archive.with_name(archive.name + ".sha256").read_text().split()
+    assert hashlib.sha256(content).hexdigest() == digest == named.ARCHIVE_SHA256
+    assert name == archive.name
+    assert len(content) <= 4_500_000
 
 
-def test_stores_that_are_damaged_or_gone_are_made_again_from_the_published_files(
-    usps: Made, server: Server
-) -> None:
-    obtain(usps.dataset, serve(server, usps))
-    before = load_data("usps").fingerprint
-    path = usps.dataset.folder / "train.store"
-    content = path.read_bytes()
-    for place in (3, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
-        assert load_data("usps").fingerprint == before
-        assert path.read_bytes() == content
-    shutil.rmtree(usps.dataset.folder)
-    assert usps.dataset.here
-    assert load_data("usps").fingerprint == before
-    assert len(server.asked) == 2  # as it was downloaded
-    assert [path.name for path in usps.dataset.folder.iterdir()] == ["train.store", "valid.store"]
+def test_the_archive_has_its_licence_and_attribution_beside_it() -> None:
+    told = (packaged("data") / "README.md").read_text()
+    for word in ("LeCun", "Cortes", "Burges", "Attribution-Share Alike 3.0"):
+        assert word in told
+    assert (packaged("data") / "LICENSE").is_file()
 
 
-def test_damage_is_told_where_the_published_files_are_not_here(usps: Made) -> None:
-    obtain(usps.dataset, str(usps.folder))
-    path = usps.dataset.folder / "valid.store"
-    content = path.read_bytes()
-    path.write_bytes(content[:9] + bytes([content[9] ^ 4]) + content[10:])
-    with pytest.raises(DamagedFileError, match="again with: mnistlab data download usps"):
-        load_data("usps")
-    obtain(usps.dataset, str(usps.folder))  # without being forced
-    assert path.read_bytes() == content
+def test_the_tree_has_the_chapters_counts(unpacked: Path) -> None:
+    counts = {
+        folder.relative_to(unpacked).as_posix(): len(list(folder.iterdir()))
+        for folder in unpacked.glob("*/*")
+    }
+    assert counts == {"train/3": 6131, "train/7": 6265, "valid/3": 1010, "valid/7": 1028}
+    assert sorted(p.name for p in unpacked.iterdir()) == ["labels.csv", "train", "valid"]
 
 
-def test_the_store_of_another_dataset_is_refused(usps: Made, making: Callable[..., Made]) -> None:
-    obtain(usps.dataset, str(usps.folder))
-    other = making("mnist")
-    obtain(other.dataset, str(other.folder))
-    for name in ("train.store", "valid.store"):
-        shutil.copy(other.dataset.folder / name, usps.dataset.folder / name)
-    with pytest.raises(DamagedFileError, match="the stores of another dataset"):
-        load_data("usps")
+def test_labels_csv_lists_every_file_with_its_class_index(unpacked: Path) -> None:
+    with (unpacked / "labels.csv").open(newline="") as text:
+        rows = list(csv.reader(text))
+    assert rows[0] == ["name", "label"]
+    labels = dict(rows[1:])
+    assert len(labels) == len(rows) - 1 == 14_434
+    assert set(labels) == {
+        path.relative_to(unpacked).as_posix() for path in unpacked.glob("*/*/*.png")
+    }
+    assert all(label == {"3": "0", "7": "1"}[name.split("/")[1]] for name, label in labels.items())
 
 
-# downloads
-
-
-def test_what_is_here_is_not_asked_for_again(usps: Made, server: Server) -> None:
-    mirror = serve(server, usps)
-    obtain(usps.dataset, mirror)
-    store = usps.dataset.folder / "train.store"
-    before = store.stat().st_ino
-    assert obtain(usps.dataset, mirror)[1] == obtain(usps.dataset)[1] == []
-    assert store.stat().st_ino == before
-    # nor are the published files, where it is made again
-    assert len(obtain(usps.dataset, mirror, force=True)[1]) == 2
-    assert store.stat().st_ino != before
-    assert len(server.asked) == 2
-    usps.dataset.originals["usps.bz2"].write_bytes(b"other")
-    obtain(usps.dataset, mirror, force=True)
-    assert [path for path, _ in server.asked].count("/mirror/usps.bz2") == 2
-
-
-def test_a_download_goes_on_where_it_stopped(usps: Made, server: Server) -> None:
-    mirror = serve(server, usps)
-    content = (usps.folder / "usps.t.bz2").read_bytes()
-    server.answers["/mirror/usps.t.bz2"] = [
-        lambda handler: send(handler, 200, content[:99], Content_Length=str(len(content))),
-        lambda handler: send(handler, 404, b""),
+def test_the_second_three_has_the_chapters_pixels(sample: ImageData, unpacked: Path) -> None:
+    expected = [
+        [0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 29],
+        [0, 0, 0, 48, 166, 224],
+        [0, 93, 244, 249, 253, 187],
+        [0, 107, 253, 253, 230, 48],
+        [0, 3, 20, 20, 15, 0],
     ]
-    with pytest.raises(RunError, match=r"usps\.t\.bz2: cannot be downloaded"):
-        obtain(usps.dataset, mirror)
-    assert not usps.dataset.here
-    serve(server, usps)
-    obtain(usps.dataset, mirror)
-    assert [asked for asked in server.asked if asked[1]][-1] == ("/mirror/usps.t.bz2", "bytes=99-")
-    assert [path for path, _ in server.asked].count("/mirror/usps.bz2") == 1
+    image, label = sample.train_ds[1]
+    assert label == 0
+    assert image[4:10, 4:10].tolist() == expected
+    with Image.open(unpacked / "train" / "3" / "10000.png") as opened:
+        assert opened.mode == "L"
+        assert np.asarray(opened)[4:10, 4:10].tolist() == expected
 
 
-def test_both_datasets_of_one_archive_need_one_download(
-    making: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, server: Server
+def test_the_stacked_tensors_have_the_chapters_shapes_and_string_order(sample: ImageData) -> None:
+    images, labels = sample.train_ds.tensors
+    assert images.shape == (12_396, 28, 28)
+    assert labels.tolist() == [0] * 6131 + [1] * 6265
+    assert sample.valid_ds.tensors[0].shape == (2038, 28, 28)
+    assert sample.train.files[:3] == ["3/10.png", "3/10000.png", "3/10011.png"]
+    assert sample.train.files == sorted(sample.train.files)
+    assert (sample.classes, sample.fingerprint) == (("3", "7"), named.FINGERPRINT)
+
+
+# How it gets there
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Path:
+    """A small archive in place of the real one, and an empty cache."""
+    tree = make_tree(tmp_path / "made" / "mnist_sample", ("3", "7"), train=3, valid=3)
+    (tree / "labels.csv").write_text("name,label\n")
+    archive = tmp_path / named.ARCHIVE
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tree, "mnist_sample")
+    monkeypatch.setattr(named, "packaged", lambda name: tmp_path)
+    monkeypatch.setattr(named, "FINGERPRINT", load_folders(tree).fingerprint)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(named, "ARCHIVE_SHA256", digest)
+    named._temporary_home.cache_clear()
+    shutil.rmtree(own_cache, ignore_errors=True)
+    return archive
+
+
+def listing(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+NAMES = {f"{s}/{k}/{i}.png" for s in ("train", "valid") for k in "37" for i in range(3)}
+NAMES |= {"labels.csv"}
+
+
+def beside(folder: Path) -> set[str]:
+    return {path.name for path in folder.parent.iterdir()} - {folder.name}
+
+
+def test_it_is_unpacked_once_and_decoded_once(archive: Path, own_cache: Path) -> None:
+    folder = mnist_sample()
+    assert folder.is_relative_to(own_cache)
+    assert listing(folder) == NAMES
+    archive.unlink()  # not needed again
+    inode = mnist_sample().stat().st_ino
+    seen: list[str] = []
+    for _ in range(2):  # although the files are young
+        data = load_data(progress=lambda split, done, total: seen.append(split))
+        assert data.root == folder
+        assert data.root.stat().st_ino == inode
+        assert data.fingerprint == named.FINGERPRINT
+    assert seen == ["train", "train", "valid", "valid"]
+    assert beside(folder) == {".mnist_sample.lock"}
+
+
+def test_a_damaged_archive_is_refused_before_anything_is_written(
+    archive: Path, own_cache: Path, mnistlab: Callable[..., Result]
 ) -> None:
-    digits, letters = making("emnist-digits"), making("emnist-letters")
+    archive.write_bytes(archive.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(DamagedFileError, match="SHA-256 is not the expected one; install mnistlab"):
+        mnist_sample()
+    result = mnistlab("train")
+    assert result.code == 1
+    assert "SHA-256" in result.err
+    archive.unlink()
+    with pytest.raises(RunError, match="cannot be unpacked: No such file"):
+        mnist_sample()
+    assert listing(own_cache) <= {"data/.mnist_sample.lock"}
+
+
+def test_a_full_disk_leaves_nothing(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile, "copyfileobj", full)
+    with pytest.raises(RunError, match="No space left on device; set MNISTLAB_CACHE to a folder"):
+        mnist_sample()
+    assert listing(own_cache) <= {"data/.mnist_sample.lock"}
+
+
+TAMPERING = [  # shell commands
+    "printf 'P5 4 4 255 %16s' > train/3/1.png",
+    "echo gone > train/3/1.png",
+    "rm -r valid/7",
+    "rm -r *",
+    "rm -r $PWD; touch $PWD",
+    "rm -r $PWD; ln -s nowhere $PWD",
+]
+
+
+@pytest.mark.parametrize("command", TAMPERING)
+def test_files_that_somebody_changed_are_unpacked_again(archive: Path, command: str) -> None:
+    folder = load_data().root
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True)
+    again = load_data()
+    assert again.root == folder
+    assert again.fingerprint == named.FINGERPRINT
+    assert listing(folder) == NAMES
+    assert beside(folder) == {".mnist_sample.lock"}
+
+
+def test_threads_that_unpack_at_once_agree(archive: Path) -> None:
+    (mnist_sample() / "train" / "3" / "1.png").write_bytes(b"changed")
+    with ThreadPoolExecutor(6) as pool:
+        loaded = list(pool.map(lambda _: load_data().fingerprint, range(6)))
+    assert loaded == [named.FINGERPRINT] * 6
+    assert beside(mnist_sample()) == {".mnist_sample.lock"}
+
+
+def test_data_that_is_not_the_bundled_data_when_unpacked_again_is_never_used(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "FINGERPRINT", "another")
+    with pytest.raises(RunError, match="not the bundled data, although it was unpacked again"):
+        load_data()
+
+
+def test_a_process_that_unpacks_for_too_long_is_an_error(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "PATIENCE", 0.01)
+    (own_cache / "data").mkdir(parents=True)
     with (
-        zipfile.ZipFile(digits.folder / "gzip.zip") as one,
-        zipfile.ZipFile(letters.folder / "gzip.zip", "a") as both,
+        FileLock(own_cache / "data" / ".mnist_sample.lock"),
+        pytest.raises(RunError, match=r"mnist_sample\.lock.*set MNISTLAB_CACHE"),
     ):
-        for name in one.namelist():
-            if name.endswith(".gz"):
-                both.writestr(name, one.read(name))
-    tell_checksums(monkeypatch, letters.dataset, letters.folder)
-    mirror = serve(server, letters)
-    for made in (digits, letters):
-        obtain(made.dataset, mirror)
-        assert load_data(made.dataset.name).classes == made.dataset.classes
-    assert len(server.asked) == 1
+        load_data()
 
 
-def test_a_wrong_file_of_a_mirror_is_not_kept_and_bringing_the_files_is_explained(
-    usps: Made, server: Server
+@pytest.mark.parametrize("obstacle", ["file", "read-only"])
+def test_without_a_cache_it_goes_to_one_temporary_folder(
+    archive: Path,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    obstacle: str,
+    tmp_path: Path,
 ) -> None:
-    mirror = serve(server, usps)
-    server.answers["/mirror/usps.bz2"] = b"BZh9 of something else"
-    with pytest.raises(RunError) as fault:
-        obtain(usps.dataset, mirror)
-    for text in (
-        "usps.bz2: cannot be downloaded",
-        "not the published file: its MD5 is ",
-        "mnistlab data download usps --from DIR\n  usps.bz2\n  usps.t.bz2",
-    ):
-        assert text in str(fault.value)
-    assert list(usps.dataset.originals["usps.bz2"].parent.iterdir()) == []
-    with pytest.raises(RunError, match="not a web address"):
-        obtain(usps.dataset, "ftp://host/files")
+    if obstacle == "file":
+        own_cache.write_text("in the way")
+    else:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    loaded = load_data()
+    assert not loaded.root.is_relative_to(own_cache)
+    assert loaded.root.is_relative_to(tmp_path)
+    assert loaded.fingerprint == named.FINGERPRINT
+    assert load_data().root == loaded.root
+    shutil.rmtree(loaded.root.parent)
+    named._temporary_home.cache_clear()
 
 
-def test_files_of_ones_own_are_read_where_they_lie(usps: Made, own_cache: Path) -> None:
-    before = {path: path.stat() for path in usps.folder.iterdir()}
-    _, originals = obtain(usps.dataset, str(usps.folder))
-    assert {path: path.stat() for path in usps.folder.iterdir()} == before
-    assert [original.path.parent for original in originals] == [usps.folder] * 2
-    assert [path.name for path in own_cache.rglob("*") if path.is_file()] == [
-        "train.store",
-        "valid.store",
-    ]
-
-
-def test_files_packed_differently_are_taken_if_they_fit(
-    making: Callable[..., Made], tmp_path: Path, server: Server
+def test_what_a_killed_process_left_goes_when_it_is_unpacked(
+    archive: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = making("emnist-letters")
-    shutil.unpack_archive(made.folder / "gzip.zip", tmp_path / "mine")
-    with pytest.raises(DataError, match="--unchecked takes files that are packed differently"):
-        obtain(made.dataset, str(tmp_path / "mine"))
-    _, originals = obtain(made.dataset, str(tmp_path / "mine"), unchecked=True)
-    assert {original.checked for original in originals} == {"no"}
-    assert load_data("emnist-letters").classes == made.dataset.classes
-    more = replace(made.dataset, images=(79, 52))
-    with pytest.raises(DataError, match="are 78 x 28 x 28 values of uint8, and emnist-letters has"):
-        obtain(more, str(tmp_path / "mine"), unchecked=True, force=True)
-    for source in (None, server.url):
-        with pytest.raises(DataError, match="--unchecked: only for files of one's own: --from DIR"):
-            obtain(made.dataset, source, unchecked=True)
+    def killed(source: object, target: object) -> None:
+        raise KeyboardInterrupt
 
-
-def test_a_cache_that_cannot_be_written_is_told_but_not_needed_for_folders(
-    usps: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("MNISTLAB_CACHE", str(tmp_path / "file" / "cache"))
-    obtain(usps.dataset, str(usps.folder), to=Path("tree"))
-    assert load_folders("tree").image_size == (16, 16)
-    for source in (None, str(usps.folder)):
-        with pytest.raises(RunError, match="Not a directory; MNISTLAB_CACHE may name another"):
-            obtain(usps.dataset, source)
-
-
-def test_two_downloads_do_not_clash(usps: Made, server: Server) -> None:
-    mirror = serve(server, usps)
-    folder = usps.dataset.folder.parent
-    folder.mkdir(parents=True)
-    with (
-        FileLock(folder / ".usps.lock", timeout=0),
-        pytest.raises(LockedError, match="usps: another process is downloading it"),
-    ):
-        obtain(usps.dataset, mirror)
-    obtain(usps.dataset, mirror)
-
-
-# MNIST itself
-
-FINGERPRINT = "7557ce182104a4324f16a0da26613dbfa255a256913f849c66b851597c24c63d"
-
-
-def test_mnist_is_what_it_always_was(mnist: Path, own_cache: Path) -> None:
-    counts, originals = obtain(DATASETS["mnist"], str(mnist))
-    assert load_data("mnist").fingerprint == FINGERPRINT
-    assert counts["train"]["0"] == 5923
-    assert sum(counts["train"].values()) == 60_000
-    assert {original.checked for original in originals} <= {"md5", "content"}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            mnist_sample()
+    assert len(list((own_cache / "data").iterdir())) == 2
+    folder = mnist_sample()
+    assert listing(folder) == NAMES
+    assert beside(folder) == {".mnist_sample.lock"}

@@ -55,7 +55,7 @@ _EVEN = 0.1  # standard deviation of the border, of 0…1
 class ImageData:
     """A training and a validation split with the same classes, in the order of training.
 
-    name: what `--data` may be from any folder, a dataset's name or an absolute path.
+    name: how `--data` names it, whatever the current folder is: a dataset's name, an absolute path.
     train_ds, valid_ds: TensorDataset of images uint8 (n, H, W) and labels int64 (n,).
     """
 
@@ -197,7 +197,7 @@ def _open_sound_store(path: Path | None) -> Split | None:
 
 @dataclass
 class Scan:
-    """The files of one split: what stands in `root/<split>/<class>/*`.
+    """The files of one split: what stands in `folder`, which is `<root>/<split>`.
 
     `names[class]` are the visible file names, sorted as strings (the chapter's order); `stamps`
     has five integers for each of them (mode, size, mtime, ctime, inode), class by class, all zero
@@ -205,7 +205,7 @@ class Scan:
     `loose` are visible files beside the class folders.
     """
 
-    root: Path
+    folder: Path
     split: str
     classes: list[str] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -213,10 +213,6 @@ class Scan:
     hidden: int = 0
     loose: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path:
-        return self.root / self.split
 
     def files(self) -> list[str]:
         """Every file as `class/name`, in the order of the dataset."""
@@ -248,7 +244,7 @@ class Scan:
 
 def scan_split(root: Path, split: str) -> Scan:
     """List one split of `root`. Never raises for what is in it: faults are collected."""
-    scan = Scan(root, split)
+    scan = Scan(root / split, split)
     try:
         listed = os.listdir(scan.folder)
     except OSError as error:
@@ -399,7 +395,7 @@ def _decode(
         by_class = Counter(file.split("/", 1)[0] for file in usable)
         signature = scan.signature()
         # Only what stayed the same while it was read may be kept.
-        keep = keep and scan_split(scan.root, scan.split).signature() == signature
+        keep = keep and scan_split(scan.folder.parent, scan.split).signature() == signature
         return finish_store(
             store,
             path if keep else None,

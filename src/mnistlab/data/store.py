@@ -16,10 +16,10 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import torch
 from torch.utils.data import TensorDataset
@@ -41,12 +41,13 @@ _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
+    `counts[class]` images of each class follow one another, in the order of the labels.
     `signature` says what it was made from. `skipped` maps `split/class/name` of a file that could
     not be used to the reason; `hidden` counts files whose names begin with a dot.
     """
 
     ds: TensorDataset
-    classes: tuple[str, ...]
+    counts: dict[str, int]
     image_size: tuple[int, int]
     files: list[str]
     fingerprint: str
@@ -55,10 +56,8 @@ class Split:
     hidden: int = 0
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Images of each class."""
-        counted = self.ds.tensors[1].bincount(minlength=len(self.classes)).tolist()
-        return dict(zip(self.classes, counted, strict=True))
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.counts)
 
 
 @contextlib.contextmanager
@@ -136,12 +135,23 @@ def open_store(path: Path) -> Split:
     with open(path, "rb") as file:
         description = read_description(file)
         pixels = _mapped(file, description["shape"])
-    blocks = _Blocks(pixels, description["blocks"], path)
+    flat, checksums = pixels.numpy().reshape(-1).data, description["blocks"]
+
+    def check(block: int) -> None:
+        content = flat[block * BLOCK : (block + 1) * BLOCK]
+        if hashlib.sha256(content).hexdigest() != checksums[block]:
+            raise DamagedFileError(
+                f"{printable(path)}: damaged: bytes from {block * BLOCK:,} on are not what was "
+                "written; remove this file and start again"
+            )
+
     if pixels.nbytes > CHECKED_AT_ONCE:
-        pixels = pixels.as_subclass(_CheckedImages)
-        pixels.unchecked = blocks
+        from mnistlab.data.large_store import CheckedImages
+
+        pixels = CheckedImages.of(pixels, BLOCK, check)
     else:
-        blocks.check()
+        for block in range(len(checksums)):
+            check(block)
     return _split(pixels, description)
 
 
@@ -190,78 +200,10 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
     labels = torch.cat([torch.empty(0, dtype=torch.int64), *by_class])
     return Split(
         TensorDataset(pixels, labels),
-        tuple(counts),
+        counts,
         (description["shape"][1], description["shape"][2]),
         description["names"],
         description["fingerprint"],
         description["signature"],
         description["skipped"],
     )
-
-
-class _Blocks:
-    """The checksums of `pixels`, block by block, and which of them are still to be compared."""
-
-    def __init__(self, pixels: torch.Tensor, checksums: list[str], path: Path) -> None:
-        self.pixels, self.checksums, self.path = pixels, checksums, path
-        self.left = set(range(len(checksums)))
-
-    def check(self, rows: Iterable[int] | None = None) -> None:
-        """Verify the blocks of these images, None for all, that were not read before.
-
-        Raises DamagedFileError.
-        """
-        blocks = set(self.left)
-        if rows is not None and blocks:
-            size = self.pixels[0].nbytes
-            touched = ((row * size // BLOCK, (row * size + size - 1) // BLOCK) for row in rows)
-            blocks &= {block for first, last in touched for block in range(first, last + 1)}
-        flat = self.pixels.numpy().reshape(-1).data
-        for block in sorted(blocks):
-            content = flat[block * BLOCK : (block + 1) * BLOCK]
-            if hashlib.sha256(content).hexdigest() != self.checksums[block]:
-                raise DamagedFileError(
-                    f"{printable(self.path)}: damaged: bytes from {block * BLOCK:,} on are not "
-                    "what was written; remove this file and start again"
-                )
-            self.left.remove(block)
-
-
-class _CheckedImages(torch.Tensor):
-    """The images of a large store: an operation on some of them verifies their blocks first.
-
-    What an operation gives is an ordinary tensor.
-    """
-
-    unchecked: _Blocks
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        with torch._C.DisableTorchFunctionSubclass():
-            for value in (*args, *kwargs.values()):
-                for images in value if isinstance(value, list | tuple) else (value,):
-                    if isinstance(images, cls) and images.unchecked.left:
-                        images.unchecked.check(_rows_read(func, len(images), args))
-            return func(*args, **kwargs)
-
-
-_OF_SHAPE = {torch.Tensor.size, torch.Tensor.dim, torch.Tensor.__len__}
-_OF_SHAPE |= {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim")}
-
-
-def _rows_read(func: Callable[..., Any], n: int, args: tuple[Any, ...]) -> Iterable[int] | None:
-    """Which of `n` images `func` reads; None for all, or where that is not known."""
-    if func in _OF_SHAPE:
-        return ()
-    if func == torch.Tensor.__getitem__ and type(args[1]) in (int, slice):
-        return range(n)[args[1]] if type(args[1]) is slice else (range(n)[args[1]],)
-    if func == torch.Tensor.index_select and len(args) == 3 and args[1] == 0:
-        return cast("list[int]", args[2].tolist())
-    return None
