@@ -456,12 +456,12 @@ def test_of_more_classes_than_a_matrix_can_hold_the_worst_pairs_are_named(tmp_pa
     assert not confusion.all("table")
     matrix = run_in_process("eval", run.path, "--json").ok().json["confusion"]
     counts = {(a, p): n for a, row in matrix.items() for p, n in row.items() if n and a != p}
-    shown = [
+    items = [
         re.fullmatch(r"(.*) taken for (.*) , (\d) times?", item.text)
         for item in confusion.all("li")
     ]
-    assert len(shown) == min(30, len(counts))
-    for match in shown:
+    assert len(items) == min(30, len(counts))
+    for match in items:
         assert match
         assert counts[match[1], match[2]] == int(match[3])
     assert len(tree.id("result").all("table")[0].rows()) == 27 + 2
