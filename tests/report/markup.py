@@ -28,13 +28,13 @@ class Node:
 
     def all(self, tag: str, kind: str = "") -> "list[Node]":
         """The elements `tag` below, those with the class `kind` if one is given."""
-        found = [node for node in self.walk() if node.tag == tag]
-        return [n for n in found if not kind or kind in n.attributes.get("class", "").split()]
+        nodes = [node for node in self.walk() if node.tag == tag]
+        return [n for n in nodes if not kind or kind in n.attributes.get("class", "").split()]
 
     def id(self, name: str) -> "Node":
         """The one element with this id."""
-        [found] = [node for node in self.walk() if node.attributes.get("id") == name]
-        return found
+        [only] = [node for node in self.walk() if node.attributes.get("id") == name]
+        return only
 
     @property
     def text(self) -> str:

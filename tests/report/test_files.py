@@ -1,7 +1,6 @@
 """Pictures drawn into files."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.files import require_file
-from mnistlab.report.files import draw, require_plot
+from mnistlab.report.files import draw
 from mnistlab.report.pictures import Curves, Images, Matrix, Picture
 
 CURVES = Curves(
@@ -59,21 +58,6 @@ def test_mistakes_stand_out_beside_thousands_that_are_right(tmp_path: Path) -> N
     no_mistake, some = colors(0, 0), colors(15, 21)
     oranges = [(red, blue) for red, _, blue in some - no_mistake if red > blue + 60]
     assert len(oranges) == 2
-
-
-@pytest.mark.parametrize("name", ["p.gif", "p", "no/such/folder/p.png", "."])
-def test_a_name_that_cannot_be_drawn_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--plot"):
-        require_plot(tmp_path / name)
-
-
-def test_a_missing_matplotlib_is_one_plain_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError) as caught:
-        require_plot(tmp_path / "p.png")
-    assert str(caught.value) == "--plot needs matplotlib; install it with: pip install matplotlib"
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(

@@ -148,7 +148,7 @@ def test_the_curves_of_several_seeds_lie_in_their_band() -> None:
     lost = {"epoch": 2, "n": 0, "train_loss": None, "valid_loss": None, "mean": None}
     result = {"seeds": [{"seed": 0}], "band": [*band, lost], "best": {"epoch": 1, "accuracy": 0.6}}
     loss, accuracy = sources.curves_of(record_of([0.5, 0.6], {"seeds": 2}, **result))
-    assert loss.lines["validation"] == ([0, 1], [0.2, 0.2])
-    assert accuracy.lines == {"mean": ([0, 1], [0.6, 0.6]), "median seed": ([0, 1], [0.5, 0.6])}
-    assert list(accuracy.bands) == ["all seeds"]
+    assert loss.as_dict()["lines"]["validation"] == [[0, 1], [0.2, 0.2]]
+    lines = {"mean": [[0, 1], [0.6, 0.6]], "median seed": [[0, 1], [0.5, 0.6]]}
+    assert accuracy.as_dict()["lines"] == lines
     assert list(map(list, accuracy.bands["all seeds"])) == [[0, 1], [0.5, 0.5], [0.7, 0.7]]

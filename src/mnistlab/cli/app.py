@@ -18,7 +18,6 @@ from mnistlab.cli import (
     lr_find,
     pictures,
     predict,
-    report,
     reproduce,
     runs,
     train,
@@ -67,7 +66,7 @@ command(app, "train", train.train, [key for key in SETTINGS if key != "distance"
 command(app, "eval", evaluate.evaluate, OF_DATA)
 command(app, "predict", predict.predict, ("skip_bad", "device", "threads"))
 command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
-command(app, "report", report.report, OF_DATA)
+command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
 command(app, "lesson", lesson.lesson)

@@ -1,4 +1,4 @@
-"""`mnistlab plot` and `mnistlab show`: pictures of the same sources, into a file or as text."""
+"""`mnistlab plot`, `show` and `report`: pictures into a file, as text, on a page."""
 
 import shutil
 from dataclasses import replace
@@ -76,15 +76,9 @@ def plot(
     out.skipped(skipped)
     draw(drawn, output)
     runs = [str(find_run(name, run_dir).path) for name in names if kind_of(name, run_dir) == "run"]
-    out.document(
-        {
-            "run": runs[0] if len(runs) == 1 else None,
-            "sources": names,
-            "what": what or "curves",
-            "file": str(output),
-            "bytes": output.stat().st_size,
-        }
-    )
+    document: dict[str, Any] = {"run": runs[0] if len(runs) == 1 else None, "sources": names}
+    document |= {"what": what or "curves", "file": str(output), "bytes": output.stat().st_size}
+    out.document(document)
     out.result(printable(output))
 
 
@@ -134,3 +128,46 @@ def show(
         out.result(text_picture(picture, width, blocks=blocks, height=max(4, lines - 4)))
         if left > 0:
             out.notice(f"{left} more with --count {left + limit}")
+
+
+def report(
+    out: Output,
+    settings: dict[str, Any],
+    run: flags.RunArgument = "latest",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write it there; replaced if it exists.  [default: report.html in the run folder]",
+        ),
+    ] = None,
+    split: flags.Split = "valid",
+    best: flags.Best = False,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Write a run as one HTML page.
+
+    Result, curves, confusion, mistakes, weights, samples, settings. It needs no network and no
+    script; without the run's data it shows what the run folder has.
+    """
+    source = find_run(run, run_dir)
+    target = output or source.path / "report.html"
+    from mnistlab.files import require_file, write_file
+
+    require_file(target, ("html", "htm"), "-o")
+    from mnistlab.report.page import open_report, render
+
+    with out.loading() as progress:
+        opened = open_report(source, settings, split=split, best=best, progress=progress)
+    if opened.score is not None:
+        out.skipped(opened.score.split.skipped)
+    for part, why in opened.missing.items():
+        out.notice(f"left out ({part}): {why}")
+    content = render(opened).encode()
+    write_file(target, content)
+    document = {"file": str(target), "bytes": len(content), "missing": opened.missing}
+    out.document({"run": str(source.path), **document})
+    out.result(printable(target))
+    out.notice(f"written, {len(content):,} bytes; open it in a browser")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours: colour-blind readers can tell them apart, and in grey their lightness can
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# so that of two equal curves both can be seen: lines with gaps above a wider one without
+# so that of two equal curves both are visible: lines with gaps above a wider one without
 STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
 _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size

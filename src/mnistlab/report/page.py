@@ -43,7 +43,7 @@ _STATUS = {
     "stopped": "was stopped before its last epoch",
     "diverged": "diverged: its loss was no longer a finite number",
 }
-_MAX_POINTS = 500  # of a line; more cannot be seen
+_MAX_POINTS = 500  # of a line; the eye has no use for more
 _MAX_DOTS = 60  # points up to which each has a dot that names its figures when pointed at
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone

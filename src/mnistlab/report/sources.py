@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,11 @@ def pictures(
     drawn: list[Picture] = []
     skipped: dict[str, str] = {}
     if files := [Path(name) for name, kind in kinds.items() if kind == "image"]:
-        drawn.append(image_files(files))
+        picture, faults = image_files(files)
+        if faults:
+            lines = [f"{printable(file)}: {why}" for file, why in faults.items()]
+            raise DataError("images", lines)
+        drawn.append(picture)
     for name, kind in kinds.items():
         if kind == "run":
             drawn += run_pictures(find_run(name, runs), options, progress)
@@ -285,21 +289,31 @@ def mean_images(split: Split, name: str) -> Images:
     return Images(f"Mean images of {name}", dict(by_class), limits=(0, 1))
 
 
-def image_files(paths: Sequence[Path]) -> Images:
-    """Image files as a model sees them: grey, turned as the camera says.
+def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images, dict[str, str]]:
+    """Image files as a model sees them (grey, turned as the camera says), and those that are none.
 
-    Raises DataError with every file that is no image.
+    No more are read than make `limit` images. The faults have the reason under the name of a file.
     """
-    images, faults = _decode(paths)
-    if faults:
-        raise DataError("images", [f"{printable(path)}: {why}" for path, why in faults.items()])
+    images: dict[Path, torch.Tensor] = {}
+    faults: dict[str, str] = {}
+    with quiet_pillow():
+        for path in paths:
+            if len(images) == limit:
+                break
+            try:
+                image = decode_grey(path)
+            except UndecodableError as fault:
+                faults[str(path)] = str(fault)
+                continue
+            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+            images[path] = pixels.reshape(image.height, image.width)
     title = "Images"
-    if len(paths) == 1:
-        [image] = images.values()
-        title = f"Image, {image.shape[1]} x {image.shape[0]}"
+    if len(paths) == len(images) == 1:
+        [only] = images.values()
+        title = f"Image, {only.shape[1]} x {only.shape[0]}"
     ambiguous = len({path.name for path in images}) < len(images)
     named = {str(path) if ambiguous else path.name: image for path, image in images.items()}
-    return Images(title, named, limits=(0, 255))
+    return Images(title, named, limits=(0, 255)), faults
 
 
 def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
@@ -307,35 +321,13 @@ def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
 
     Raises DataError where there is none.
     """
+    where = printable(folder)
     try:
         files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     except OSError as error:
-        fault = f"{printable(folder)}: cannot be listed: {error.strerror}"
-        raise DataError(printable(folder), [fault]) from error
-    images: dict[str, torch.Tensor] = {}
-    skipped: dict[str, str] = {}
-    for path in sorted(files, key=lambda path: natural_key(path.name)):
-        if len(images) < count:
-            decoded, faults = _decode([path])
-            images |= {path.name: image for path, image in decoded.items()}
-            skipped |= {str(path): why for path, why in faults.items()}
-    if not images:
-        fault = f"{printable(folder)}: no images in it; expected image files, or {EXPECTED}"
-        raise DataError(printable(folder), [fault])
-    title = printable(f"{folder.name or folder}, {len(images)} of {len(files)} files")
-    return Images(title, images, limits=(0, 255)), skipped
-
-
-def _decode(paths: Sequence[Path]) -> tuple[dict[Path, torch.Tensor], dict[Path, str]]:
-    images: dict[Path, torch.Tensor] = {}
-    faults: dict[Path, str] = {}
-    with quiet_pillow():
-        for path in paths:
-            try:
-                image = decode_grey(path)
-            except UndecodableError as fault:
-                faults[path] = str(fault)
-                continue
-            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-            images[path] = pixels.reshape(image.height, image.width)
-    return images, faults
+        raise DataError(where, [f"{where}: cannot be listed: {error.strerror}"]) from error
+    picture, faults = image_files(sorted(files, key=lambda path: natural_key(path.name)), count)
+    if not picture.images:
+        raise DataError(where, [f"{where}: no images in it; expected image files, or {EXPECTED}"])
+    title = f"{folder.name or folder}, {len(picture.images)} of {len(files)} files"
+    return replace(picture, title=printable(title)), faults
