@@ -18,14 +18,13 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import Outcome, Server
+from tests.reliability.conftest import Examples, Tally
+from tests.reliability.processes import Outcome
 from tests.reliability.runs import (
     Training,
     broken_file,
     fault_of_message,
     left_over,
-    make_folders,
     make_idx,
     saved_epochs,
 )
@@ -33,7 +32,6 @@ from tests.reliability.steps import fill
 
 REASONS = "No space left|File too large|Read-only file system|Permission denied|No such file"
 RESULT_REASONS = f"{REASONS}|cannot be written"
-Examples = Callable[[int, int], int]
 Place = Callable[[Path], AbstractContextManager[Path]]
 
 
@@ -65,14 +63,6 @@ def leave_no_inode(folder: Path) -> None:
     remount(folder, f"nr_inodes={now.f_files - now.f_ffree}")
 
 
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    folder = tmp_path_factory.mktemp("disks")
-    data = ("--data", str(make_folders(folder / "data")))
-    settings = ("--epochs", "4", "--batch-size", "5", "--lr", "0.3")
-    return Training(server, folder, ("train", *data, *settings))
-
-
 def nothing(folder: Path) -> None:
     pass
 
@@ -96,11 +86,11 @@ def troubles(kind: str, examples: Examples) -> Iterator[Trouble]:
             size = {"file_bytes": limit}
             yield f"files of {limit} bytes at most", plain_folder, nothing, nothing, size
     if kind in ("protect", "empty"):
-        for step in range(1, 150, 150 // examples(3, 150)):
+        for step in range(1, 150, 150 // examples(2, 150)):
             limits = {"at_step": (step, kind), "powerless": True}
             yield f"{kind} at step {step}", plain_folder, nothing, permit, limits
     if kind == "a full disk":
-        for step in range(0, 150, 150 // examples(3, 150)):
+        for step in range(0, 150, 150 // examples(2, 150)):
             limits = {"at_step": (step, "fill")}
             yield f"full at step {step}", small_disk, nothing, free, limits
         for room in range(0, 110_000, 110_000 // examples(2, 27)):

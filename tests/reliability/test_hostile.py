@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.hostile_files import cards, claiming, headers, pickles, states, texts
 from tests.reliability.processes import Outcome, Server
 from tests.reliability.runs import Training, make_folders
@@ -60,11 +60,7 @@ def hostile(
 
 @pytest.mark.parametrize("kind", ["model", "resume"])
 def test_no_file_made_to_do_harm_is_loaded(
-    kind: str,
-    training: Training,
-    tally: Tally,
-    examples: Callable[[int, int], int],
-    tmp_path: Path,
+    kind: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     image = tmp_path / "data" / "valid" / "a" / "0000.png"
     commands: list[tuple[str | Path, ...]] = [
@@ -80,7 +76,7 @@ def test_no_file_made_to_do_harm_is_loaded(
         assert training.command(*command).code == 0  # but for one claim all of them are sound
     most_seconds = most_megabytes = 0.0
     for number, (name, make) in enumerate(hostile(kind, sound, marker)):
-        if number % examples(17, 1):
+        if number % examples(29, 1):
             continue
         path.unlink()
         make(path)

@@ -13,23 +13,15 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.processes import Outcome, Server
+from tests.reliability.conftest import Examples
+from tests.reliability.processes import Outcome
 from tests.reliability.runs import Training, environment, left_over, make_folders, only_run
 
 LOAD = ("train", "--dry-run", "--json", "--data")
 
 
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    folder = tmp_path_factory.mktemp("signals")
-    data = ("--data", str(make_folders(folder / "data")))
-    return Training(server, folder, ("train", *data, "--epochs", "8", "--batch-size", "7"))
-
-
 @pytest.fixture
-def interrupt(
-    trial: int, training: Training, examples: Callable[[int, int], int]
-) -> Callable[..., Outcome]:
+def interrupt(trial: int, training: Training, examples: Examples) -> Callable[..., Outcome]:
     """Start a command and send it the signal of this trial."""
     number = signal.SIGINT if trial % 2 else signal.SIGTERM
     # of the many, half from their very start, as a user's process

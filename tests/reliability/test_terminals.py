@@ -15,7 +15,7 @@ import signal
 import struct
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.processes import CLOSED, Outcome, Server
 from tests.reliability.runs import Training, all_commands, fault_of_message, make_folders
 
@@ -32,7 +32,6 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 NO_HOME = "/proc/nowhere"  # a folder that nobody can make
 GONE, FULL = "left by its reader", "on a full disk"
 Arguments = tuple[str | Path, ...]
-Examples = Callable[[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,6 @@ ON_TERMINAL = {
     "NO_COLOR": Around({"TERM": "xterm", "NO_COLOR": "1"}),
     "ASCII": Around({"TERM": "xterm"}, {}, {"encoding": "ascii"}, True),
 }
-
-
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Its classes have names that not every encoding can say."""
-    folder = tmp_path_factory.mktemp("terminals")
-    (folder / "locked").mkdir(mode=0o555)
-    data = ("--data", str(make_folders(folder / "data", classes=("žluť", "日本"))))
-    return Training(server, folder, ("train", *data, "--epochs", "4", "--batch-size", "5"))
 
 
 def commands(training: Training) -> list[Arguments]:
@@ -141,8 +131,11 @@ def variables(training: Training, around: Around) -> dict[str, str]:
     env = training.env
     for name, value in around.variables.items():
         env.pop(name, None)
+        if value == "locked":
+            value = str(training.folder / "locked")
+            Path(value).mkdir(mode=0o555, exist_ok=True)
         if value is not None:
-            env[name] = str(training.folder / value) if value == "locked" else value
+            env[name] = value
     return env
 
 
@@ -150,7 +143,7 @@ def test_every_command_ends_well_wherever_its_output_goes(
     training: Training, tally: Tally, examples: Examples
 ) -> None:
     usual: dict[Arguments, Outcome] = {}  # how a command ends with plain pipes
-    for arguments, name in cases(training, [*OFF_TERMINAL], examples, 12):
+    for arguments, name in cases(training, [*OFF_TERMINAL], examples, 8):
         if arguments not in usual:
             usual[arguments] = training.command(*arguments)
         around = OFF_TERMINAL[name]
@@ -231,7 +224,7 @@ def test_every_command_fits_any_terminal(
     training: Training, tally: Tally, examples: Examples
 ) -> None:
     sizes = [*product(ON_TERMINAL, (1, 20, 80, 10_000))]
-    for arguments, (name, columns) in cases(training, sizes, examples, 5):
+    for arguments, (name, columns) in cases(training, sizes, examples, 4):
         around = ON_TERMINAL[name]
         got = on_terminal(training, arguments, around, columns)
         fault = fault_of_message(got, training.command(*arguments).code)
