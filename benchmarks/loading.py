@@ -10,8 +10,8 @@ from pathlib import Path
 import torch  # noqa: F401 - its import is not what is measured
 from PIL import Image
 
-from mnistlab.data.bundled import mnist_sample
 from mnistlab.data.folders import load_folders
+from mnistlab.data.named import mnist_sample
 
 
 def main() -> None:

@@ -33,20 +33,23 @@ class Result:
         return self
 
 
-def run_in_process(*arguments: str | Path) -> Result:
-    """Run `mnistlab ARGUMENTS` here, as off a terminal. Fast: torch is imported already."""
+def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> Result:
+    """Run `mnistlab ARGUMENTS` here, as off a terminal. Fast: torch is imported already.
+
+    out, err: streams in place of stdout and stderr; what is written there is not in the result.
+    """
     from mnistlab.__main__ import main
     from mnistlab.cli.signals import SIGNALS
 
-    out, err = io.StringIO(), io.StringIO()
+    texts = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     code = 0
     thresholds = gc.get_threshold()
     try:
         with (
             mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
+            contextlib.redirect_stdout(out or texts[0]),
+            contextlib.redirect_stderr(err or texts[1]),
         ):
             main()
     except SystemExit as leaving:
@@ -56,7 +59,7 @@ def run_in_process(*arguments: str | Path) -> Result:
         gc.set_threshold(*thresholds)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Result(code, out.getvalue(), err.getvalue())
+    return Result(code, *(text.getvalue() for text in texts))
 
 
 def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":

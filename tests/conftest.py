@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from mnistlab.cli.signals import SIGNALS
 from mnistlab.data.folders import ImageData
 from mnistlab.runs import Run
 from tests.command import Result, run_in_process
@@ -60,6 +61,8 @@ def surroundings(
     """Every test in a folder of its own, with the session's cache and no terminal variables."""
     import torch
 
+    # what a test runs in this process ends like a process of its own: deaf to signals
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -69,6 +72,8 @@ def surroundings(
     torch.set_num_threads(1)  # what train does; and tests run well beside other work
     yield
     torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import typer
 
-from mnistlab import book
 from mnistlab.cli.app import app
 from mnistlab.lessons import LESSONS
 from mnistlab.models import build_model
+from mnistlab.studies.ladder import CHAPTER
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "mnistlab"
@@ -125,7 +125,7 @@ def test_every_lesson_is_listed_and_every_lesson_and_model_is_on_the_book_page()
     assert files == {*LESSONS, "kit", "__init__"}
     text = (ROOT / "docs" / "book.md").read_text(encoding="utf-8")
     assert set(re.findall(r"mnistlab lesson ([a-z]+)`", text)) == set(LESSONS)
-    classes = {type(build_model(name, (28, 28), ("3", "7"))).__name__ for name in book.LADDER}
+    classes = {type(build_model(name, (28, 28), ("3", "7"))).__name__ for name in CHAPTER}
     assert {name for name in classes if name not in text} == set()
 
 

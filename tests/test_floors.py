@@ -15,7 +15,6 @@ FLOORS: dict[str, int] = {
     "files": 0,
     "config": 0,
     "runs": 0,
-    "book": 0,
     "records": 0,
     # floor 1: data, models, and what they are made of
     "vision": 1,
@@ -46,7 +45,7 @@ FLOORS: dict[str, int] = {
 # Who may import what, beyond the floors.
 ROOMS: dict[str, set[str]] = {
     "typer": {"cli"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "eject"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
     "torchvision": {"vision"},

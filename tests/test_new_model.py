@@ -119,6 +119,7 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
         "lr-find": f"lr-find --model dropout --data {tiny} --steps 20 --json",
         "report": "report latest --run-dir a --json",
         "seeds": f"{train} --epochs 1 --seeds 2 --run-dir e",
+        "eject": "eject latest --run-dir a -o plain.py --json",
         "other model": f"train --model linear --drop 0.25 --data {tiny}",
     }
     results = dict(zip(lines, commands(*lines.values()), strict=True))
@@ -142,5 +143,8 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
     assert documents["verify"]["repeats"] is True
     assert documents["show"]["config"]["drop"] == 0.25
     assert "belongs to --model dropout" in results["other model"]["err"]
+    # dropout in a script draws what it drew here
+    plain = subprocess.run([sys.executable, "plain.py"], stdout=subprocess.PIPE, text=True)
+    assert plain.stdout.split()[-1:] == [weights["unbroken"]]
     [page] = Path("a").glob("*/report.html")
     assert "drop" in page.read_text(encoding="utf-8")

@@ -142,4 +142,4 @@ def test_every_optimizer_is_named_in_the_config() -> None:
     from mnistlab.config import TYPES
 
     choices = TYPES["optimizer"]
-    assert set(choices.__args__) == set(OPTIMIZERS)  # type: ignore[union-attr]
+    assert set(choices.__args__) == set(OPTIMIZERS)

@@ -1,20 +1,17 @@
 """The chapter beside ours: the verdicts must be able to fail, and the figures must be complete."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from mnistlab import book, reproduction
+from mnistlab import reproduction
 from mnistlab.config import resolve
 from mnistlab.data.folders import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons.kit import Check
-from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from mnistlab.reproduction import Figure, Reproduction, spread
-from mnistlab.studies.seeds import StackedLinear, train_many
 from tests.command import run_in_process
 
 
@@ -71,23 +68,6 @@ def test_every_figure_of_the_chapter_is_compared(sample: ImageData) -> None:
     assert len(inside) > 0.6 * len(trained)
 
 
-def test_the_library_sgd_equals_basic_optim_to_the_bit(sample: ImageData) -> None:
-    models = reproduction.linear_models(sample, range(3), "uniform")
-    ends = []
-    for optimizer in (BasicOptim, torch.optim.SGD):
-        stack, make_opt = StackedLinear(models), partial(optimizer, lr=1.0)
-        rows = train_many(stack, make_opt, sample.train_ds, sample.valid_ds, epochs=1)
-        ends.append(next(rows).valid_logits)
-    assert torch.equal(*ends)
-
-
-def test_every_printed_epoch_is_in_the_tables() -> None:
-    assert len(book.SCRATCH) == 21
-    assert len(book.BASIC_OPTIM) == len(book.LIBRARY_SGD) == 20
-    assert list(book.LINEAR_TABLE) == list(range(10))
-    assert list(book.TWO_LAYER_TABLE) == [e for e in range(40) if e != 21]
-
-
 def test_the_command_exits_with_3_if_a_figure_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     good = Figure("6 training", "good", 0.5, 0.5, "inside", 0.4, 0.6, 50.0, 9)
     bad = Figure("6 training", "bad", 0.5, torch.tensor([0.7, 0.1]), "differs")
@@ -111,7 +91,7 @@ def test_the_residual_net_is_compared_with_as_many_seeds_as_were_trained(
     steps: list[str] = []
     rows = reproduction.residual_figures(range(3), steps.append)
     assert steps == [f"resnet18, seed {seed} of 3" for seed in range(3)]
-    assert [row.chapter for row in rows] == list(book.RESNET)
+    assert [row.chapter for row in rows] == list(reproduction.RESNET)
     runs = [prepare(resolve({**small, "seed": seed})).train() for seed in range(3)]
     accuracies = sorted(metrics.accuracy for run in runs for metrics in run)
     assert (rows[2].low, rows[2].ours, rows[2].high) == pytest.approx(tuple(accuracies))
@@ -142,3 +122,15 @@ def test_checks_of_lessons_become_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         ("derivative: a", "equal"),
         ("derivative: b", "differs"),
     ]
+
+
+def test_twenty_seeds_of_book_linear_end_within_the_chapters_range() -> None:
+    run = run_in_process("train", "--config", "book-linear", "--seeds", "20", "--json").ok().json
+    assert 0.977 <= run["summary"]["min"] <= run["summary"]["max"] <= 0.980
+    first = run["band"][0]
+    assert 0.4956 - 0.02 <= first["min"] <= first["max"] <= 0.4956 + 0.02
+
+
+def test_book_two_layer_ends_within_the_chapters_range() -> None:
+    run = run_in_process("train", "--config", "book-two-layer", "--json").ok()
+    assert 0.981 <= run.json["accuracy"] <= 0.984

@@ -66,28 +66,14 @@ def test_a_run_is_named_by_utc_time_model_and_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("noon")
-def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
-    names = [create_run(tmp_path, "linear", 0, touch_record).name for _ in range(3)]
-    base = "20261122-120000-linear-s0"
-    assert names == [base, f"{base}-2", f"{base}-3"]
-
-
-@pytest.mark.usefixtures("noon")
-def test_a_folder_that_is_there_is_never_taken(tmp_path: Path) -> None:
-    (tmp_path / "20261122-120000-linear-s0").write_text("mine")
-    run = create_run(tmp_path, "linear", 0, touch_record)
-    assert run.name.endswith("-2")
-    assert (tmp_path / "20261122-120000-linear-s0").read_text() == "mine"
-
-
-@pytest.mark.usefixtures("noon")
-def test_when_all_names_are_taken_it_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_in_one_second_get_folders_of_their_own_and_take_none_that_is_there(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(os.path, "lexists", lambda path: True)
-    with pytest.raises(RunError, match="too many runs in one second"):
-        create_run(tmp_path / "runs", "linear", 0, touch_record)
-    assert list((tmp_path / "runs").iterdir()) == []
+    base = tmp_path / "20261122-120000-linear-s0"
+    base.write_text("mine")
+    names = [create_run(tmp_path, "linear", 0, touch_record).name for _ in range(2)]
+    assert names == [f"{base.name}-2", f"{base.name}-3"]
+    assert base.read_text() == "mine"
 
 
 def test_a_run_appears_with_its_first_files_in_it_or_not_at_all(tmp_path: Path) -> None:
@@ -133,17 +119,10 @@ def test_a_name_that_another_process_took_meanwhile_is_left_to_it(
     assert taken.record_file.exists()
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(RunError, match=r"runs: cannot be written: .*; name another .*--run-dir"):
-        create_run(tmp_path / "runs", "linear", 0, touch_record)
-    assert list_runs(tmp_path / "runs") == []
-
-
 def test_runs_are_listed_oldest_first_and_only_runs(tmp_path: Path) -> None:
     made(tmp_path, "20261122-120000-linear-s0-2", "2026-11-22T12:00:00.500000+00:00")
     made(tmp_path, "20261122-120000-linear-s0", "2026-11-22T12:00:00.100000+00:00")
-    made(tmp_path, "20261121-120000-two-layer-s0", "2026-11-21T12:00:00+00:00")
+    made(tmp_path, "zebra, renamed", "2026-11-21T12:00:00+00:00")
     made(tmp_path, "20261123-000000-linear-s0")  # its run.json does not say when
     only_model = tmp_path / "20261120-000000-linear-s1"
     only_model.mkdir()
@@ -152,27 +131,12 @@ def test_runs_are_listed_oldest_first_and_only_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert [run.name for run in list_runs(tmp_path)] == [
         "20261120-000000-linear-s1",
-        "20261121-120000-two-layer-s0",
+        "zebra, renamed",
         "20261122-120000-linear-s0",
         "20261122-120000-linear-s0-2",
         "20261123-000000-linear-s0",
     ]
     assert list_runs(tmp_path / "absent") == []
-
-
-def test_a_renamed_run_keeps_its_place(tmp_path: Path) -> None:
-    made(tmp_path, "my-best-one", "2026-11-21T12:00:00+00:00")
-    last = made(tmp_path, "20261122-120000-linear-s0", "2026-11-22T12:00:00+00:00")
-    assert find_run("latest", tmp_path) == last
-
-
-def test_a_run_with_a_damaged_run_json_is_still_listed(tmp_path: Path) -> None:
-    first = made(tmp_path, "20261121-120000-linear-s0", "2026-11-21T12:00:00+00:00")
-    broken = made(tmp_path, "20261122-120000-linear-s0")
-    broken.record_file.write_text("{")
-    odd = made(tmp_path, "odd")
-    odd.record_file.write_text("[]")
-    assert list_runs(tmp_path) == [odd, first, broken]
 
 
 def test_a_run_is_found_by_name_by_path_and_as_latest(tmp_path: Path) -> None:
@@ -296,6 +260,7 @@ def test_an_edited_result_is_noticed(
     verified = mnistlab("runs", "verify")
     assert verified.code == 3
     assert "result in run.json" in verified.err
+    assert "weights   equal to the last bit, but the files" in verified.out
 
 
 def test_an_edited_result_of_version_0_1_is_noticed(tmp_path: Path) -> None:
@@ -382,13 +347,6 @@ def test_taking_the_lock_clears_what_an_interrupted_write_left(tmp_path: Path) -
         assert not left.exists()
 
 
-def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    run = Run(tmp_path / "file" / "run")
-    with pytest.raises(RunError, match=r"cannot be written: .*--run-dir"), run.locked():
-        raise AssertionError  # not reached
-
-
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
     run = made(tmp_path, "one")
     with pytest.raises(KeyboardInterrupt), run.locked():
@@ -400,7 +358,7 @@ def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
 def test_a_folder_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
     run = made(tmp_path, "one")
     shutil.rmtree(run.path)
-    with pytest.raises(RunError, match="cannot be written"), run.locked():
+    with pytest.raises(RunError, match=r"cannot be written: .*--run-dir"), run.locked():
         raise AssertionError  # not reached
     assert not run.path.exists()
 

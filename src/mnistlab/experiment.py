@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.config import Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.folders import ImageData, Progress, even_background
-from mnistlab.data.named import NAMED, load_data
+from mnistlab.data.named import load_data
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
@@ -229,7 +229,7 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
         "loss": loss,
         "device": device.type,
         "threads": torch.get_num_threads(),
-        "data": config.data if config.data in NAMED else str(Path(config.data).absolute()),
+        "data": data.name,
     }
     config = checked(settings)
     background = even_background(data.train_ds.tensors[0])

@@ -257,19 +257,19 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
 
 
 def _rename_to_free(draft: Path, base: Path) -> Path:
-    for attempt in range(1, 10_000):
-        path = base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")
-        if os.path.lexists(path):
-            continue
-        try:
-            # Two processes may take the same name: only one gets it, as a folder with files in it
-            # is never replaced.
-            os.rename(draft, path)
-            return path
-        except OSError:
-            if not os.path.lexists(path):
-                raise
-    raise RunError(f"{printable(base)}: too many runs in one second")
+    path, number = base, 1
+    while True:
+        if not os.path.lexists(path):
+            try:
+                # Two processes may take the same name: only one gets it, as a folder with files in
+                # it is never replaced.
+                os.rename(draft, path)
+                return path
+            except OSError:
+                if not os.path.lexists(path):
+                    raise
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
 
 
 def list_runs(folder: Path) -> list[Run]:
@@ -399,14 +399,11 @@ def summaries(
         raise ConfigError(f"--sort {sort}{nearest(sort, SORTABLE)}")
     runs = [summarize(run) for run in list_runs(folder)]
     known = [run for run in runs if getattr(run, sort) is not None]
-    known.sort(key=lambda run: _sort_key(getattr(run, sort)), reverse=reverse)
+    key: Any = natural_key if sort in ("name", "model", "status", "created") else float
+    known.sort(key=lambda run: key(getattr(run, sort)), reverse=reverse)
     if limit is None:
         return known + [run for run in runs if getattr(run, sort) is None]
     return known[:limit] if reverse else known[-limit:]
-
-
-def _sort_key(value: Any) -> Any:
-    return natural_key(value) if isinstance(value, str) else value
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -50,7 +50,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RunScore:
-    """What `score_run` found, and on what.
+    """What `score_run` returns: the scores, and on what images.
 
     `labels` int64 (n,) and `logits` (n, 1) or (n, C), on the CPU, are in the order of the files of
     `split` and of the classes of `card`.
@@ -64,10 +64,6 @@ class RunScore:
     labels: torch.Tensor
     logits: torch.Tensor
 
-    def verdicts(self) -> Iterator[Verdict]:
-        """Every image of the split in its order."""
-        return self._verdicts(range(len(self.labels)))
-
     def mistakes(self, top: int | None = None) -> list[Verdict]:
         """The images that are wrong, the most confident first; at most `top` of them."""
         predicted = predictions(self.logits)
@@ -75,15 +71,16 @@ class RunScore:
         wrong = (predicted != self.labels).nonzero().flatten()
         # stable: of equals, the first file comes first
         order = wrong[sure[wrong].argsort(descending=True, stable=True)]
-        return list(self._verdicts(order[:top].tolist()))
+        return list(self.verdicts(order[:top].tolist()))
 
-    def _verdicts(self, indices: "range | list[int]") -> Iterator[Verdict]:
+    def verdicts(self, indices: Sequence[int] | None = None) -> Iterator[Verdict]:
+        """The images at `indices`; without them every image of the split in its order."""
         names = self.card.classes
         predicted = predictions(self.logits).tolist()
         labels = self.labels.tolist()
         # in float64: in float32 a sure model's 0.99999999 would read as 1
         probs = probabilities(self.logits.double()).tolist()
-        for index in indices:
+        for index in range(len(labels)) if indices is None else indices:
             yield Verdict(
                 f"{self.split_name}/{self.split.files[index]}",
                 index,

@@ -3,6 +3,7 @@
 It takes more than a second to import, so that is done only where it is used.
 """
 
+from importlib import import_module
 from types import ModuleType
 
 import torch
@@ -25,23 +26,16 @@ def torchvision() -> ModuleType:
     """
     try:
         try:
-            return _imported()
+            return import_module("torchvision")
         except RuntimeError as error:
             if "operator torchvision::" not in str(error):
                 raise
         for name in _LOOKED_UP:
             if not hasattr(torch.ops.torchvision, name):
                 torch.library.define(f"torchvision::{name}", _SCHEMA)
-        return _imported()
+        return import_module("torchvision")
     except (ImportError, OSError, RuntimeError) as error:
         raise RunError(
             f"torchvision cannot be imported ({printable(error)}); install the version that "
             f"belongs to torch {torch.__version__}"
         ) from error
-
-
-def _imported() -> ModuleType:
-    import torchvision as package
-
-    found: ModuleType = package
-    return found

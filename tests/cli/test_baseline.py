@@ -51,20 +51,3 @@ def test_quiet_prints_only_the_result(mnistlab: Mnistlab, tiny: Path) -> None:
     result = mnistlab("baseline", "pixel-similarity", "--data", tiny, "-q").ok()
     [run] = Path("runs").iterdir()
     assert (result.out, result.err) == (f"accuracy 1.000000  run {run}\n", "")
-
-
-def test_bad_files_are_refused_or_skipped_and_named(mnistlab: Mnistlab, tiny: Path) -> None:
-    (tiny / "train/dark/3.png").write_bytes(b"broken")
-    refused = mnistlab("baseline", "pixel-similarity", "--data", tiny, "--json")
-    assert (refused.code, refused.out) == (2, "")
-    assert not Path("runs").exists()
-    result = mnistlab("baseline", "pixel-similarity", "--data", tiny, "--skip-bad").ok()
-    assert result.err.splitlines()[0].startswith("skipped ")
-    mnistlab("eval", "--split", "train").ok()
-
-
-def test_a_file_in_place_of_the_run_folder_is_exit_1(mnistlab: Mnistlab, tiny: Path) -> None:
-    Path("runs").write_text("")
-    result = mnistlab("baseline", "pixel-similarity", "--data", tiny, "--json")
-    assert (result.code, result.out) == (1, "")
-    assert "runs: cannot be written" in result.err

@@ -1,6 +1,7 @@
 """`mnistlab data …`: audit, import, download and list, as commands."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -10,10 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnistlab.data import named
-from mnistlab.data.datasets import DATASETS
+from mnistlab.data import download
+from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
-from mnistlab.data.named import NAMED
 from tests.command import Result
 from tests.originals import Made, publish
 from tests.webserver import serving
@@ -34,33 +34,32 @@ def test_a_sound_folder_is_fit_to_train_on(mnistlab: Mnistlab, tiny: Path) -> No
     assert (quiet.out, quiet.err) == (f"{tiny}: fit to train on\n", "")
 
 
-def test_the_audit_as_json(mnistlab: Mnistlab, tiny: Path) -> None:
-    document = mnistlab("data", "check", tiny, "--json").ok().json
-    assert document["schema_version"] == 1
-    assert document["usable"] is True
-    assert document["counts"]["valid"] == {"dark": 4, "light": 4}
-
-
 def test_a_faulty_folder_is_exit_2_with_all_its_faults(mnistlab: Mnistlab, tiny: Path) -> None:
-    (tiny / "train/dark/0.png").write_bytes(b"")
-    (tiny / "valid/light/1.png").write_bytes(b"text")
+    assert mnistlab("data", "check", tiny, "--json").ok().json["usable"] is True
+    for i in range(25):
+        (tiny / "train" / "dark" / f"bad{i}.png").write_bytes(b"")
+    (tiny / "train" / "dark" / os.fsdecode(b"\xff\x1b[2J.png")).write_bytes(b"")
     result = mnistlab("data", "check", tiny)
     assert result.code == 2
-    assert result.err.startswith(f"error: {tiny}: 2 faults\n")
-    assert "0.png" in result.err
-    assert "1.png" in result.err
-    assert "sizes       30 x 4 x 4" in result.out
+    assert result.err.startswith(f"error: {tiny}: 26 faults\n")
+    assert "... and 6 more" in result.err
+    assert "sizes       32 x 4 x 4" in result.out
     assert "fit to train on" not in result.out
+    assert "\x1b" not in result.out + result.err
     document = mnistlab("data", "check", tiny, "--json")
     assert document.code == 2
-    assert document.json["usable"] is False
-    assert len(document.json["faults"]) == 2
+    assert (document.json["schema_version"], document.json["usable"]) == (1, False)
+    assert document.json["counts"]["valid"] == {"dark": 4, "light": 4}
+    assert len(document.json["faults"]) == 26
 
 
-def test_a_folder_that_is_not_there_is_exit_2(mnistlab: Mnistlab) -> None:
-    result = mnistlab("data", "check", "absent", "--json")
-    assert (result.code, result.out) == (2, "")
-    assert result.err.startswith("error: absent: no such folder")
+def test_a_folder_that_is_not_there_is_exit_2(mnistlab: Mnistlab, tiny: Path) -> None:
+    (tiny / "file").write_text("x")
+    for name, fault in (("none", "no such folder"), ("file", "not a folder"), ("x" * 300, "long")):
+        missing = mnistlab("data", "check", tiny / name, "--json")
+        assert (missing.code, missing.out) == (2, "")
+        assert missing.err.startswith(f"error: {tiny}/{name}: ")
+        assert fault in missing.err
 
 
 def idx(folder: Path) -> Path:
@@ -117,19 +116,19 @@ def usps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Ma
     return publish(monkeypatch, "usps", tmp_path / "from")
 
 
-TOLD = "train  " + ", ".join(f"3 of {digit}" for digit in range(10)) + "\n"
-TOLD += TOLD.replace("train", "valid").replace("3 of", "2 of")
+COUNTED = "train  " + ", ".join(f"3 of {digit}" for digit in range(10)) + "\n"
+COUNTED += COUNTED.replace("train", "valid").replace("3 of", "2 of")
 
 
 def test_a_download_says_what_there_is_and_what_comes_next(mnistlab: Mnistlab, usps: Made) -> None:
     result = mnistlab("data", "download", "usps", "--from", usps.folder).ok()
-    assert result.out == TOLD
+    assert result.out == COUNTED
     assert result.err == "next   mnistlab train --data usps\n"
     again = mnistlab("data", "download", "usps").ok()
-    assert again.out == TOLD
+    assert again.out == COUNTED
     assert again.err.startswith("usps is here already; --force makes it again\n")
     quiet = mnistlab("data", "download", "usps", "--from", usps.folder, "--force", "-q").ok()
-    assert (quiet.out, quiet.err) == (TOLD, "")
+    assert (quiet.out, quiet.err) == (COUNTED, "")
 
 
 def test_a_download_from_a_mirror_tells_each_file_once(mnistlab: Mnistlab, usps: Made) -> None:
@@ -137,7 +136,7 @@ def test_a_download_from_a_mirror_tells_each_file_once(mnistlab: Mnistlab, usps:
         for path in usps.folder.iterdir():
             server.answers[f"/{path.name}"] = path.read_bytes()
         result = mnistlab("data", "download", "usps", "--from", server.url).ok()
-    assert result.out == TOLD
+    assert result.out == COUNTED
     assert result.err == (
         "downloading usps.bz2, 0.0 MB\ndownloading usps.t.bz2, 0.0 MB\n"
         "next   mnistlab train --data usps\n"
@@ -189,16 +188,13 @@ def test_a_download_that_fails_is_exit_1_and_says_how_to_bring_the_files(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("mnits", "error: mnits: no such dataset; did you mean mnist?\n"),
-        (
-            "mnist_sample",
-            "error: mnist_sample: comes with mnistlab; there is nothing to download\n",
-        ),
+        ("mnits", "no such dataset; did you mean mnist?"),
+        ("mnist_sample", "comes with mnistlab; there is nothing to download"),
     ],
 )
 def test_an_unknown_dataset_is_exit_2(mnistlab: Mnistlab, name: str, why: str) -> None:
     result = mnistlab("data", "download", name)
-    assert (result.code, result.out, result.err) == (2, "", why)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {name}: {why}\n")
 
 
 def test_an_interrupted_download_says_how_to_go_on(
@@ -207,7 +203,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(named, "obtain", stop)
+    monkeypatch.setattr(download, "obtain", stop)
     result = mnistlab("data", "download", "usps")
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("stopped; what has arrived is kept: the same command goes on")
@@ -256,7 +252,7 @@ def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: 
 
 
 def test_training_on_a_dataset_by_name_needs_no_torchvision(usps: Made) -> None:
-    named.obtain(usps.dataset, str(usps.folder))
+    download.obtain(usps.dataset, str(usps.folder))
     program = """
 import json, sys
 from mnistlab.data.named import load_data

@@ -170,17 +170,3 @@ def test_a_csv_that_cannot_be_written_is_refused_before_the_work(
     own = mnistlab("eval", "--csv", run / "metrics.csv")
     assert own.code == 2
     assert "is a file of the run itself" in own.err
-
-
-def test_a_full_disk_leaves_the_old_csv_and_says_so(
-    mnistlab: Mnistlab, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    Path("p.csv").write_text("old")
-    monkeypatch.setattr("mnistlab.files.write_whole", full)
-    result = mnistlab("eval", "--csv", "p.csv")
-    assert result.code == 1
-    assert "p.csv: cannot be written: No space left on device" in result.err
-    assert Path("p.csv").read_text() == "old"

@@ -8,7 +8,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -23,12 +22,11 @@ from unittest import mock
 import pytest
 from rich.table import Table
 
-from mnistlab.cli import output as module
-from mnistlab.cli.output import Output, silence, surviving
+from mnistlab.cli.output import Output, surviving
 from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
-from tests.command import Result, run, spawn
+from tests.command import Result, run, run_in_process, spawn
 from tests.conftest import make_tree
 from tests.originals import publish
 from tests.webserver import serving
@@ -117,23 +115,15 @@ def on_terminal(
     columns: int, *arguments: str | Path, encoding: str = "utf-8", only: str = ""
 ) -> tuple[int, str]:
     """Run a command here with stdout and stderr (or `only` one) on a terminal of `columns`."""
-    from mnistlab.__main__ import main
-
-    code: Any = 0
     with (
         terminal(columns) as (slave, got),
         open(os.dup(slave), "w", encoding=encoding) as tty,
-        contextlib.redirect_stdout(io.StringIO() if only == "stderr" else tty),
-        contextlib.redirect_stderr(io.StringIO() if only == "stdout" else tty),
-        mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
         # rich asks the descriptors 0 to 2 for the width, and those are not the terminal here
         mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
     ):
-        try:
-            main()
-        except SystemExit as leaving:
-            code = leaving.code
-    return int(code), b"".join(got).decode(encoding)
+        out, err = (None if only == other else tty for other in ("stderr", "stdout"))
+        code = run_in_process(*arguments, out=out, err=err).code
+    return code, b"".join(got).decode(encoding)
 
 
 # on a terminal
@@ -284,7 +274,8 @@ def test_color_off_a_terminal_is_as_asked(
 def test_without_a_terminal_there_is_no_code_and_one_line_an_epoch(
     mnistlab: Mnistlab, tiny: Path
 ) -> None:
-    for arguments in (("train", "--data", tiny, "--epochs", "3"), ("train", "-n"), ("eval",)):
+    data = ("--data", tiny)
+    for arguments in (("train", *data, "--epochs", "3"), ("train", "-n", *data), ("eval",)):
         result = mnistlab(*arguments).ok()
         assert "\x1b" not in result.out + result.err
         assert "\r" not in result.out + result.err
@@ -387,48 +378,6 @@ def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path:
         fail(errno.EIO)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-@pytest.mark.parametrize("json_too", [(), ("--json",)])
-def test_a_result_that_cannot_be_written_is_exit_1(
-    mnistlab: Mnistlab, tiny: Path, json_too: tuple[str, ...]
-) -> None:
-    from mnistlab.__main__ import main
-
-    mnistlab("baseline", "pixel-similarity", "--data", tiny).ok()
-    err = io.StringIO()
-    with (
-        open("/dev/full", "w") as full,
-        contextlib.redirect_stdout(full),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["mnistlab", "eval", "-q", *json_too]),
-        pytest.raises(SystemExit) as leaving,
-    ):
-        main()
-    assert leaving.value.code == 1
-    assert err.getvalue() == "error: cannot write the output: No space left on device\n"
-
-
-def test_what_is_silenced_takes_everything() -> None:
-    silence(io.StringIO())  # has no file descriptor: nothing to do
-    read, write = os.pipe()
-    with open(write, "w") as stream:
-        silence(stream)
-        stream.write("x")
-        stream.flush()
-    assert os.read(read, 10) == b""
-    os.close(read)
-
-
-def test_progress_that_cannot_be_written_is_told_at_the_end() -> None:
-    streams = Output()
-    streams.settle()
-    with open("/dev/full", "w") as full:
-        streams.progress_line(full, "row")
-        streams.progress_line(full, "goes nowhere now")
-    with pytest.raises(RunError, match="No space left on device"):
-        streams.settle()
-
-
 def test_what_rich_draws_outlives_its_reader() -> None:
     gone = broken(errno.EPIPE)
     with contextlib.redirect_stderr(gone):
@@ -459,24 +408,17 @@ def test_a_reader_that_leaves_early_does_not_end_the_run(tiny: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_that_nobody_reads_is_no_failure(flag: str) -> None:
-    from mnistlab.__main__ import main
-
-    err = io.StringIO()
-    with (
-        contextlib.redirect_stdout(broken(errno.EPIPE)),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["mnistlab", flag]),
-        pytest.raises(SystemExit) as leaving,
-    ):
-        main()
-    assert (leaving.value.code, err.getvalue()) == (0, "")
+    result = run_in_process(flag, out=broken(errno.EPIPE))
+    assert (result.code, result.err) == (0, "")
 
 
 SHELLS = """
 m="{python} -m mnistlab"
-$m --version >&- 2>&-; echo "closed $?" >&2
+$m train --data tiny --epochs 2 >&- 2>&-; echo "closed $?" >&2
 $m train --data tiny --epochs 2 --run-dir full >/dev/full; echo "full $?" >&2
 $m --version >/dev/full; echo "version $?" >&2
+$m eval --run-dir full -q >/dev/full; echo "eval $?" >&2
+$m eval --run-dir full --json >/dev/full; echo "json $?" >&2
 $m eval nope 2>/dev/full; echo "stderr $?" >&2
 $m eval nope 2>&-; echo "no stderr $?" >&2
 """
@@ -492,74 +434,17 @@ def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
-    codes = re.findall(r"^(closed|full|version|stderr|no stderr) (\d+)$", done.stderr, re.M)
+    codes = re.findall(r"^([a-z ]+) (\d)$", done.stderr, re.M)
     assert codes == [
         ("closed", "0"),
         ("full", "1"),
         ("version", "1"),
+        ("eval", "1"),
+        ("json", "1"),
         ("stderr", "2"),
         ("no stderr", "2"),
     ]
-    assert done.stderr.count("error: cannot write the output: No space left on device") == 1
-    [run_folder] = Path("full").iterdir()
-    assert json.loads((run_folder / "run.json").read_text())["status"] == "done"
-
-
-@contextlib.contextmanager
-def closing_streams() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        sys.stdout.close()
-        sys.stderr.close()
-
-
-def test_a_run_without_any_output_is_a_whole_run(tiny: Path) -> None:
-    from mnistlab.__main__ import main
-
-    with (
-        mock.patch.object(sys, "stdout", None),  # as Python has it where they are closed
-        mock.patch.object(sys, "stderr", None),
-        mock.patch.object(sys, "argv", ["-", "train", "--data", str(tiny), "--epochs", "2"]),
-        pytest.raises(SystemExit) as leaving,
-        closing_streams(),
-    ):
-        main()
-    assert leaving.value.code == 0
-    [run_folder] = Path("runs").iterdir()
-    assert json.loads((run_folder / "run.json").read_text())["status"] == "done"
-
-
-# the last flush of the process
-
-
-@pytest.mark.parametrize(
-    ("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 1), (errno.EPIPE, 3)]
-)
-def test_the_last_flush_never_raises(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, code: int
-) -> None:
-    from mnistlab.__main__ import _flush
-
-    read, write = os.pipe()
-    with open(write, "w") as real:
-
-        class Failing:
-            def flush(self) -> None:
-                raise OSError(number, os.strerror(number))
-
-            def fileno(self) -> int:
-                return real.fileno()
-
-        monkeypatch.setattr(sys, "stdout", Failing())
-        assert _flush(3 if code == 3 else 0) == code
-    os.close(read)
-
-
-def test_the_width_of_a_layout_is_not_that_of_the_terminal() -> None:
-    assert module._UNLIMITED >= 1000
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        Output().result(Table("x" * 300))
-    assert "x" * 300 in out.getvalue()
-    assert shutil.get_terminal_size().columns < 300
+    assert done.stderr.count("error: cannot write the output: No space left on device\n") == 3
+    for folder in ("full", "runs"):  # a run that nobody can watch is a run all the same
+        [run] = Path(folder).iterdir()
+        assert json.loads((run / "run.json").read_text())["status"] == "done"

@@ -23,11 +23,11 @@ def run(mnistlab: Mnistlab, tiny: Path) -> Path:
 def test_the_page_lies_in_the_run_folder_and_its_path_is_the_result(
     mnistlab: Mnistlab, run: Path
 ) -> None:
-    told = mnistlab("report").ok()
+    result = mnistlab("report").ok()
     page = run / "report.html"
-    assert told.out == f"{page}\n"
+    assert result.out == f"{page}\n"
     content = page.read_bytes()
-    assert told.err == f"written, {len(content):,} bytes; open it in a browser\n"
+    assert result.err == f"written, {len(content):,} bytes; open it in a browser\n"
     assert parse(content.decode()).all("h1")[0].text == "linear on tiny"
     mnistlab("report", run.name).ok()  # by now there is one file more in the folder
     assert page.read_bytes() == content
@@ -50,8 +50,8 @@ def test_json_says_what_was_written(mnistlab: Mnistlab, run: Path) -> None:
 def test_what_is_scored_can_be_chosen(mnistlab: Mnistlab, run: Path, tiny: Path) -> None:
     (tiny / "valid/dark/1.png").write_bytes(b"broken")
     arguments = ("--data", tiny, "--split", "valid", "--best", "--skip-bad")
-    told = mnistlab("report", *arguments, "-o", "p.html").ok()
-    assert told.err.splitlines()[0].startswith("skipped valid/dark/1.png: ")
+    result = mnistlab("report", *arguments, "-o", "p.html").ok()
+    assert result.err.splitlines()[0].startswith("skipped valid/dark/1.png: ")
     tree = parse(Path("p.html").read_text(encoding="utf-8"))
     assert "of 7" in tree.id("result").text
     assert "with the best weights" in tree.id("result").text
@@ -61,8 +61,8 @@ def test_without_the_data_there_is_a_page_and_a_notice(
     mnistlab: Mnistlab, run: Path, tiny: Path
 ) -> None:
     shutil.rmtree(tiny)
-    told = mnistlab("report").ok()
-    assert told.err.startswith(f"left out (data): {tiny}: no such folder")
+    result = mnistlab("report").ok()
+    assert result.err.startswith(f"left out (data): {tiny}: no such folder")
     assert mnistlab("report", "--json").ok().json["missing"]["data"].startswith(str(tiny))
     asked = mnistlab("report", "--data", tiny, "-o", "other.html")
     assert (asked.code, asked.out) == (2, "")
@@ -74,16 +74,16 @@ def test_a_run_without_a_model_is_exit_1_and_keeps_the_old_page(
 ) -> None:
     (run / "report.html").write_text("old")
     (run / "model.safetensors").unlink()
-    told = mnistlab("report", "--json")
-    assert (told.code, told.out) == (1, "")
-    assert "the run has saved no model yet" in told.err
+    result = mnistlab("report", "--json")
+    assert (result.code, result.out) == (1, "")
+    assert "the run has saved no model yet" in result.err
     (run / "model.safetensors").write_bytes(b"nothing")
     assert mnistlab("report").code == 1
     assert (run / "report.html").read_text() == "old"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("-o", "page.pdf"), 2, "-o page.pdf: the name must end in .html or .htm\n"),
         (("-o", "no/page.html"), 2, "not a file name in an existing folder"),
@@ -97,12 +97,12 @@ def test_a_run_without_a_model_is_exit_1_and_keeps_the_old_page(
     ],
 )
 def test_what_cannot_be_written_or_scored_is_said(
-    mnistlab: Mnistlab, run: Path, arguments: tuple[str, ...], code: int, told: str
+    mnistlab: Mnistlab, run: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     make_tree(Path("other"), ("dark", "grey"), train=1, valid=1)
     result = mnistlab("report", *arguments)
     assert (result.code, result.out) == (code, "")
-    assert told in result.err
+    assert message in result.err
     assert result.err.startswith("error: ")
 
 
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_old_page(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mnistlab.files.write_whole", full)
-    told = mnistlab("report", "--best", "--json")
-    assert (told.code, told.out) == (1, "")
-    assert told.err.endswith("report.html: cannot be written: No space left on device\n")
+    result = mnistlab("report", "--best", "--json")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith("report.html: cannot be written: No space left on device\n")
     assert (run / "report.html").read_bytes() == before

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from mnistlab.runs import Run
+from mnistlab.report.tables import runs_lines
+from mnistlab.runs import Run, RunSummary
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]
@@ -27,17 +29,53 @@ def runs(mnistlab: Mnistlab, tiny: Path) -> list[Path]:
     return [Path(result.ok().json["run"]) for result in made]
 
 
-def test_the_list_has_every_run_the_latest_last(mnistlab: Mnistlab, runs: list[Path]) -> None:
+def test_the_list_has_every_run_the_latest_last(
+    mnistlab: Mnistlab, runs: list[Path], tiny: Path
+) -> None:
     document = mnistlab("runs", "list", "--json").ok().json
     assert [one["path"] for one in document["runs"]] == list(map(str, runs))
     result = mnistlab("runs", "list").ok()
     lines = result.out.splitlines()
-    assert lines[0].split() == ["run", "status", "epochs", "accuracy", "best"]
-    for line, one in zip(lines[2:], document["runs"], strict=True):
-        figures = [f"{one[key]:.6f}" for key in ("accuracy", "best")]
-        assert line.split() == [one["name"], "done", str(one["epochs"]), *figures]
+    assert " ".join(lines[:2]).split() == [
+        "run",
+        "status",
+        "data",
+        "lr",
+        "seed",
+        "epochs",
+        "accuracy",
+    ]
+    for name, figures, one in zip(lines[2::2], lines[3::2], document["runs"], strict=True):
+        status, data, *rates, seed, epochs, accuracy = figures.split()
+        assert (name, status, int(seed), int(epochs)) == (one["name"], "done", 0, one["epochs"])
+        assert data.startswith("...")
+        assert str(tiny).endswith(data.removeprefix("..."))
+        assert list(map(float, rates)) == ([] if one["lr"] is None else [one["lr"]])
+        assert accuracy == f"{one['accuracy']:.6f}"
     assert max(map(len, lines)) <= 80
     assert mnistlab("runs", "list", "-q").ok().out.split() == [path.name for path in runs]
+
+
+@pytest.mark.parametrize(("width", "lines"), [(100, 4), (80, 8), (60, 8)])
+def test_the_list_fits_its_width_and_keeps_scores_on_other_data_apart(
+    width: int, lines: int
+) -> None:
+    runs = [
+        RunSummary("20261122-120000-linear-s0", "", status="done", data="mnist_sample", lr=1.0,
+                   seed=0, epochs=10, accuracy=0.97, best=0.975, seconds=1.25),
+        RunSummary("20261122-130000-resnet18-s3", "", status="stopped", data="fashion-mnist",
+                   lr=0.05, seed=3, seeds=8, epochs=2, accuracy=0.90),
+        RunSummary("20261122-140000-pixel-similarity-s0", "", data="/home/me/日本/a/long/way/off"),
+    ]  # fmt: skip
+    text = [str(line) for line in runs_lines(runs, width)]
+    shown = "\n".join(text).splitlines()
+    assert len(shown) == lines
+    assert max(map(cell_len, shown)) <= width
+    assert text[1].split()[1:] == ["done", "mnist_sample", "1", "0", "10", "0.970000"]
+    assert text[2].split()[1:] == ["stopped", "fashion-mnist", "0.05", "3-10", "2", "0.900000"]
+    assert text[3].split()[-1].endswith("/way/off")
+    assert str(runs_lines(runs, width, "best")[1]).endswith("0.975000")
+    assert str(runs_lines(runs, width, "seconds")[1]).endswith(" 1.2s")
 
 
 def test_the_list_is_sorted_and_cut(mnistlab: Mnistlab, runs: list[Path]) -> None:
@@ -77,11 +115,10 @@ def test_show_tells_everything_a_run_knows(mnistlab: Mnistlab, runs: list[Path])
 
 def test_show_survives_a_run_that_has_only_begun(mnistlab: Mnistlab, runs: list[Path]) -> None:
     run = Run(runs[0])
-    info = run.info()
-    run.write_info({**info, "result": None, "status": "running"})
+    run.write_record(run.record().model_copy(update={"result": None, "status": "running"}))
     text = mnistlab("runs", "show", run.path).ok().out
     assert "status    killed\naccuracy  none yet\n" in text
-    run.info_file.unlink()
+    run.record_file.unlink()
     assert "damaged" in mnistlab("runs", "show", run.path).ok().out
 
 
@@ -179,20 +216,10 @@ def test_rm_takes_the_folder_that_one_is_in(
     assert not whole.exists()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"result": {"accuracy": NaN}, "status": "done"}',
-        '{"config": [], "result": {"epochs": [{"epoch": 1}]}}',
-        '{"result": [1], "data": 3}',
-        '{"status": ["x"]}',
-        '{"result": {"epochs": [{"epoch": "a"}]}}',
-    ],
-)
 def test_a_damaged_record_is_named_and_hides_no_other_run(
-    mnistlab: Mnistlab, runs: list[Path], content: str
+    mnistlab: Mnistlab, runs: list[Path]
 ) -> None:
-    Run(runs[1]).info_file.write_text(content)
+    Run(runs[1]).record_file.write_text('{"config": [], "result": {"epochs": [{"epoch": 1}]}}')
     listed = mnistlab("runs", "list", "--json").ok().json["runs"]
     assert {one["name"]: one["status"] for one in listed} == {
         runs[0].name: "done", runs[1].name: "damaged", runs[2].name: "done",

@@ -12,38 +12,31 @@ import pytest
 
 from mnistlab import __main__ as main
 from mnistlab import experiment
-from mnistlab.cli import train
 from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals
+from mnistlab.report import rows
 from mnistlab.storage import load_state, save_model
 from tests.command import Result, spawn
 
 Mnistlab = Callable[..., Result]
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Any:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def signal_in_epoch(
     monkeypatch: pytest.MonkeyPatch, epoch: int, number: int = signal.SIGINT
 ) -> None:
     """Send a signal to this process when the line of `epoch` is about to be shown."""
-    original = train.epoch_line
+    original = rows.epoch_line
 
     def line(row: Any) -> str:
         if row["epoch"] == epoch:
             signal.raise_signal(number)
         return original(row)
 
-    monkeypatch.setattr(train, "epoch_line", line)
+    monkeypatch.setattr("mnistlab.cli.train.epoch_line", line)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_asks_and_the_second_ends_at_once(number: int) -> None:
+    before = signal.getsignal(number)
     with StopSignals() as stop:
         assert not stop()
         assert stop.exit_code == 0
@@ -53,13 +46,7 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(number: int) -> None:
         with pytest.raises(SystemExit) as leaving:
             signal.raise_signal(signal.SIGINT)
         assert leaving.value.code == 130
-
-
-def test_the_handlers_of_before_come_back() -> None:
-    before = [signal.getsignal(number) for number in SIGNALS]
-    with StopSignals():
-        assert [signal.getsignal(number) for number in SIGNALS] != before
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert signal.getsignal(number) == before
 
 
 def test_a_signal_that_the_parent_has_us_ignore_stays_ignored() -> None:

@@ -1,7 +1,6 @@
 """`data check`: everything that is worth knowing of a tree."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from PIL import Image
 from mnistlab.data.audit import audit_folder
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DataError
-from tests.command import Result
 from tests.conftest import make_tree
 
 
@@ -123,27 +121,3 @@ def test_the_faults_are_those_of_loading(small: Path) -> None:
     with pytest.raises(DataError) as error:
         load_folders(small)
     assert sorted(error.value.faults) == sorted(audit_folder(small).faults)
-
-
-def test_the_command_lists_the_faults_and_exits_with_2(
-    small: Path, mnistlab: Callable[..., Result]
-) -> None:
-    assert "fit to train on" in mnistlab("data", "check", small).ok().out
-    for i in range(25):
-        (small / "train" / "a" / f"bad{i}.png").write_bytes(b"")
-    name = os.fsdecode(b"\xff\x1b[2J.png")
-    (small / "train" / "a" / name).write_bytes(b"")
-    bad = mnistlab("data", "check", small)
-    assert bad.code == 2
-    assert "26 faults" in bad.err
-    assert "... and 6 more" in bad.err
-    assert "\x1b" not in bad.out + bad.err
-    as_json = mnistlab("data", "check", small, "--json")
-    assert as_json.code == 2
-    assert as_json.json["usable"] is False
-    assert len(as_json.json["faults"]) == 26
-    (small / "file").write_text("x")
-    for name, fault in (("none", "no such folder"), ("file", "not a folder"), ("x" * 300, "long")):
-        missing = mnistlab("data", "check", small / name)
-        assert missing.code == 2
-        assert fault in missing.err

@@ -73,20 +73,11 @@ def test_the_page_of_datasets_says_what_the_table_says(name: str) -> None:
         assert f"`{file}`" in page
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("mnits", "mnits: no such dataset; did you mean mnist?"),
-        ("imagenet", "known: mnist, fashion-mnist"),
-        ("mnist_sample", "comes with mnistlab; there is nothing to download"),
-        ("\x1b[2J", "known: mnist"),
-    ],
-)
-def test_an_unknown_dataset_is_told(name: str, hint: str) -> None:
-    with pytest.raises(DataError) as fault:
-        find_dataset(name)
-    assert hint in str(fault.value)
-    assert str(fault.value).isprintable()
+def test_an_unknown_dataset_is_refused_with_what_is_known() -> None:
+    for name in ("imagenet", "\x1b[2J"):
+        with pytest.raises(DataError, match="known: mnist, fashion-mnist") as fault:
+            find_dataset(name)
+        assert str(fault.value).isprintable()
 
 
 def test_all_datasets_have_a_place_of_their_own(own_cache: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from mnistlab.data import download
-from mnistlab.data.datasets import DATASETS
 from mnistlab.data.download import fetch, find_originals
 from mnistlab.errors import DataError, RunError
 from tests.originals import Made, publish
@@ -195,17 +194,6 @@ def test_a_wrong_file_is_deleted_and_named(server: Server, target: Path) -> None
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("length", ["-5", "many", "1" * 5000, str(len(CONTENT) - 9)])
-def test_a_length_that_is_wrong_ends_in_the_file_or_a_plain_error(
-    server: Server, target: Path, length: str
-) -> None:
-    server.answers["/file.gz"] = lambda handler: send(handler, 200, CONTENT, Content_Length=length)
-    try:
-        assert get(server, target) == CONTENT
-    except RunError as error:
-        assert "file.gz" in str(error)  # noqa: PT017 - either is right, a crash is not
-
-
 def test_a_web_page_is_recognised_and_harms_nothing(server: Server, target: Path) -> None:
     part_of(target).write_bytes(CONTENT[:1000])
     server.answers["/file.gz"] = lambda handler: send(
@@ -227,13 +215,7 @@ def test_a_file_without_an_end_is_given_up_on(
 # addresses
 
 
-def test_the_next_address_is_asked_and_goes_on_with_the_part(server: Server, target: Path) -> None:
-    server.answers |= {"/a": cut(CONTENT, 5000), "/b": CONTENT}
-    assert get(server, target, "/gone", "/a", "/b") == CONTENT
-    assert server.asked[-1] == ("/b", "bytes=5000-")
-
-
-def test_every_address_is_named_with_its_reason(server: Server, target: Path) -> None:
+def test_every_address_is_asked_and_named_with_its_reason(server: Server, target: Path) -> None:
     server.answers["/wrong"] = b"other"
     server.answers["/secret"] = lambda handler: send(handler, 403, b"")
     assert refusal(server, target, "/gone", "/secret", "/wrong").splitlines() == [
@@ -242,7 +224,9 @@ def test_every_address_is_named_with_its_reason(server: Server, target: Path) ->
         f"  {server.url}/secret: the server answered 403 Forbidden",
         f"  {server.url}/wrong: not the file; deleted",
     ]
-    assert len(server.asked) == 3
+    server.answers |= {"/a": cut(CONTENT, 5000), "/b": CONTENT}
+    assert get(server, target, "/gone", "/a", "/b") == CONTENT
+    assert server.asked[-1] == ("/b", "bytes=5000-")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +238,7 @@ def test_every_address_is_named_with_its_reason(server: Server, target: Path) ->
         ("http://127.0.0.1:port/x", "cannot be reached: nonnumeric port"),
         ("http://127.0.0.1/a b\n", "cannot be reached: URL can't contain control characters"),
         ("http://[::1/x", "cannot be reached: Invalid IPv6 URL"),
+        ("http://127.0.0.1:9/x", "Connection refused"),
     ],
 )
 def test_odd_addresses_are_refused(target: Path, url: str, why: str) -> None:
@@ -261,14 +246,6 @@ def test_odd_addresses_are_refused(target: Path, url: str, why: str) -> None:
         fetch([url], target, right)
     assert why in str(fault.value)
     assert all(line.isprintable() for line in str(fault.value).splitlines())
-
-
-def test_nobody_listening_is_told_at_once(target: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, but not listening
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/x"
-        with pytest.raises(RunError, match=r"cannot be reached: .*Connection refused"):
-            fetch([url], target, right)
 
 
 def test_redirects_are_followed_on_the_web_only(server: Server, target: Path) -> None:
@@ -377,8 +354,5 @@ def test_files_taken_out_of_an_archive_cannot_be_checked(
     for folder in (tmp_path / "out", tmp_path / "out" / "gzip"):
         originals = find_originals(made.dataset, folder, unchecked=True)
         assert [one.checked for one in originals] == ["no"] * 4
-    (made.folder / "gzip.zip").unlink()
-    with pytest.raises(DataError, match=r"from: no gzip\.zip in it"):
-        find_originals(made.dataset, made.folder)
     with pytest.raises(DataError, match="no such folder; expected gzip"):
-        find_originals(DATASETS["emnist-letters"], tmp_path / "none")
+        find_originals(made.dataset, tmp_path / "none")

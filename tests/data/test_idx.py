@@ -2,27 +2,22 @@
 
 import bz2
 import gzip
-import importlib.util
 import os
 import re
+import runpy
 import shutil
 import struct
-import tracemalloc
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from mnistlab.data.datasets import DATASETS
 from mnistlab.data.folders import ImageData, load_folders
-from mnistlab.data.idx import import_idx, read_dataset, read_idx
+from mnistlab.data.idx import import_idx, read_dataset
 from mnistlab.errors import DataError, RunError
 from mnistlab.vision import torchvision
 from tests.conftest import CHECKOUT
@@ -152,36 +147,6 @@ def test_odd_text_is_refused_with_its_line(making: Making, content: bytes, why: 
 IMAGES = "gzip/emnist-letters-train-images-idx3-ubyte.gz"
 
 
-def test_members_are_found_by_their_exact_name_and_nothing_is_unpacked(
-    making: Making, tmp_path: Path
-) -> None:
-    made = making("emnist-letters")
-    path = made.folder / "gzip.zip"
-    with zipfile.ZipFile(path, "a") as zipped:
-        for name in ("../../escaped", "/etc/escaped", "gzip/../x", "gzip/a\\b"):
-            zipped.writestr(name, b"x")
-    before = sorted(tmp_path.rglob("*"))
-    images, _ = read_dataset(made.dataset, "train", paths_of(made))
-    assert np.array_equal(images, made.images["train"])
-    assert sorted(tmp_path.rglob("*")) == before
-    with zipfile.ZipFile(path, "w") as zipped:
-        zipped.writestr(IMAGES.replace("gzip/", "gzip/../gzip/"), b"x")
-    with pytest.raises(DataError, match=rf"gzip\.zip: no {IMAGES} in it"):
-        read_dataset(made.dataset, "train", paths_of(made))
-
-
-def test_a_member_that_unpacks_without_end_is_refused_early(making: Making) -> None:
-    made = making("emnist-letters")
-    bomb = gzip.compress(idx_bytes(np.zeros((1, 1, 1), np.uint8)) + bytes(2**26))
-    with zipfile.ZipFile(made.folder / "gzip.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
-        zipped.writestr(IMAGES, bomb)
-    tracemalloc.start()
-    with pytest.raises(DataError, match="its header promises 1 values, but more follow"):
-        read_dataset(made.dataset, "train", paths_of(made))
-    assert tracemalloc.get_traced_memory()[1] < 2**23
-    tracemalloc.stop()
-
-
 def test_a_damaged_or_locked_archive_is_told(making: Making) -> None:
     made = making("emnist-letters")
     content = (made.folder / "gzip.zip").read_bytes()
@@ -265,18 +230,16 @@ def test_only_the_classes_that_were_asked_for(source: Source, tmp_path: Path) ->
     assert all(line.isprintable() for line in fault.value.faults)
 
 
-@pytest.mark.parametrize("dot", ["-", "."])
-@pytest.mark.parametrize("packing", ["", ".gz", "misnamed"])
-def test_gzipped_or_not_and_with_a_dot_in_the_name(
-    source: Source, tmp_path: Path, dot: str, packing: str
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_with_a_dot_or_gzipped_under_a_plain_name_are_read(
+    source: Source, tmp_path: Path, packed: bool
 ) -> None:
     for name in FILES:
         path = source.folder / name
         content = path.read_bytes()
         path.unlink()
-        new = name.replace("-idx", f"{dot}idx") + (".gz" if packing == ".gz" else "")
-        content = gzip.compress(content, mtime=0) if packing else content
-        (source.folder / new).write_bytes(content)
+        content = gzip.compress(content, mtime=0) if packed else content
+        (source.folder / name.replace("-idx", ".idx")).write_bytes(content)
     import_idx(source.folder, tmp_path / "out")
     source.check(tmp_path / "out", ["0", "2", "10"])
 
@@ -297,7 +260,6 @@ ZIPPED = gzip.compress(WHOLE, mtime=0)
     [
         (b"", "not an IDX file"),
         (b"\0\0\x08", "not an IDX file"),
-        (_head(40, 5, 3)[:12], "cannot be read: damaged"),
         (_head(40, 5, 3)[:15], "cannot be read: damaged"),
         (_head(40, 5, 3, zeros=256) + bytes(VALUES), "not an IDX file"),
         (_head(40, 5, 3, code=9) + bytes(VALUES), "not an IDX file"),
@@ -312,8 +274,6 @@ ZIPPED = gzip.compress(WHOLE, mtime=0)
         (_head(40, 0, 3), "holds no images, but 40 x 0 x 3 values"),
         (ZIPPED[:-9], "cannot be read: damaged"),
         (ZIPPED + b"more", "cannot be read: damaged"),
-        (ZIPPED[:-8] + bytes(8), "cannot be read: damaged"),
-        (b"\x1f\x8b", "cannot be read: damaged"),
         (gzip.compress(_head(40, 5, 3) + bytes(2**24), mtime=0), "but more follow"),
     ],
 )
@@ -339,20 +299,15 @@ def test_missing_files_are_named_together(source: Source, tmp_path: Path) -> Non
             import_idx(tmp_path / name, tmp_path / "out")
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "link to nowhere"])
-def test_an_existing_target_is_never_touched(source: Source, tmp_path: Path, kind: str) -> None:
-    target = tmp_path / "out"
-    if kind == "folder":
-        target.mkdir()
-    elif kind == "file":
-        target.write_text("precious")
-    else:
-        target.symlink_to("nowhere")
-    before = target.lstat()
-    with pytest.raises(DataError, match="exists already; name a new folder, or remove it"):
-        import_idx(source.folder, target)
-    assert target.lstat() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]
+def test_an_existing_target_is_never_touched(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "link", "source"):
+        before = (tmp_path / name).lstat().st_mtime_ns
+        with pytest.raises(DataError, match="exists already; name a new folder, or remove it"):
+            import_idx(source.folder, tmp_path / name)
+        assert (tmp_path / name).lstat().st_mtime_ns == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "source"]
 
 
 def test_an_import_that_is_interrupted_or_finds_no_space_leaves_nothing(
@@ -373,33 +328,7 @@ def test_an_import_that_is_interrupted_or_finds_no_space_leaves_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    start=st.sampled_from([b"", b"\0\0\x08\x03", b"\0\0\x08\x01", b"\0\0\x0c\2", b"\x1f\x8b\x08"]),
-    rest=st.binary(max_size=60),
-)
-def test_any_bytes_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any-idx"
-    path.write_bytes(start + rest)
-    try:
-        values = read_idx(path)
-    except DataError:
-        return
-    assert values.ndim == start[3]
-
-
 # MNIST itself
-
-
-def _pack() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pack", CHECKOUT / "data" / "pack.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_bundled_images_are_mnists_threes_and_sevens(mnist: Path, sample: ImageData) -> None:
@@ -420,14 +349,14 @@ def test_the_bundled_images_are_mnists_threes_and_sevens(mnist: Path, sample: Im
 
 
 def test_packing_a_tree_is_reproducible_and_unpacks_to_it(tmp_path: Path) -> None:
-    pack = _pack()
+    pack = runpy.run_path(str(CHECKOUT / "data" / "pack.py"))["pack"]
     source = Source(tmp_path / "source", (3, 3, 7))
     import_idx(source.folder, tmp_path / "out")
-    one = pack.pack(tmp_path / "out", tmp_path / "one.tgz")
+    one = pack(tmp_path / "out", tmp_path / "one.tgz")
     for path in (tmp_path / "out").rglob("*.png"):
         os.utime(path, (5, 5))
         path.chmod(0o600)
-    assert pack.pack(tmp_path / "out", tmp_path / "two.tgz") == one
+    assert pack(tmp_path / "out", tmp_path / "two.tgz") == one
     content = (tmp_path / "one.tgz").read_bytes()
     assert content == (tmp_path / "two.tgz").read_bytes()
     assert (tmp_path / "one.tgz.sha256").read_text() == f"{one}  one.tgz\n"

@@ -41,12 +41,19 @@ def test_a_picture_that_is_not_all_there_is_refused(content: bytes, why: str) ->
         decode_grey_bytes(content)
 
 
-def test_a_photograph_that_was_ended_early_is_refused() -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (32, 32), dtype=np.uint8)
-    whole = saved(Image.fromarray(noise), "JPEG")
-    decode_grey_bytes(whole)
-    with pytest.raises(UndecodableError, match="its data ends early"):
-        decode_grey_bytes(whole[:-60] + b"\xff\xd9")
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_ends_early_is_refused_also_before_another_picture(progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    thumbnail = saved(Image.new("L", (4, 4), 9), "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = "a thumbnail: " + thumbnail.decode("latin-1")  # an end mark in a part before
+    whole = saved(Image.fromarray(noise), "JPEG", progressive=progressive, exif=exif)
+    cut = whole[: len(whole) // 2] + b"\xff\xd9"
+    for behind in (b"", whole, b"made by a phone \xff\xd9"):
+        expected = np.asarray(decode_grey_bytes(whole))
+        assert np.array_equal(np.asarray(decode_grey_bytes(whole + behind)), expected)
+        with pytest.raises(UndecodableError, match="damaged or truncated"):
+            decode_grey_bytes(cut + behind)
 
 
 def test_a_transparent_index_beyond_the_palette_is_no_fault() -> None:

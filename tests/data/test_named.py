@@ -11,10 +11,11 @@ from filelock import FileLock
 
 from mnistlab.data import download
 from mnistlab.data.datasets import DATASETS
+from mnistlab.data.download import obtain
 from mnistlab.data.folders import ImageData, load_folders
-from mnistlab.data.named import load_data, load_split, obtain
+from mnistlab.data.named import load_data, load_split
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
-from tests.originals import MIRROR, Made, publish, tell_checksums
+from tests.originals import Made, publish, tell_checksums
 from tests.webserver import Server, send, serving
 
 KNOWN = (
@@ -94,11 +95,6 @@ def test_a_path_that_is_not_there_is_told_as_a_folder(tmp_path: Path) -> None:
             load_split(name, "valid")
     with pytest.raises(DataError, match=r"--data d.*: the path is not UTF-8"):
         load_data("d\udcff")
-
-
-def test_one_split_of_the_bundled_data(sample: ImageData) -> None:
-    assert load_split("mnist_sample", "valid").fingerprint == sample.valid.fingerprint
-    assert load_split("mnist_sample", "train").fingerprint == sample.train.fingerprint
 
 
 def test_one_split_of_a_folder_needs_no_other(tiny: Path) -> None:
@@ -209,7 +205,7 @@ def test_the_store_of_another_dataset_is_refused(usps: Made, making: Callable[..
     obtain(other.dataset, str(other.folder))
     for name in ("train.store", "valid.store"):
         shutil.copy(other.dataset.folder / name, usps.dataset.folder / name)
-    with pytest.raises(DamagedFileError, match="the store of another dataset"):
+    with pytest.raises(DamagedFileError, match="the stores of another dataset"):
         load_data("usps")
 
 
@@ -220,12 +216,12 @@ def test_what_is_here_is_not_asked_for_again(usps: Made, server: Server) -> None
     mirror = serve(server, usps)
     obtain(usps.dataset, mirror)
     store = usps.dataset.folder / "train.store"
-    before = store.stat()
+    before = store.stat().st_ino
     assert obtain(usps.dataset, mirror)[1] == obtain(usps.dataset)[1] == []
-    assert store.stat() == before
+    assert store.stat().st_ino == before
     # nor are the published files, where it is made again
     assert len(obtain(usps.dataset, mirror, force=True)[1]) == 2
-    assert store.stat() != before
+    assert store.stat().st_ino != before
     assert len(server.asked) == 2
     usps.dataset.originals["usps.bz2"].write_bytes(b"other")
     obtain(usps.dataset, mirror, force=True)
@@ -267,23 +263,20 @@ def test_both_datasets_of_one_archive_need_one_download(
     assert len(server.asked) == 1
 
 
-def test_a_wrong_file_of_a_mirror_is_not_kept(usps: Made, server: Server) -> None:
+def test_a_wrong_file_of_a_mirror_is_not_kept_and_bringing_the_files_is_explained(
+    usps: Made, server: Server
+) -> None:
     mirror = serve(server, usps)
     server.answers["/mirror/usps.bz2"] = b"BZh9 of something else"
     with pytest.raises(RunError) as fault:
         obtain(usps.dataset, mirror)
-    told = str(fault.value)
-    assert "usps.bz2: cannot be downloaded" in told
-    assert "not the published file: its MD5 is " in told
-    assert "mnistlab data download usps --from DIR\n  usps.bz2\n  usps.t.bz2" in told
+    for text in (
+        "usps.bz2: cannot be downloaded",
+        "not the published file: its MD5 is ",
+        "mnistlab data download usps --from DIR\n  usps.bz2\n  usps.t.bz2",
+    ):
+        assert text in str(fault.value)
     assert list(usps.dataset.originals["usps.bz2"].parent.iterdir()) == []
-
-
-def test_without_a_network_it_says_how_to_bring_the_files(usps: Made) -> None:
-    with pytest.raises(RunError) as fault:
-        obtain(usps.dataset)
-    assert f"{MIRROR}usps.bz2: cannot be reached: " in str(fault.value)
-    assert "without a network: bring these files" in str(fault.value)
     with pytest.raises(RunError, match="not a web address"):
         obtain(usps.dataset, "ftp://host/files")
 
@@ -315,13 +308,6 @@ def test_files_packed_differently_are_taken_if_they_fit(
     for source in (None, server.url):
         with pytest.raises(DataError, match="--unchecked: only for files of one's own: --from DIR"):
             obtain(made.dataset, source, unchecked=True)
-
-
-def test_a_folder_that_exists_is_never_touched(usps: Made, server: Server, tmp_path: Path) -> None:
-    (tmp_path / "tree").mkdir()
-    with pytest.raises(DataError, match="tree: exists already; name a new folder, or remove it"):
-        obtain(usps.dataset, serve(server, usps), to=tmp_path / "tree")
-    assert server.asked == []
 
 
 def test_a_cache_that_cannot_be_written_is_told_but_not_needed_for_folders(

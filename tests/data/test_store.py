@@ -11,7 +11,14 @@ import torch
 
 from mnistlab.data import store
 from mnistlab.data.batches import batches
-from mnistlab.data.store import Split, StoreWriter, describe_store, fingerprint, open_store
+from mnistlab.data.store import (
+    Split,
+    fingerprint,
+    finish_store,
+    new_store,
+    open_store,
+    read_description,
+)
 from mnistlab.errors import DamagedFileError
 
 IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
@@ -22,13 +29,13 @@ COUNTS = {"dark": 2, "light": 3}
 def write(path: Path | None, images: np.ndarray = IMAGES, *, keep: bool = True) -> Split:
     names = NAMES if len(images) == len(NAMES) else [f"a/{i}" for i in range(len(images))]
     counts = COUNTS if len(images) == len(NAMES) else {"a": len(images)}
-    with StoreWriter(path) as writer:
+    with new_store(path) as file:
         for image in images:
-            writer.add(image.tobytes())
+            file.write(image.tobytes())
         size = (images.shape[1], images.shape[2])
-        return writer.finish(
-            size, counts, names, signature="of files", about="a test", keep=keep,
-            skipped={"train/dark/0.png": "empty"},
+        return finish_store(
+            file, path if keep else None, size, counts, names, signature="of files",
+            about="a test", skipped={"train/dark/0.png": "empty"},
         )  # fmt: skip
 
 
@@ -37,7 +44,7 @@ def test_a_split_is_what_was_written_wherever_it_is(tmp_path: Path, place: str) 
     path = None if place == "memory" else tmp_path / "new" / "a.store"
     splits = [write(path, keep=place == "a file")]
     if place == "a file":
-        splits.append(open_store(tmp_path / "new" / "a.store", "of files"))
+        splits.append(open_store(tmp_path / "new" / "a.store"))
     else:
         assert not path or not list(path.parent.iterdir())
     for split in splits:
@@ -50,25 +57,26 @@ def test_a_split_is_what_was_written_wherever_it_is(tmp_path: Path, place: str) 
         assert (split.image_size, split.files) == ((3, 4), NAMES)
         assert split.fingerprint == fingerprint(torch.from_numpy(IMAGES), COUNTS)
         assert split.skipped == {"train/dark/0.png": "empty"}
+        assert split.signature == "of files"
 
 
 def test_the_file_begins_with_the_plain_pixels_and_describes_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.store"
     write(path)
     assert path.read_bytes()[: IMAGES.size] == IMAGES.tobytes()
-    described = describe_store(path)
-    assert described["shape"] == [5, 3, 4]
-    assert described["about"] == "a test"
+    with path.open("rb") as file:
+        described = read_description(file)
+    assert (described["shape"], described["about"]) == ([5, 3, 4], "a test")
 
 
 def test_who_writes_into_the_images_does_not_write_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.store"
     written = write(path)
     content = path.read_bytes()
-    for split in (written, open_store(path, "of files")):
+    for split in (written, open_store(path)):
         split.ds.tensors[0].fill_(9)
     assert path.read_bytes() == content
-    assert np.array_equal(open_store(path, "of files").ds.tensors[0].numpy(), IMAGES)
+    assert np.array_equal(open_store(path).ds.tensors[0].numpy(), IMAGES)
 
 
 def test_a_store_that_is_replaced_or_removed_stays_as_it_was_for_who_has_it(tmp_path: Path) -> None:
@@ -82,10 +90,10 @@ def test_a_store_that_is_replaced_or_removed_stays_as_it_was_for_who_has_it(tmp_
 
 def test_a_split_without_images_is_stored_too(tmp_path: Path) -> None:
     write(tmp_path / "a.store", np.empty((0, 3, 4), np.uint8))
-    assert open_store(tmp_path / "a.store", "of files").ds.tensors[0].shape == (0, 3, 4)
+    assert open_store(tmp_path / "a.store").ds.tensors[0].shape == (0, 3, 4)
 
 
-def test_every_damaged_byte_every_cut_and_another_signature_is_refused(tmp_path: Path) -> None:
+def test_every_damaged_byte_and_every_cut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.store"
     write(path)
     content = path.read_bytes()
@@ -96,18 +104,15 @@ def test_every_damaged_byte_every_cut_and_another_signature_is_refused(tmp_path:
     for wrong in [*map(bytes, changed), *cut, content + b"\0"]:
         path.write_bytes(wrong)
         with pytest.raises(DamagedFileError, match=r"a\.store"):
-            open_store(path, "of files")
-    path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="other files"):
-        open_store(path, "of others")
+            open_store(path)
     with pytest.raises(FileNotFoundError):
-        open_store(tmp_path / "none", "of files")
+        open_store(tmp_path / "none")
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with StoreWriter(tmp_path / "a.store") as writer:
-            writer.add(b"1234")
+        with new_store(tmp_path / "a.store") as file:
+            file.write(b"1234")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +147,7 @@ READS = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_large_store_checks_each_block_when_it_is_first_read(large: Path, read) -> None:  # type: ignore[no-untyped-def]
-    split = open_store(large, "of files")  # nothing is read yet
+    split = open_store(large)  # nothing is read yet
     images = split.ds.tensors[0]
     assert images.shape == (64, 3, 4)
     assert len(split.ds) == 64
@@ -158,9 +163,9 @@ def test_a_large_store_gives_ordinary_tensors_and_the_same_batches(
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 3, 4), np.uint8)
     write(tmp_path / "a.store", pixels)
-    small = open_store(tmp_path / "a.store", "of files").ds
+    small = open_store(tmp_path / "a.store").ds
     monkeypatch.setattr(store, "CHECKED_AT_ONCE", 500)
-    large = open_store(tmp_path / "a.store", "of files").ds
+    large = open_store(tmp_path / "a.store").ds
     order = torch.randperm(64)
     for one, other in zip(batches(small, 10, order), batches(large, 10, order), strict=True):
         assert type(other[0]) is torch.Tensor
@@ -193,7 +198,7 @@ def test_a_store_larger_than_memory_is_mapped_and_read_where_it_is_needed(tmp_pa
         file.truncate(size)  # a file with a hole in it, which takes no space
         file.seek(size)
         file.write(text + store._TAIL.pack(hashlib.sha256(text).digest(), len(text), store._MARK))
-    images = open_store(tmp_path / "a.store", "s").ds.tensors[0]
+    images = open_store(tmp_path / "a.store").ds.tensors[0]
     assert images[n // 2].sum() == 0
     assert images.index_select(0, torch.tensor([7, n - 2])).shape == (2, 1024, 1024)
     with pytest.raises(DamagedFileError):

@@ -7,7 +7,7 @@ without that word, or one of these helpers, which stand for what a user does bet
     edit FILE OLD NEW   replace a text in a file
     damage FILE         change one byte in the middle of a file
     hash PATH           freeze the content of a file or a folder (of an image, its pixels)
-    script FILE         run a Python file, freeze the last line that it prints
+    script FILE         run a Python file on the bundled data, freeze the last line that it prints
     page FILE           freeze whether a file is one HTML page
 
 RUN1 is the name of the first run that the case made, RUN2 of the second. `digits` is a folder of

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mnistlab.data.named import mnist_sample
 from tests.command import run_in_process
 
 HERE = Path(__file__).parent
@@ -90,7 +91,8 @@ def _step(words: list[str]) -> dict[str, Any]:
             text = Path(file).read_text(encoding="utf-8").lower()
             return {"one page": text.startswith("<!doctype html>") and text.count("</html>") == 1}
         case ["script", file]:
-            ran = subprocess.run([sys.executable, file], capture_output=True, text=True)
+            command = [sys.executable, file, str(mnist_sample())]
+            ran = subprocess.run(command, capture_output=True, text=True)
             return {"exit": ran.returncode, "last line": ran.stdout.split("\n")[-2:-1]}
     done = run_in_process(*words)
     document = masked(json.loads(done.out)) if "--json" in words and done.out else None

@@ -1,13 +1,11 @@
 """Lessons without images: beside plain arithmetic, numpy, and torch's own modules."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mnistlab.lessons import activations, backprop, line, momentum, rollercoaster
+from mnistlab.lessons import backprop, line, momentum, rollercoaster
 from mnistlab.lessons.kit import Check, Say, Show
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
@@ -61,11 +59,6 @@ def test_the_bottom_of_the_bowl_is_numpys_least_squares(items_of: ItemsOf) -> No
     assert values["loss after 100 steps, and at the bottom"][1] == pytest.approx(best, rel=1e-6)
 
 
-def test_parabola_and_its_loss_are_those_worked_out_by_hand() -> None:
-    assert rollercoaster.parabola(torch.tensor([1.0, 2.0, 3.0]))[:3].tolist() == [3, 6, 11]
-    assert rollercoaster.mse(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])).item() == 2
-
-
 def test_the_backward_pass_by_hand_agrees_with_torchs_modules_and_loss() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 3, bias=False))
@@ -79,32 +72,6 @@ def test_the_backward_pass_by_hand_agrees_with_torchs_modules_and_loss() -> None
         torch.testing.assert_close(ours, theirs.T)
 
 
-def test_the_notes_gradients_are_128_times_too_small() -> None:
-    generator = torch.Generator().manual_seed(0)
-    shapes = (backprop.N, 5), (5, 4), (4, 3), (backprop.N, 3)
-    x, w1, w2, y = (torch.randn(*shape, generator=generator) for shape in shapes)
-    right, notes = backprop.backward(x, w1, w2, y), backprop.backward_of_notes(x, w1, w2, y)
-    for ours, theirs in zip(right, notes, strict=True):
-        assert torch.equal(ours, 128 * theirs)  # 128 is a power of two: not a bit is lost
-
-
-def test_backprop_shows_the_losses_of_400_steps_every_50(items_of: ItemsOf) -> None:
-    (picture,) = [item for item in items_of("backprop") if isinstance(item, Curves)]
-    for steps, losses in picture.lines.values():
-        assert list(steps) == list(range(0, 401, 50))
-        assert len(losses) == 9
-
-
-@pytest.mark.parametrize("amount", [0.0, 0.5, 0.9])
-def test_the_path_with_momentum_is_the_one_worked_out_with_plain_numbers(amount: float) -> None:
-    x, velocity, path = momentum.START, 0.0, [momentum.START]
-    for _ in range(momentum.STEPS):
-        velocity = amount * velocity + x**3 - 2 * x + 0.3
-        x -= momentum.LR * velocity
-        path.append(x)
-    assert momentum.descend(amount) == pytest.approx(path, abs=1e-9)
-
-
 def test_only_momentum_ends_in_the_deeper_valley() -> None:
     def height(x: float) -> float:
         return x**4 / 4 - x**2 + 0.3 * x
@@ -114,14 +81,6 @@ def test_only_momentum_ends_in_the_deeper_valley() -> None:
     grid = [k / 10_000 for k in range(-30_000, 30_001)]
     assert rolling == pytest.approx(min(grid, key=height), abs=1e-3)
     assert plain == pytest.approx(min((x for x in grid if x > 0.5), key=height), abs=1e-3)
-
-
-@pytest.mark.parametrize("x", [-3.0, -0.5, 0.0, 0.5, 3.0])
-def test_the_three_activations_by_hand_agree_with_math(x: float) -> None:
-    point = torch.tensor(x, dtype=torch.float64)
-    assert activations.sigmoid(point).item() == pytest.approx(1 / (1 + math.exp(-x)))
-    assert activations.tanh(point).item() == pytest.approx(math.tanh(x))
-    assert activations.relu(point).item() == max(x, 0)
 
 
 def test_the_activations_are_drawn_over_the_chapters_ranges(items_of: ItemsOf) -> None:

@@ -55,6 +55,8 @@ class _Reader(HTMLParser):
         self.open = [Node("", {})]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":  # where a name may be broken: nothing that is read
+            return
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
         node = Node(tag, {name: value or "" for name, value in attrs})
@@ -72,7 +74,10 @@ class _Reader(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
-        self.open[-1].parts.append(data)
+        parts = self.open[-1].parts
+        if parts and isinstance(parts[-1], str):
+            data = parts.pop() + data  # type: ignore[operator]
+        parts.append(data)
 
 
 def parse(page: str) -> Node:

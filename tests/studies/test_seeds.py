@@ -1,19 +1,34 @@
 """Many seeds: each as if alone, whatever way they are trained."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from mnistlab.config import resolve
+from mnistlab.data.folders import ImageData
 from mnistlab.errors import DivergedError
 from mnistlab.experiment import Experiment, prepare, start
+from mnistlab.losses import LOSSES, mnist_loss
+from mnistlab.models import LinearModel, ModelCard, build_model
+from mnistlab.optim import BasicOptim
 from mnistlab.records import EpochRow
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
-from mnistlab.studies.seeds import SeedResult, SeedStudy, band
+from mnistlab.studies.seeds import (
+    WIDE_LOSSES,
+    SeedResult,
+    SeedStudy,
+    StackedLinear,
+    StackedTwoLayer,
+    band,
+    train_stack,
+)
+from mnistlab.training import compute_logits, train_epochs
 
 
 def alone(seed: int, **settings: Any) -> Experiment:
@@ -34,13 +49,27 @@ def saved(study: SeedStudy) -> Run:
     return study.experiment.run
 
 
+def build_with_a_hole(monkeypatch: pytest.MonkeyPatch, seeds: Sequence[int]) -> None:
+    """From now on the models of these seeds start with weights that are no numbers."""
+    build = ModelCard.build
+
+    def with_a_hole(card: ModelCard, seed: int = 0) -> torch.nn.Module:
+        model = build(card, seed)
+        if seed in seeds:
+            torch.nn.init.constant_(model.get_parameter("weights"), float("nan"))
+        return model
+
+    monkeypatch.setattr(ModelCard, "build", with_a_hole)
+
+
 def row_of(accuracy: float) -> EpochRow:
     return EpochRow(epoch=0, train_loss=1.0, valid_loss=2.0, accuracy=accuracy, seconds=0.5)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_seeds_at_once_equal_each_seed_alone_in_the_same_order(shuffle: bool) -> None:
-    settings: dict[str, Any] = {"epochs": 3, "shuffle": shuffle}
+    # at lr 1, the default, differences of the last bit grow from step to step
+    settings: dict[str, Any] = {"epochs": 3, "shuffle": shuffle, "lr": 0.1}
     study = study_of(seed=4, seeds=6, **settings)
     assert study.experiment.config.is_wide
     assert len(list(study.train())) == 3
@@ -137,15 +166,7 @@ def test_a_seed_that_diverges_is_named_and_does_not_touch_the_others(
     plain = study_of(**settings)
     list(plain.train())
     broken = study_of(**settings)
-    build = type(broken.experiment.card).build
-
-    def with_a_hole(card: Any, seed: int = 0) -> torch.nn.Module:
-        model = build(card, seed)
-        if seed == 1:
-            torch.nn.init.constant_(model.get_parameter("weights"), float("nan"))
-        return model
-
-    monkeypatch.setattr(type(broken.experiment.card), "build", with_a_hole)
+    build_with_a_hole(monkeypatch, [1])
     list(broken.train())
     assert [result.seed for result in broken.results if result.diverged] == [1]
     assert broken.summary()["diverged"] == [1]
@@ -185,14 +206,7 @@ def test_a_study_in_which_every_seed_diverges_ends_at_once_and_says_so(
 ) -> None:
     study = study_of(data=str(tiny), epochs=50, seeds=3, lr=1e38)
     run = saved(study)
-    build = type(study.experiment.card).build
-
-    def with_a_hole(card: Any, seed: int = 0) -> torch.nn.Module:
-        model = build(card, seed)
-        torch.nn.init.constant_(model.get_parameter("weights"), float("nan"))
-        return model
-
-    monkeypatch.setattr(type(study.experiment.card), "build", with_a_hole)
+    build_with_a_hole(monkeypatch, study.seeds)
     assert len(list(study.train())) == 1
     assert run.record().status == "diverged"
     with pytest.raises(DivergedError, match=r"every seed diverged.* at lr 1e\+38; try a lower"):
@@ -208,3 +222,57 @@ def test_a_band_leaves_out_the_seeds_that_went_no_further() -> None:
     second = band(results, 1)
     assert (second["n"], second["mean"], second["sd"]) == (1, 0.9, 0.0)
     assert band(results, 2)["mean"] is None
+
+
+@pytest.mark.parametrize("name", ["linear", "two-layer"])
+def test_each_model_of_a_stack_equals_the_same_seed_trained_alone(
+    name: str, sample: ImageData
+) -> None:
+    lr = 0.1  # the linear model's 1.0 makes differences of the last bit grow from step to step
+    data = (sample.train_ds, sample.valid_ds)
+    models = [build_model(name, sample.image_size, sample.classes, seed) for seed in range(5)]
+    stack = {"linear": StackedLinear, "two-layer": StackedTwoLayer}[name](models)
+    *_, last = train_stack(stack, lambda p: BasicOptim(p, lr), *data, epochs=2)
+    for place, model in enumerate(models):
+        opt = BasicOptim(model.parameters(), lr)
+        *_, row = train_epochs(
+            model, opt, mnist_loss, *data, sample.classes, epochs=2, shuffle=False
+        )
+        mine = compute_logits(model, sample.valid_ds.tensors[0]).squeeze(1)
+        torch.testing.assert_close(last.valid_logits[:, place], mine, atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(
+            last.batch_losses[:, place], row.batch_losses, atol=1e-5, rtol=1e-4
+        )
+
+
+def test_a_shuffled_order_is_shared_and_a_stack_that_diverges_is_refused() -> None:
+    ds = TensorDataset(torch.randint(0, 255, (40, 3, 3), dtype=torch.uint8), torch.arange(40) % 2)
+    models = [build_model("linear", (3, 3), "ab", seed) for seed in (0, 0)]
+    stack = StackedLinear([m for m in models if isinstance(m, LinearModel)])
+    *_, last = train_stack(
+        stack, lambda p: BasicOptim(p, 0.5), ds, ds, epochs=2, batch_size=7, order_seed=3
+    )
+    assert torch.equal(last.valid_logits[:, 0], last.valid_logits[:, 1])
+    stack.weights.data[0, 0] = float("nan")
+    rows = train_stack(stack, lambda p: BasicOptim(p, 0.5), ds, ds, epochs=1)
+    with pytest.raises(DivergedError, match="epoch 0"):
+        list(rows)
+
+
+def test_every_wide_loss_is_the_loss_of_each_column_and_guards_its_shapes() -> None:
+    logits, targets = torch.randn(30, 4), (torch.rand(30, 1) > 0.5).float()
+    for name in ("mnist", "bce"):
+        each = WIDE_LOSSES[name](logits, targets)
+        for place in range(4):
+            alone = LOSSES[name](logits[:, [place]], targets)
+            torch.testing.assert_close(each[place], alone)
+    logits, labels = torch.randn(30, 4, 5), torch.randint(0, 5, (30,))
+    each = WIDE_LOSSES["cross-entropy"](logits, labels)
+    for place in range(4):
+        alone = torch.nn.functional.cross_entropy(logits[:, place], labels)
+        torch.testing.assert_close(each[place], alone)
+    assert set(WIDE_LOSSES) == set(LOSSES)
+    with pytest.raises(ValueError, match="targets must be"):
+        WIDE_LOSSES["cross-entropy"](logits, labels.unsqueeze(1))
+    with pytest.raises(ValueError, match="targets must be"):
+        WIDE_LOSSES["bce"](torch.randn(30, 4), targets.squeeze(1))

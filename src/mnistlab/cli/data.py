@@ -8,7 +8,7 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
-from mnistlab.data.datasets import BUNDLED, DATASETS, find_dataset
+from mnistlab.data import BUNDLED
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 
@@ -70,7 +70,7 @@ def import_idx(
     with out.loading() as progress:
         counts = convert(source, target, wanted, progress)
     out.document({"data": str(target), "counts": counts})
-    _tell(out, counts, _as_folder(target))
+    _report_counts(out, counts, _as_folder(target))
 
 
 def download(
@@ -80,7 +80,7 @@ def download(
         typer.Argument(
             metavar="NAME",
             help="A dataset of: mnistlab data list.",
-            autocompletion=flags.complete_from(lambda: list(DATASETS)),
+            autocompletion=flags.complete_from(lambda: flags.dataset_names()[1:]),
         ),
     ],
     source: Annotated[
@@ -110,8 +110,10 @@ def download(
     Files are checked against their published checksums; a download that was broken off goes on
     where it stopped. The only command that uses the network.
     """
-    dataset = find_dataset(name)  # a typo is told before torch is imported
-    from mnistlab.data.named import obtain
+    from mnistlab.data.datasets import find_dataset
+
+    dataset = find_dataset(name)  # a typo is reported before torch is imported
+    from mnistlab.data.download import obtain
 
     try:
         with out.downloading() as downloading, out.loading() as writing:
@@ -143,13 +145,15 @@ def download(
             "files": [{key: getattr(original, key) for key in keys} for original in originals],
         }
     )
-    _tell(out, counts, _as_folder(to) if to else name)
+    _report_counts(out, counts, _as_folder(to) if to else name)
 
 
 def list_datasets(
     out: Output,
 ) -> None:
     """List the datasets that have a name, and which are here."""
+    from mnistlab.data.datasets import DATASETS
+
     listed: list[dict[str, Any]] = [
         {"name": BUNDLED, "about": "MNIST's 3s and 7s", "classes": ["3", "7"]}
         | {"train": 12396, "valid": 2038, "side": 28, "download_mb": 0, "here": True}
@@ -238,11 +242,11 @@ def _megabytes(entries: "list[CacheEntry]") -> str:
 def _as_folder(path: Path) -> str:
     """How `--data` names a folder: one that is called like a dataset needs a `./`."""
     own = str(path)
-    return f"./{own}" if own in (BUNDLED, *DATASETS) else own
+    return f"./{own}" if own in flags.dataset_names() else own
 
 
-def _tell(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
+def _report_counts(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
     for split, by_class in counts.items():
-        told = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
-        out.result(f"{split}  {told}")
+        counted = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
+        out.result(f"{split}  {counted}")
     out.notice(f"next   mnistlab train --data {printable(shlex.quote(data))}")

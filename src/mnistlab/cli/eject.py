@@ -34,22 +34,23 @@ def eject(
 
     It trains the same weights, to the bit, and needs no mnistlab.
     """
-    found = find_run(run, run_dir)
+    chosen = find_run(run, run_dir)
     if output is not None:
         require_file(output, (), "-o")
         if output.exists():
             raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
     from mnistlab.eject import eject as write_script
 
-    script = write_script(found)
+    script, folder = write_script(chosen)
     if output is None:
         out.result(script.rstrip("\n"))
     else:
         write_file(output, script.encode())
-        out.notice(f"run it with: python {printable(shlex.quote(str(output)))}")
+        words = [str(output), folder] if folder else [str(output)]
+        out.notice(f"run it with: python {printable(shlex.join(words))}")
     out.document(
         {
-            "run": str(found.path),
+            "run": str(chosen.path),
             "file": None if output is None else str(output),
             "script": script,
         }

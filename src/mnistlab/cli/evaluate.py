@@ -46,17 +46,17 @@ def evaluate(
     with out.loading() as progress:
         score = score_run(the_run, settings, split=split, best=best, progress=progress)
     out.skipped(score.split.skipped)
-    evaluation, mistakes, classes = score.evaluation, score.mistakes(top), score.card.classes
+    evaluation, mistakes = score.evaluation, score.mistakes(top)
     if csv is not None:
         columns = ("file", "actual", "predicted", "correct", "probability")
-        rows = [
+        rows = (
             (
                 *(v.file, v.actual, v.predicted, int(v.actual == v.predicted), v.probability),
-                *(v.probabilities[name] for name in classes),
+                *v.probabilities.values(),
             )
             for v in score.verdicts()
-        ]
-        out.csv(csv, (*columns, *(f"p_{name}" for name in classes)), rows)
+        )
+        out.csv(csv, (*columns, *(f"p_{name}" for name in score.card.classes)), rows)
         out.notice(f"{evaluation.n} predictions written to {printable(csv)}")
     weights = "best" if best else "last"
     out.document(
@@ -68,13 +68,8 @@ def evaluate(
             "split": split,
             **evaluation.as_dict(),
             "mistakes": [
-                {
-                    "file": verdict.file,
-                    "actual": verdict.actual,
-                    "predicted": verdict.predicted,
-                    "probability": verdict.probability,
-                }
-                for verdict in mistakes
+                {key: getattr(v, key) for key in ("file", "actual", "predicted", "probability")}
+                for v in mistakes
             ],
         }
     )

@@ -24,7 +24,6 @@ from mnistlab.config import (
     presets,
     resolve,
 )
-from mnistlab.data.datasets import BUNDLED, DATASETS
 from mnistlab.errors import MnistlabError
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
 
@@ -49,6 +48,13 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
     """A completion: those of `names()` that begin like what was typed."""
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+def dataset_names() -> tuple[str, ...]:
+    """All that `--data` knows by name."""
+    from mnistlab.data.datasets import NAMED  # only for a completion
+
+    return NAMED
 
 
 RunArgument = Annotated[
@@ -162,7 +168,7 @@ def _setting_flag(key: str) -> Any:
     choices = choices_of(key)
     complete = complete_from(lambda: choices) if choices else None
     if key == "data":
-        complete = complete_from(lambda: (BUNDLED, *DATASETS))
+        complete = complete_from(dataset_names)
     return Annotated[
         Any,
         typer.Option(
@@ -212,9 +218,8 @@ def _parser(annotation: Any) -> Callable[[str], Any]:
     """
 
     def number(text: str) -> Any:
-        for kind in (float,) if annotation is float else (int,):
-            with contextlib.suppress(ValueError):
-                return kind(text)
+        with contextlib.suppress(ValueError):
+            return float(text) if annotation is float else int(text)
         return text
 
     if annotation is str:

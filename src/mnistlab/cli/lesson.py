@@ -1,6 +1,5 @@
 """`mnistlab lesson [NAME]`: list the lessons, or run one."""
 
-import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -106,8 +105,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     from mnistlab.lessons.kit import Check, Say, Show
     from mnistlab.report.terminal import text_picture
 
-    on_terminal = sys.stdout.isatty()
-    width = min(shutil.get_terminal_size().columns, 100) if on_terminal else 80
+    width = min(out.width, 100)
     if isinstance(item, Say):
         return ["", *textwrap.wrap(item.text, width)]
     if isinstance(item, Show):
@@ -122,7 +120,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
         # A matrix: the expected one only where it differs.
         more = "" if item.holds else f"\n{item.source}:\n{expected}"
         return titled(f"{title} (beside {item.source})", ours + more, width)
-    if not on_terminal:
+    if not sys.stdout.isatty():
         return [f"  picture: {item.title} (--plot FILE draws it)"]
     console = out.console("stdout")
     blocks = console.color_system is not None and console.encoding.startswith("utf")

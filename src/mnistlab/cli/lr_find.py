@@ -45,34 +45,34 @@ def lr_find(
     with out.loading() as progress:
         experiment = prepare(resolved, progress)
     out.notice(headline(experiment))
-    found = find_lr(experiment, start=start, end=end, steps=steps)
+    sweep = find_lr(experiment, start=start, end=end, steps=steps)
     out.document(
         {
             "model": experiment.config.model,
-            "suggestion": found.suggestion,
-            "reason": found.reason,
-            "steepest": found.lrs[found.steepest],
-            "lowest": found.lrs[found.lowest],
-            "whole": found.complete,
+            "suggestion": sweep.suggestion,
+            "reason": sweep.reason,
+            "steepest": sweep.lrs[sweep.steepest],
+            "lowest": sweep.lrs[sweep.lowest],
+            "whole": sweep.complete,
             "steps": [
                 {"lr": lr, "loss": loss, "smooth": smooth}
-                for lr, loss, smooth in zip(found.lrs, found.losses, found.smooth, strict=True)
+                for lr, loss, smooth in zip(sweep.lrs, sweep.losses, sweep.smooth, strict=True)
             ],
         }
     )
-    picture = _picture(found)
+    picture = _picture(sweep)
     if out.tables:
         from mnistlab.report.terminal import text_picture
 
         out.result(text_picture(picture), "")
     name = printable(experiment.config.model)
-    out.result(f"suggestion  {found.suggestion:g}  for {name}: {found.reason}")
+    out.result(f"suggestion  {sweep.suggestion:g}  for {name}: {sweep.reason}")
     if plot is not None:
         from mnistlab.report.files import draw
 
         draw([picture], plot)
         out.notice(f"drawn  {printable(plot)}")
-    out.notice(f"next   {_train_command(settings, config, found.suggestion)}")
+    out.notice(f"next   {_train_command(settings, config, sweep.suggestion)}")
 
 
 def _train_command(settings: dict[str, Any], config: str | None, lr: float) -> str:
@@ -87,15 +87,15 @@ def _train_command(settings: dict[str, Any], config: str | None, lr: float) -> s
     return printable(shlex.join([*words, "--lr", f"{lr:g}"]))
 
 
-def _picture(found: "Sweep") -> "Curves":
+def _picture(sweep: "Sweep") -> "Curves":
     from mnistlab.report.pictures import Curves
 
-    near = min(found.lrs, key=lambda lr: abs(math.log(lr / found.suggestion)))
+    near = min(sweep.lrs, key=lambda lr: abs(math.log(lr / sweep.suggestion)))
     return Curves(
         "loss as the learning rate grows",
-        {"loss, smoothed": (found.lrs, found.smooth)},
+        {"loss, smoothed": (sweep.lrs, sweep.smooth)},
         "learning rate",
         "loss",
-        dots={"suggestion": ([near], [found.smooth[found.lrs.index(near)]])},
+        dots={"suggestion": ([near], [sweep.smooth[sweep.lrs.index(near)]])},
         log_x=True,
     )

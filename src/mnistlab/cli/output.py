@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +44,11 @@ class Output:
     def live(self) -> bool:
         """Whether stderr is a terminal on which lines can be redrawn."""
         return not self.quiet and os.environ.get("TERM") not in _DUMB and sys.stderr.isatty()
+
+    @property
+    def width(self) -> int:
+        """The columns of stdout: those of its terminal, or 80."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
     @property
     def tables(self) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,20 +139,21 @@ def predict(
     if out.quiet:
         out.result(*("\t".join(row) for row in cells))
     elif out.tables:
-        out.result(_table(cells, [", ".join(result.steps) or "-" for result in results]))
+        steps = [", ".join(result.steps) or "-" for result in results]
+        out.result(_table(cells, steps, out.width if sys.stdout.isatty() else None))
 
 
-def _table(rows: Sequence[Sequence[str]], steps: Sequence[str]) -> "Table":
-    """One image a row. On a terminal, long steps continue below in their own column."""
+def _table(rows: Sequence[Sequence[str]], steps: Sequence[str], width: int | None) -> "Table":
+    """One image a row. In a `width`, long steps continue below in their own column."""
     from mnistlab.report.tables import table
 
     columns = ("file", "class", "probability", "prepared")
     drawn = table(columns, [(*row, text) for row, text in zip(rows, steps, strict=True)])
     drawn.columns[1].justify = drawn.columns[3].justify = "left"
-    if sys.stdout.isatty():
+    if width is not None:
         left = sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=False))
         drawn.columns[3].no_wrap = False
-        drawn.columns[3].max_width = max(shutil.get_terminal_size().columns - left, _NARROWEST)
+        drawn.columns[3].max_width = max(width - left, _NARROWEST)
     return drawn
 
 

@@ -44,10 +44,10 @@ def reproduce(
     with out.loading() as progress:
         data = load_data("mnist_sample", progress=progress)
 
-    def tell(step: str) -> None:
+    def announce(step: str) -> None:
         out.notice(f"computing {step}")
 
-    result = reproduction.reproduce(data, seeds, tell, full=full)
+    result = reproduction.reproduce(data, seeds, announce, full=full)
     figures = result.figures
     verdicts = [figure.verdict for figure in figures]
     counts = {name: verdicts.count(name) for name in ("equal", "inside", "differs", "left out")}

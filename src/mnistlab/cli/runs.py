@@ -1,6 +1,7 @@
 """`mnistlab runs …`: what was run, side by side, and whether it repeats."""
 
 import sys
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
 from mnistlab.names import printable
-from mnistlab.runs import DEFAULT_FOLDER, find_run
+from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs, summaries, summarize
 
 
 def list_(
@@ -32,21 +33,19 @@ def list_(
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """List the runs of a folder, the latest last."""
-    from mnistlab.runs import summaries
-
-    found = summaries(run_dir, sort, reverse=reverse)
-    shown = summaries(run_dir, sort, reverse=reverse, limit=limit) if limit else found
-    out.document({"folder": str(run_dir), "runs": [one.as_dict() for one in shown]})
+    listed = summaries(run_dir, sort, reverse=reverse, limit=limit)
+    total = len(list_runs(run_dir)) if limit else len(listed)
+    out.document({"folder": str(run_dir), "runs": [one.as_dict() for one in listed]})
     if out.quiet:
-        out.result(*(printable(one.name) for one in shown))
-    elif out.tables and shown:
-        from mnistlab.report.tables import runs_table
+        out.result(*(printable(one.name) for one in listed))
+    elif out.tables and listed:
+        from mnistlab.report.tables import runs_lines
 
-        out.result(runs_table(shown, time=sort == "seconds"))
-    if not found:
+        out.result(*runs_lines(listed, out.width, sort))
+    if not total:
         out.notice(f"{printable(run_dir)}: no runs yet; make one with: mnistlab train")
-    elif len(shown) < len(found):
-        out.notice(f"{len(shown)} of {len(found)} runs")
+    elif len(listed) < total:
+        out.notice(f"{len(listed)} of {total} runs")
 
 
 def show(
@@ -55,21 +54,19 @@ def show(
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Show a run: settings, result, data, environment, files."""
-    from mnistlab.runs import summarize
+    the_run = find_run(run, run_dir)
+    record = the_run.record().as_dict() if the_run.record_file.exists() else {}
+    summary = summarize(the_run)
+    files = {
+        path.name: path.stat().st_size
+        for path in sorted(the_run.path.iterdir())
+        if not path.name.startswith(".")
+    }
+    out.document({**record, "summary": summary.as_dict(), "files": files})
+    if not out.as_json:
+        from mnistlab.report.tables import run_tables
 
-    found = find_run(run, run_dir)
-    record = found.record() if found.record_file.exists() else None
-    summary = summarize(found)
-    files = {path.name: path.stat().st_size for path in sorted(found.path.iterdir())}
-    kept = {name: size for name, size in files.items() if not name.startswith(".")}
-    out.document(
-        {**(record.as_dict() if record else {}), "summary": summary.as_dict(), "files": kept}
-    )
-    if out.as_json:
-        return
-    from mnistlab.report.tables import run_tables
-
-    out.result(*run_tables(summary, record.as_dict() if record else {}, kept, epochs=not out.quiet))
+        out.result(*run_tables(summary, record, files, epochs=not out.quiet))
 
 
 def compare(
@@ -91,31 +88,28 @@ def compare(
     from mnistlab.studies.compare import compare_runs
 
     with out.loading() as progress:
-        found = compare_runs(a, b, settings, split=split, best=best, progress=progress)
-    paired = found.paired
+        comparison = compare_runs(a, b, settings, split=split, best=best, progress=progress)
+    paired = comparison.paired
     out.document(
         {
-            "a": {"run": str(a.path), **found.a.evaluation.as_dict()},
-            "b": {"run": str(b.path), **found.b.evaluation.as_dict()},
-            "data": found.a.data,
+            "a": {"run": str(a.path), **comparison.a.evaluation.as_dict()},
+            "b": {"run": str(b.path), **comparison.b.evaluation.as_dict()},
+            "data": comparison.a.data,
             "split": split,
             "weights": "best" if best else "last",
             "n": paired.n,
-            "both": paired.both,
-            "only_a": paired.only_a,
-            "only_b": paired.only_b,
-            "neither": paired.neither,
+            **asdict(paired),
             "difference": paired.difference,
             "interval": list(paired.interval),
             "p_value": paired.p_value,
-            "settings": {key: list(values) for key, values in found.settings.items()},
-            "notes": found.notes,
+            "settings": {key: list(values) for key, values in comparison.settings.items()},
+            "notes": comparison.notes,
         }
     )
     which = "best" if best else "last"
-    out.notice(f"{split} of {printable(found.a.data)}, {paired.n} images, {which} weights")
-    out.result(*comparison_tables(a.name, b.name, found, quiet=out.quiet))
-    for text in found.notes:
+    out.notice(f"{split} of {printable(comparison.a.data)}, {paired.n} images, {which} weights")
+    out.result(*comparison_tables(a.name, b.name, comparison, quiet=out.quiet))
+    for text in comparison.notes:
         out.notice(f"note: {text}")
 
 
@@ -129,22 +123,22 @@ def verify(
     From its folder, in memory; nothing is written. Exits with 3 if they differ, and names what has
     changed: settings, data, torch, threads, platform.
     """
-    found = find_run(run, run_dir)
+    the_run = find_run(run, run_dir)
     from mnistlab.studies.verify import verify_run
 
-    def tell(done: int, total: int) -> None:
+    def announce(done: int, total: int) -> None:
         if done == 0:
             out.notice(f"training it again: {total} epochs or seeds")
 
     with out.loading() as progress:
-        outcome = verify_run(found, progress=progress, show=tell)
+        outcome = verify_run(the_run, progress=progress, show=announce)
     out.document(
         {
-            "run": str(found.path),
+            "run": str(the_run.path),
             "repeats": outcome.repeats,
             "epochs": outcome.epochs,
             "expected": outcome.expected,
-            "found": outcome.found,
+            "found": outcome.actual,
             "first_difference": outcome.first_epoch,
             "changed": {key: list(values) for key, values in outcome.changed.items()},
             "notes": outcome.notes,
@@ -156,13 +150,10 @@ def verify(
 
     out.result(*verification_tables(outcome, quiet=out.quiet))
     if not outcome.repeats:
-        raise CheckError(f"{printable(found.path)}: does not repeat; {_blamed(outcome.changed)}")
-
-
-def _blamed(changed: dict[str, tuple[object, object]]) -> str:
-    if changed:
-        return f"changed since: {', '.join(changed)}"
-    return "nothing that is recorded has changed: the files of the run or mnistlab's code have"
+        why = "nothing that is recorded has changed: the files of the run or mnistlab's code have"
+        if outcome.changed:
+            why = f"changed since: {', '.join(outcome.changed)}"
+        raise CheckError(f"{printable(the_run.path)}: does not repeat; {why}")
 
 
 def rm(
@@ -180,8 +171,8 @@ def rm(
 ) -> None:
     """Delete runs; asks first, unless --force."""
     named = [find_run(name, run_dir) for name in run]
-    found = list({one.path.resolve(): one for one in named}.values())
-    for one in found:  # all is looked at before anything goes
+    chosen = list({one.path.resolve(): one for one in named}.values())
+    for one in chosen:  # all is looked at before anything goes
         if foreign := one.foreign_files():
             raise ConfigError(
                 f"{printable(one.path)}: holds what no run wrote: "
@@ -193,14 +184,14 @@ def rm(
     if not force:
         if not sys.stdin.isatty() or out.as_json:
             raise ConfigError("runs rm asks before it deletes; without a terminal give --force")
-        for one in found:
+        for one in chosen:
             files = sum(1 for path in one.path.rglob("*") if path.is_file())
             typer.echo(f"{printable(one.path)}  {files} files", err=True)
-        what = "this run" if len(found) == 1 else f"these {len(found)} runs"
+        what = "this run" if len(chosen) == 1 else f"these {len(chosen)} runs"
         if not typer.confirm(f"delete {what} for good?", err=True):
             out.notice("nothing was deleted")
             raise typer.Exit(1)
-    for one in found:
+    for one in chosen:
         one.delete()
         out.notice(f"deleted {printable(one.path)}")
-    out.document({"deleted": [str(one.path) for one in found]})
+    out.document({"deleted": [str(one.path) for one in chosen]})

@@ -19,6 +19,8 @@ from mnistlab.runs import DEFAULT_FOLDER, Run, find_run
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
 
+CHANGES_ON_RESUME = ("epochs", "threads")
+
 
 def train(
     out: Output,
@@ -47,7 +49,13 @@ def train(
     if resume is not None:
         if dry_run:
             raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
-        _check_resumable(settings, config)
+        given = [k for k, v in settings.items() if v is not None and k not in CHANGES_ON_RESUME]
+        if fixed := [*map(flag_of, given), *(["--config"] if config is not None else [])]:
+            raise ConfigError(
+                f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs and "
+                "--threads go with --resume"
+            )
+        resolve(settings)  # out of range is told at once
         accuracy = _resume(find_run(resume, run_dir), settings, out)
     else:
         resolved = resolve(settings, config)  # before torch is imported: a typo is told at once
@@ -119,23 +127,7 @@ def _report(experiment: "Experiment", run: Run, out: Output) -> float:
     return result.accuracy
 
 
-def _check_resumable(settings: dict[str, Any], config: str | None) -> None:
-    """Raise ConfigError unless only such settings are given that a resumed run may change."""
-    fixed = [
-        flag_of(key)
-        for key, value in settings.items()
-        if value is not None and key not in ("epochs", "threads")
-    ]
-    fixed += ["--config"] if config is not None else []
-    if fixed:
-        raise ConfigError(
-            f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs and --threads go "
-            "with --resume"
-        )
-
-
 def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
-    resolve(settings)  # out of range is told at once
     if run.is_study:
         raise ConfigError(
             f"{printable(run.path)}: trained several seeds, and such a run is not resumed; train "
@@ -151,15 +143,18 @@ def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
         from mnistlab.resuming import note_start
         from mnistlab.resuming import resume as resume_run
 
-        epochs, threads = map(settings.get, ("epochs", "threads"))
+        given = {key: settings[key] for key in CHANGES_ON_RESUME}
         with out.loading() as progress:
-            experiment = resume_run(
-                run, sys.argv, epochs=epochs, threads=threads, progress=progress
-            )
+            experiment = resume_run(run, sys.argv, progress=progress, **given)
         for text in experiment.notices:
             out.notice(f"note: {text}")
         if experiment.finished:
-            out.notice(f"{printable(run.name)}: {_why_finished(experiment)}")
+            config = experiment.config
+            extends = "" if config.schedule == "one-cycle" else "; --epochs TOTAL extends it"
+            why = f"all {config.epochs} epochs are done already{extends}"
+            if experiment.out_of_patience:
+                why = f"ended already: no better epoch came in {config.patience} (--patience)"
+            out.notice(f"{printable(run.name)}: {why}")
             # A save that was cut short leaves the state ahead of the other files. A complete run
             # stays as it is: its record is of the machine that trained it.
             files = (run.model_file, run.best_file, run.path / "metrics.csv")
@@ -170,11 +165,3 @@ def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
             experiment.save(experiment.capture(), "running")
             _train(experiment, run, out)
         return _report(experiment, run, out)
-
-
-def _why_finished(experiment: "Experiment") -> str:
-    config = experiment.config
-    if experiment.out_of_patience:
-        return f"ended already: no better epoch came in {config.patience} (--patience)"
-    extends = "" if config.schedule == "one-cycle" else "; --epochs TOTAL extends it"
-    return f"all {config.epochs} epochs are done already{extends}"

@@ -9,14 +9,20 @@ from typing import Any
 
 from PIL import Image
 
-from mnistlab.data.folders import Progress
+from mnistlab.data.folders import (
+    SPLITS,
+    Progress,
+    class_faults,
+    name_faults,
+    require_folder,
+    scan_split,
+)
 from mnistlab.data.images import (
     UndecodableError,
     decode_grey_bytes,
     quiet_pillow,
     read_image_file,
 )
-from mnistlab.data.tree import SPLITS, class_faults, name_faults, require_folder, scan_split
 from mnistlab.names import printable
 
 IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from here on

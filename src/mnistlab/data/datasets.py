@@ -7,11 +7,10 @@ import string
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mnistlab.data import BUNDLED
 from mnistlab.errors import DataError
 from mnistlab.files import cache_folder
 from mnistlab.names import natural_key, nearest, printable
-
-BUNDLED = "mnist_sample"
 
 
 @dataclass(frozen=True)
@@ -169,6 +168,8 @@ _ALL = (
     ),
 )
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+NAMED = (BUNDLED, *DATASETS)
+"""All that `--data` knows by name."""
 
 
 def find_dataset(name: str) -> Dataset:

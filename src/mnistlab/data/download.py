@@ -20,9 +20,17 @@ from filelock import FileLock, Timeout
 
 from mnistlab import __version__
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import Progress
-from mnistlab.data.idx import find_files, unpacked
-from mnistlab.errors import DataError, LockedError, RunError
+from mnistlab.data.folders import SPLITS, ImageData, Progress
+from mnistlab.data.idx import (
+    find_files,
+    load_dataset,
+    read_dataset,
+    require_new,
+    store_dataset,
+    unpacked,
+    write_folders,
+)
+from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
 from mnistlab.vision import torchvision
 
@@ -48,6 +56,52 @@ class Original:
     sha256: str
     checked: str
     fault: str
+
+
+def obtain(
+    dataset: Dataset,
+    source: str | None = None,
+    *,
+    to: Path | None = None,
+    force: bool = False,
+    unchecked: bool = False,
+    downloading: Progress | None = None,
+    writing: Progress | None = None,
+) -> tuple[dict[str, dict[str, int]], list[Original]]:
+    """Make `dataset` ready for `--data NAME`, or write it as folders of PNG to the new folder `to`.
+
+    `source` is a folder with the published files or the address of a mirror; None asks the
+    addresses that torchvision knows. What is here already is left as it is, unless `force`.
+    `unchecked` takes files of a folder that are not the published ones if their content fits.
+    Returns the counts by split and class, and the files used: none where the dataset was here.
+    Raises DataError, RunError, LockedError.
+    """
+    mirror = source if source is not None and "://" in source else None
+    if unchecked and (source is None or mirror):
+        raise DataError(dataset.name, ["--unchecked: only for files of one's own: --from DIR"])
+    if to is not None:
+        require_new(to)
+    try:
+        if to is None and not force:
+            with contextlib.suppress(DataError, DamagedFileError):  # then it is made again
+                return _counts(load_dataset(dataset)), []
+        if source is None or mirror:
+            originals = download_originals(dataset, mirror, downloading)
+        else:
+            originals = find_originals(dataset, Path(source), unchecked=unchecked)
+        paths = {original.name: original.path for original in originals}
+        if to is None:
+            return _counts(store_dataset(dataset, paths)), originals
+    except OSError as error:
+        where = printable(error.filename or dataset.folder)
+        why = f"{error.strerror or error}; MNISTLAB_CACHE may name another folder for the cache"
+        raise RunError(f"{where}: {why}") from error
+    contents = {split: read_dataset(dataset, split, paths) for split in SPLITS}
+    return write_folders(contents, dataset.labels, to, writing), originals
+
+
+def _counts(data: ImageData) -> dict[str, dict[str, int]]:
+    return {"train": data.train.counts, "valid": data.valid.counts}
 
 
 def download_originals(
@@ -109,12 +163,12 @@ def check_file(dataset: Dataset, name: str, md5: str, path: Path) -> Original:
     An empty `md5`: the file is published only inside an archive. Raises OSError.
     """
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        its_md5 = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    checked, fault = "no", f"not the published file: its MD5 is {found}, and should be {md5}"
-    if found == md5:
+    checked, fault = "no", f"not the published file: its MD5 is {its_md5}, and should be {md5}"
+    if its_md5 == md5:
         checked, fault = "md5", ""
     elif not md5:
         fault = f"no checksum is known of {name}, only of the archive that it is published in"
@@ -143,9 +197,6 @@ def _published(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-# one file
-
-
 class _BrokenError(Exception):
     """It may work at another attempt."""
 
@@ -167,44 +218,35 @@ def fetch(
     Raises RunError that names every address and its fault, OSError where the disk fails.
     """
     part = target.with_name(f"{target.name}.part")
-    faults = []
+    faults = [f"{printable(target.name)}: cannot be downloaded"]
     for url in urls:
-        try:
-            _fetch_from(url, part, check, progress)
-        except _RefusedError as refused:
-            faults.append(f"  {printable(url)}: {printable(refused)}")
-            continue
-        os.replace(part, target)
-        return
+        longest = start = part.stat().st_size if part.exists() else 0
+        vain = 0  # attempts in a row that brought nothing new
+        while vain < ATTEMPTS:
+            try:
+                _receive(url, part, start, progress)
+                fault = check(part)
+                if not fault:
+                    os.replace(part, target)
+                    return
+                part.unlink()
+                if not start:
+                    raise _RefusedError(f"{fault}; deleted")
+                # What lay there was perhaps the beginning of another file: again, from the start.
+            except _BrokenError as broken:
+                fault = f"{broken}; tried {ATTEMPTS} times"
+            except _RefusedError as refused:
+                fault = str(refused)
+                break
+            start = part.stat().st_size if part.exists() else 0
+            vain = 0 if start > longest else vain + 1
+            longest = max(start, longest)
+            if vain < ATTEMPTS:
+                time.sleep(PAUSE * 2**vain / 2)
+        faults.append(f"  {printable(url)}: {printable(fault)}")
     if part.exists():
         faults.append("what has arrived is kept; the same command goes on from there")
-    raise RunError("\n".join([f"{printable(target.name)}: cannot be downloaded", *faults]))
-
-
-def _fetch_from(
-    url: str, part: Path, check: Callable[[Path], str], progress: Progress | None
-) -> None:
-    """Complete `part` from one address. Raises _RefusedError."""
-    longest = start = part.stat().st_size if part.exists() else 0
-    vain = 0  # attempts in a row that brought nothing new
-    while True:
-        try:
-            _receive(url, part, start, progress)
-            fault = check(part)
-            if not fault:
-                return
-            part.unlink()
-            if not start:
-                raise _RefusedError(f"{fault}; deleted")
-            # What lay there was perhaps the beginning of another file: once more from the start.
-        except _BrokenError as broken:
-            fault = str(broken)
-        start = part.stat().st_size if part.exists() else 0
-        vain = 0 if start > longest else vain + 1
-        longest = max(start, longest)
-        if vain == ATTEMPTS:
-            raise _RefusedError(f"{fault}; tried {vain} times")
-        time.sleep(PAUSE * 2**vain / 2)
+    raise RunError("\n".join(faults))
 
 
 def _receive(url: str, part: Path, start: int, progress: Progress | None) -> None:

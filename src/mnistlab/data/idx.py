@@ -8,6 +8,7 @@ values. EMNIST has them in a zip archive, its images on their side; USPS is text
 import bz2
 import contextlib
 import gzip
+import hashlib
 import io
 import math
 import os
@@ -23,9 +24,9 @@ import numpy as np
 from PIL import Image
 
 from mnistlab.data.datasets import DATASETS, Dataset
-from mnistlab.data.folders import Progress
-from mnistlab.data.tree import SPLITS, require_folder
-from mnistlab.errors import DataError, RunError
+from mnistlab.data.folders import SPLITS, ImageData, Progress, require_folder
+from mnistlab.data.store import finish_store, new_store, open_store
+from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.names import natural_key, nearest, printable
 
@@ -72,6 +73,61 @@ def import_idx(
     if faults:
         raise DataError(printable(source), faults)
     return write_folders(splits, {name: int(name) for name in names}, target, progress)
+
+
+def load_dataset(dataset: Dataset) -> ImageData:
+    """The dataset from its stores; where they are missing or damaged, from its published files.
+
+    Raises DataError or DamagedFileError, both with what to do, where these are not here either.
+    """
+    damage = ""
+    try:
+        train, valid = (open_store(dataset.folder / f"{split}.store") for split in SPLITS)
+        if train.signature.startswith(f"{dataset.name} ") and train.signature == valid.signature:
+            return ImageData(dataset.folder, dataset.name, train, valid)
+        damage = f"{printable(dataset.folder)}: the stores of another dataset"
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # they were not made yet
+    except (OSError, DamagedFileError) as error:
+        damage = str(error)
+    if all(path.exists() for path in dataset.originals.values()):
+        return store_dataset(dataset, dataset.originals)
+    command = f"mnistlab data download {dataset.name}"
+    if damage:
+        raise DamagedFileError(f"{damage}\nmake it again with: {command}")
+    size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
+    fault = f"--data {dataset.name}: not here yet; get it ({size}) with: {command}"
+    if Path(dataset.name).is_dir():
+        fault += f"\nthe folder of that name is --data ./{dataset.name}"
+    raise DataError(dataset.name, [fault], dataset.how_to_bring())
+
+
+def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
+    """Make the stores of `dataset` from its published files, and load them.
+
+    Raises DataError where the files are not as published, OSError where the disk fails.
+    """
+    signature = dataset.name
+    for path in originals.values():
+        with path.open("rb") as file:
+            signature += f" {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
+    stored = []
+    for split, (images, labels) in contents.items():
+        path = dataset.folder / f"{split}.store"
+        by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
+        counts, names = {}, []
+        with new_store(path) as store:
+            for name, label in dataset.labels.items():
+                indices = by_name[labels[by_name] == label]
+                store.write(images[indices].tobytes())
+                counts[name] = len(indices)
+                names += [f"{name}/{index}.png" for index in indices]
+            size, about = images.shape[1:], f"{dataset.name}, {split}"
+            stored.append(
+                finish_store(store, path, size, counts, names, signature=signature, about=about)
+            )
+    return ImageData(dataset.folder, dataset.name, *stored)
 
 
 def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tuple[Array, Array]:
@@ -194,9 +250,9 @@ def find_files(places: Sequence[Path], names: Iterable[str], advice: str = "") -
         candidates = [
             place / f"{stem}{end}" for place in places for stem in stems for end in (packing, "")
         ]
-        found = [path for path in candidates if path.is_file() and os.access(path, os.R_OK)]
-        if found:
-            paths[name] = found[0]
+        readable = (path for path in candidates if path.is_file() and os.access(path, os.R_OK))
+        if path := next(readable, None):
+            paths[name] = path
         else:
             missing.append(f"{printable(places[0])}: no {name} in it that can be read")
     if missing:
@@ -218,7 +274,7 @@ def write_folders(
     target: Path,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Write `target/<split>/<class>/<index>.png` and `labels.csv`, whole or not at all.
+    """Write `target/<split>/<class>/<index>.png` and `labels.csv`, completely or not at all.
 
     `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class, in the order of
     `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where

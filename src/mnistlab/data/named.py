@@ -1,40 +1,138 @@
-"""`--data NAME|DIR` → images, loaded. A new named dataset is an entry in `datasets.DATASETS`.
+"""`--data NAME|DIR` → images, loaded: the bundled data, a dataset that was downloaded, a folder.
 
-A dataset that was downloaded is kept as one store for each split. It holds what `load_folders`
-makes of the same images as folders of PNG files (`data download NAME --to DIR`): the same order,
-labels, names and fingerprint.
+MNIST_SAMPLE, the real data that travels with mnistlab, is unpacked once, as folders of PNG, and
+then loaded as any folder is.
 """
 
+import atexit
 import contextlib
+import functools
 import hashlib
-from collections.abc import Mapping
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from filelock import FileLock
 
-from mnistlab.data import bundled
-from mnistlab.data.datasets import BUNDLED, DATASETS, Dataset
-from mnistlab.data.download import Original, download_originals, find_originals
-from mnistlab.data.folders import ImageData, Progress, load_folders, load_splits
-from mnistlab.data.idx import read_dataset, require_new, write_folders
-from mnistlab.data.store import Split, StoreWriter, describe_store, open_store
-from mnistlab.data.tree import SPLITS
+from mnistlab.data import BUNDLED
+from mnistlab.data.folders import SPLITS, ImageData, Progress, load_folders, load_splits
+from mnistlab.data.store import Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
+from mnistlab.files import cache_folder, packaged, remove_leftovers, temporary_beside
 from mnistlab.names import nearest, printable
 
-NAMED = (BUNDLED, *DATASETS)
-"""All that `--data` knows by name."""
+ARCHIVE = "mnist_sample.tgz"
+ARCHIVE_SHA256 = "b2ea514c5c641508e3caca211f91dbc794f1c73862656f391e1055afe0b2a371"
+FINGERPRINT = "0e3460063392dc8cd2f86df4adb90477c77cfa8fd0b5815b1369bdb7e865c2e0"
+"""`ImageData.fingerprint` of the unpacked data."""
+
+PATIENCE = 120.0  # seconds, for another process that unpacks
 
 
 def load_data(
     name: str = BUNDLED, *, skip_bad: bool = False, progress: Progress | None = None
 ) -> ImageData:
     """Load both splits of a named dataset or a folder; every byte of a named one is verified."""
-    if name in DATASETS:
-        return load_dataset(DATASETS[name])
     if name == BUNDLED:
-        return bundled.load_sample(progress)
-    return load_folders(_folder(name), skip_bad=skip_bad, progress=progress)
+        return load_sample(progress)
+    from mnistlab.data.datasets import DATASETS  # the bundled data need none of this
+
+    if name in DATASETS:
+        from mnistlab.data.idx import load_dataset
+
+        return load_dataset(DATASETS[name])
+    return load_folders(_own_folder(name), skip_bad=skip_bad, progress=progress)
+
+
+def load_sample(progress: Progress | None = None) -> ImageData:
+    """The bundled data, loaded; where somebody changed the unpacked files, they are unpacked again.
+
+    Raises RunError where that does not help, and as `mnist_sample`.
+    """
+    folder = mnist_sample()
+
+    def load() -> ImageData | None:
+        with contextlib.suppress(DataError):  # files are missing or damaged
+            splits = load_splits(folder, SPLITS, progress=progress, keep_young=True)
+            data = ImageData(folder, BUNDLED, *splits)
+            return data if data.fingerprint == FINGERPRINT else None
+        return None
+
+    data = load()
+    if data is None:
+        _unpack(folder, unless=load)
+        data = load()
+    if data is None:
+        raise RunError(
+            f"{printable(folder)}: not the bundled data, although it was unpacked again; does "
+            "another program change it? set MNISTLAB_CACHE to another folder"
+        )
+    return data
+
+
+def mnist_sample() -> Path:
+    """The folder of the bundled data, unpacked into the cache on first use.
+
+    Without a writable cache it goes to a temporary folder that lasts as long as the process.
+    Raises DamagedFileError if the archive is not the one that was shipped, RunError where it cannot
+    be unpacked.
+    """
+    name = f"mnist_sample-{ARCHIVE_SHA256[:12]}"
+    try:
+        folder = cache_folder() / "data" / name
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.parent, os.W_OK):
+            raise PermissionError
+    except (OSError, RunError):
+        folder = _temporary_home() / name
+    if not folder.is_dir():
+        _unpack(folder, unless=folder.is_dir)
+    return folder
+
+
+@functools.cache
+def _temporary_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="mnistlab-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
+def _unpack(folder: Path, unless: Callable[[], object]) -> None:
+    """Unpack to `folder`, in place of what is there.
+
+    Not if `unless` is true as soon as no other process unpacks: it has done so for us.
+    """
+    archive = packaged("data") / ARCHIVE
+    temporary = temporary_beside(folder)
+    try:
+        with FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE):
+            if unless():
+                return
+            remove_leftovers(folder.parent)  # of processes that were killed
+            content = archive.read_bytes()
+            if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
+                raise DamagedFileError(
+                    f"{printable(archive)}: its SHA-256 is not the expected one; install mnistlab "
+                    "again"
+                )
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                tar.extractall(temporary, filter="data")
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(folder, temporary / "changed")
+            os.rename(temporary / "mnist_sample", folder)
+    except OSError as error:
+        raise RunError(
+            f"{printable(folder)}: the bundled data cannot be unpacked: {error.strerror or error}; "
+            "set MNISTLAB_CACHE to a folder with 60 MB of space"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_split(
@@ -43,15 +141,19 @@ def load_split(
     """Load one split of a named dataset or a folder; the other need not exist in a folder."""
     if split not in SPLITS:
         raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, SPLITS)}"])
+    from mnistlab.data.datasets import NAMED
+
     if name in NAMED:
         data = load_data(name, progress=progress)
         return data.train if split == "train" else data.valid
-    [loaded] = load_splits(_folder(name), (split,), skip_bad=skip_bad, progress=progress)
+    [loaded] = load_splits(_own_folder(name), (split,), skip_bad=skip_bad, progress=progress)
     return loaded
 
 
-def _folder(name: str) -> Path:
-    """The folder of one's own that `--data` names. Raises DataError with the nearest known name."""
+def _own_folder(name: str) -> Path:
+    """The folder that `--data` names. Raises DataError with the nearest known name."""
+    from mnistlab.data.datasets import NAMED
+
     try:
         name.encode()  # a run must be able to note down where its data is
         exists = bool(name) and Path(name).exists()
@@ -64,101 +166,3 @@ def _folder(name: str) -> Path:
         why = f"no such folder or dataset{nearest(name, NAMED)}"
         raise DataError(name, [f"--data {printable(name)}: {why}"])
     return Path(name)
-
-
-def load_dataset(dataset: Dataset) -> ImageData:
-    """The dataset from its stores; where they are missing or damaged, from its published files.
-
-    Raises DataError or DamagedFileError, both with what to do, where these are not here either.
-    """
-    stores = [dataset.folder / f"{split}.store" for split in SPLITS]
-    damage = ""
-    if all(path.is_file() for path in stores):
-        try:
-            made_from = describe_store(stores[0])["signature"]
-            if not made_from.startswith(f"{dataset.name} "):
-                raise DamagedFileError(f"{printable(stores[0])}: the store of another dataset")
-            return ImageData(dataset.folder, *(open_store(path, made_from) for path in stores))
-        except (OSError, DamagedFileError) as error:
-            damage = str(error)
-    if all(path.exists() for path in dataset.originals.values()):
-        return store_dataset(dataset, dataset.originals)
-    command = f"mnistlab data download {dataset.name}"
-    if damage:
-        raise DamagedFileError(f"{damage}\nmake it again with: {command}")
-    size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
-    fault = f"--data {dataset.name}: not here yet; get it ({size}) with: {command}"
-    if Path(dataset.name).is_dir():
-        fault += f"\nthe folder of that name is --data ./{dataset.name}"
-    raise DataError(dataset.name, [fault], dataset.how_to_bring())
-
-
-def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
-    """Make the stores of `dataset` from its published files, and load them.
-
-    Raises DataError where the files are not as published, OSError where the disk fails.
-    """
-    signature = dataset.name
-    for path in originals.values():
-        with path.open("rb") as file:
-            signature += f" {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
-    stored = []
-    for split, (images, labels) in contents.items():
-        by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
-        counts, names = {}, []
-        with StoreWriter(dataset.folder / f"{split}.store") as store:
-            for name, label in dataset.labels.items():
-                indices = by_name[labels[by_name] == label]
-                store.add(images[indices].tobytes())
-                counts[name] = len(indices)
-                names += [f"{name}/{index}.png" for index in indices]
-            size, about = images.shape[1:], f"{dataset.name}, {split}"
-            stored.append(store.finish(size, counts, names, signature=signature, about=about))
-    return ImageData(dataset.folder, *stored)
-
-
-def obtain(
-    dataset: Dataset,
-    source: str | None = None,
-    *,
-    to: Path | None = None,
-    force: bool = False,
-    unchecked: bool = False,
-    downloading: Progress | None = None,
-    writing: Progress | None = None,
-) -> tuple[dict[str, dict[str, int]], list[Original]]:
-    """Make `dataset` ready for `--data NAME`, or write it as folders of PNG to the new folder `to`.
-
-    `source` is a folder with the published files or the address of a mirror; None asks the
-    addresses that torchvision knows. What is here already is left as it is, unless `force`.
-    `unchecked` takes files of a folder that are not the published ones if their content fits.
-    Returns the counts by split and class, and the files used: none where the dataset was here.
-    Raises DataError, RunError, LockedError.
-    """
-    mirror = source if source is not None and "://" in source else None
-    if unchecked and (source is None or mirror):
-        raise DataError(dataset.name, ["--unchecked: only for files of one's own: --from DIR"])
-    if to is not None:
-        require_new(to)
-    try:
-        if to is None and not force:
-            with contextlib.suppress(DataError, DamagedFileError):  # then it is made again
-                return _counts(load_dataset(dataset)), []
-        if source is None or mirror:
-            originals = download_originals(dataset, mirror, downloading)
-        else:
-            originals = find_originals(dataset, Path(source), unchecked=unchecked)
-        paths = {original.name: original.path for original in originals}
-        if to is None:
-            return _counts(store_dataset(dataset, paths)), originals
-    except OSError as error:
-        where = printable(error.filename or dataset.folder)
-        why = f"{error.strerror or error}; MNISTLAB_CACHE may name another folder for the cache"
-        raise RunError(f"{where}: {why}") from error
-    contents = {split: read_dataset(dataset, split, paths) for split in SPLITS}
-    return write_folders(contents, dataset.labels, to, writing), originals
-
-
-def _counts(data: ImageData) -> dict[str, dict[str, int]]:
-    return {"train": data.train.counts, "valid": data.valid.counts}

@@ -16,10 +16,10 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch.utils.data import TensorDataset
@@ -41,8 +41,8 @@ _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
-    `skipped` maps `split/class/name` of a file that could not be used to the reason; `hidden`
-    counts files that were passed over because their names begin with a dot.
+    `signature` says what it was made from. `skipped` maps `split/class/name` of a file that could
+    not be used to the reason; `hidden` counts files whose names begin with a dot.
     """
 
     ds: TensorDataset
@@ -50,6 +50,7 @@ class Split:
     image_size: tuple[int, int]
     files: list[str]
     fingerprint: str
+    signature: str
     skipped: dict[str, str] = field(default_factory=dict)
     hidden: int = 0
 
@@ -60,96 +61,80 @@ class Split:
         return dict(zip(self.classes, counted, strict=True))
 
 
-class StoreWriter:
-    """Writes the store at `path`, image by image; in memory where `path` is None.
+@contextlib.contextmanager
+def new_store(path: Path | None) -> Iterator[BinaryIO]:
+    """A file for the pixels of a store at `path`; in memory where that is None.
 
-    Used as `with StoreWriter(path) as store: store.add(…) …; split = store.finish(…)`. Where it is
-    left without `finish`, nothing stays. Raises OSError (no permission, disk full).
+    Images are written one after the other, row by row, 8 bits a pixel; then `finish_store` makes
+    the split of them. Where it is left without that, nothing stays. Raises OSError.
     """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.temporary: Path | None = None
-        self.file: BinaryIO = io.BytesIO()
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path.parent, older_than=3600)
-            self.temporary = temporary_beside(path)
-            # 0o666 so that the umask decides, as for any file the user makes
-            fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            self.file = open(fd, "w+b", buffering=BLOCK)  # noqa: SIM115 - closed by __exit__
-
-    def __enter__(self) -> Self:
-        return self
-
-    def add(self, pixels: "bytes | bytearray | memoryview") -> None:
-        """Append one image or many, row by row, 8 bits a pixel."""
-        self.file.write(pixels)
-
-    def finish(
-        self,
-        image_size: tuple[int, int],
-        counts: Mapping[str, int],
-        names: Sequence[str],
-        *,
-        signature: str,
-        about: str,
-        skipped: Mapping[str, str] | None = None,
-        keep: bool = True,
-    ) -> Split:
-        """The split that was written, mapped; its file stays only if it is to be kept.
-
-        The images were added class by class: `counts[class]` of each, `names` for all of them
-        (`class/name`). `signature` says what they were made from, `about` tells a person.
-        Raises OSError.
-        """
-        self.file.flush()
-        shape = (len(names), *image_size)
-        pixels = _mapped(self.file, shape)
-        flat = pixels.numpy().reshape(-1).data
-        description = {
-            "shape": shape,
-            "counts": dict(counts),
-            "names": list(names),
-            "skipped": dict(skipped or {}),
-            "fingerprint": fingerprint(pixels, dict(counts)),
-            "blocks": [
-                hashlib.sha256(flat[start : start + BLOCK]).hexdigest()
-                for start in range(0, len(flat), BLOCK)
-            ],
-            "signature": signature,
-            "about": about,
-        }
-        if keep and self.path is not None and self.temporary is not None:
-            text = json.dumps(description).encode()
-            tail = _TAIL.pack(hashlib.sha256(text).digest(), len(text), _MARK)
-            self.file.seek(pixels.nbytes)
-            self.file.write(text + tail)
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            os.replace(self.temporary, self.path)
-        return _split(pixels, description)
-
-    def __exit__(self, *_: object) -> None:
-        if self.temporary is None:
-            return
-        with contextlib.suppress(OSError):  # a full disk; `finish` has flushed what matters
-            self.file.close()
+    if path is None:
+        yield io.BytesIO()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, older_than=3600)
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "x+b", buffering=BLOCK) as file:
+            yield file
+    finally:
         with contextlib.suppress(OSError):  # renamed, or gone
-            self.temporary.unlink()
+            temporary.unlink()
 
 
-def open_store(path: Path, signature: str) -> Split:
-    """The split that was stored at `path`, made from what `signature` says.
+def finish_store(
+    file: BinaryIO,
+    path: Path | None,
+    image_size: tuple[int, int],
+    counts: Mapping[str, int],
+    names: Sequence[str],
+    *,
+    signature: str,
+    about: str,
+    skipped: Mapping[str, str] | None = None,
+) -> Split:
+    """The split that was written to `file`, mapped; stored at `path` unless that is None.
+
+    The images were written class by class: `counts[class]` of each, `names` for all of them
+    (`class/name`). `signature` says what they were made from, `about` tells a person.
+    Raises OSError.
+    """
+    file.flush()
+    shape = (len(names), *image_size)
+    pixels = _mapped(file, shape)
+    flat = pixels.numpy().reshape(-1).data
+    description = {
+        "shape": shape,
+        "counts": dict(counts),
+        "names": list(names),
+        "skipped": dict(skipped or {}),
+        "fingerprint": fingerprint(pixels, dict(counts)),
+        "blocks": [
+            hashlib.sha256(flat[start : start + BLOCK]).hexdigest()
+            for start in range(0, len(flat), BLOCK)
+        ],
+        "signature": signature,
+        "about": about,
+    }
+    if path is not None:
+        text = json.dumps(description).encode()
+        file.seek(pixels.nbytes)
+        file.write(text + _TAIL.pack(hashlib.sha256(text).digest(), len(text), _MARK))
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(file.name, path)
+    return _split(pixels, description)
+
+
+def open_store(path: Path) -> Split:
+    """The split that was stored at `path`.
 
     Up to `CHECKED_AT_ONCE` every byte is verified here, beyond that each block when it is first
-    read. Raises FileNotFoundError, OSError, and DamagedFileError where the file is not a whole
-    store or made from something else.
+    read. Raises FileNotFoundError, OSError, and DamagedFileError where the file is not a complete
+    store.
     """
     with open(path, "rb") as file:
-        description = _description(file, path)
-        if description["signature"] != signature:
-            raise DamagedFileError(f"{printable(path)}: made from other files")
+        description = read_description(file)
         pixels = _mapped(file, description["shape"])
     blocks = _Blocks(pixels, description["blocks"], path)
     if pixels.nbytes > CHECKED_AT_ONCE:
@@ -160,16 +145,11 @@ def open_store(path: Path, signature: str) -> Split:
     return _split(pixels, description)
 
 
-def describe_store(path: Path) -> dict[str, Any]:
+def read_description(file: BinaryIO) -> dict[str, Any]:
     """The description of a store: shape, counts, names, signature, about, ….
 
     Its pixels are not read. Raises OSError, DamagedFileError.
     """
-    with open(path, "rb") as file:
-        return _description(file, path)
-
-
-def _description(file: BinaryIO, path: Path) -> dict[str, Any]:
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _TAIL.size))
     tail = file.read()
@@ -182,7 +162,7 @@ def _description(file: BinaryIO, path: Path) -> dict[str, Any]:
                 description: dict[str, Any] = json.loads(text)
                 if math.prod(description["shape"]) + length + _TAIL.size == size:
                     return description
-    raise DamagedFileError(f"{printable(path)}: damaged, or not a store of mnistlab")
+    raise DamagedFileError(f"{printable(file.name)}: damaged, or not a store of mnistlab")
 
 
 def fingerprint(images: torch.Tensor, counts: Mapping[str, int]) -> str:
@@ -214,6 +194,7 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
         (description["shape"][1], description["shape"][2]),
         description["names"],
         description["fingerprint"],
+        description["signature"],
         description["skipped"],
     )
 

@@ -67,8 +67,8 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
             _draw_curves(cell.subplots(), picture)
         else:
             _draw_images(cell, picture)
-        if picture.note:
-            cell.supxlabel(printable(picture.note), fontsize=8, parse_math=False, wrap=True)
+        note = picture.caption if isinstance(picture, Curves) else picture.note
+        cell.supxlabel(printable(note), fontsize=8, parse_math=False, wrap=True)
     content = io.BytesIO()
     kind = path.suffix[1:].lower()
     with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():
@@ -80,20 +80,19 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
 def _height(picture: Picture) -> float:
     if not isinstance(picture, Images):
         return _HEIGHT
+    rows, columns = _shape(picture)
     lines = max(name.count("\n") + 1 for name in picture.images)
-    return max(_HEIGHT, 0.5 + _shape(picture)[0] * (0.75 + 0.13 * lines))
+    return 0.6 + rows * (0.1 + 0.13 * lines + min(0.9 * _WIDTH / columns, 3.2))
 
 
 def _shape(picture: Images) -> tuple[int, int]:
     """Rows and columns of the grid of images."""
     count = len(picture.images)
-    columns = min(count, 6 if count <= 48 else 10)
-    return -(-count // columns), columns
+    rows = -(-count // (6 if count <= 48 else 10))
+    return rows, -(-count // rows)
 
 
 def _draw_curves(axes: "Axes", picture: Curves) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     looks = zip(cycle(COLORS), cycle(STYLES), strict=False)
     for name, (xs, lows, highs) in picture.bands.items():
         axes.fill_between(xs, lows, highs, alpha=0.25, label=name, color="#56B4E9", linewidth=0)
@@ -106,13 +105,12 @@ def _draw_curves(axes: "Axes", picture: Curves) -> None:
     axes.set_title(picture.title, fontsize=11)
     axes.set_xlabel(picture.x_label)
     axes.set_ylabel(picture.y_label)
-    if picture.x_label == "epoch":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if picture.y_range is not None:
         axes.set_ylim(*picture.y_range)
     for name, axis in zip("xy", picture.axes(), strict=True):
         if axis.log:
             axes.set(**{f"{name}scale": "log"})
+        if axis.log or axis.integers:
             drawn = axes.xaxis if name == "x" else axes.yaxis
             drawn.set_ticks(axis.ticks(), [f"{tick:g}" for tick in axis.ticks()])
             drawn.set_ticks([], minor=True)
@@ -171,7 +169,7 @@ def _draw_images(cell: "Figure | SubFigure", picture: Images) -> None:
         lines = map(_shortened, name.split("\n"))
         axes.set_title("\n".join(lines), fontsize=small, parse_math=False)
     if picture.has_key:
-        bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02)
+        bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02, panchor=False)
         bar.ax.tick_params(labelsize=7)
 
 

@@ -18,8 +18,7 @@ from PIL import Image
 from torch import nn
 
 from mnistlab import __version__
-from mnistlab.data.folders import Progress
-from mnistlab.data.tree import SPLITS
+from mnistlab.data.folders import SPLITS, Progress
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard
@@ -207,8 +206,8 @@ def _folders_hidden(report: Report) -> Callable[[str], str]:
 
 
 def _breakable(text: str) -> Markup:
-    """A name that is broken, where it must be, after `/`, `_` and `-` and before its ending."""
-    return Markup(re.sub(r"(?<=[/_])(?=.)|(?=\.[A-Za-z]+$)", "<wbr>", str(escape(text))))
+    """A name that is broken, where it must be, after `/` and `_`; a long one before its ending."""
+    return Markup(re.sub(r"(?<=[/_])(?=.)|(?<=\w{9})(?=\.[A-Za-z]+$)", "<wbr>", escape(text)))
 
 
 def _digits(half_width: float) -> int:
@@ -293,7 +292,8 @@ def _headline(report: Report) -> dict[str, Any] | None:
         correct, loss = round(accuracy * n), epochs[-1].valid_loss if epochs else None
     low, high = wilson_interval(correct, n)
     digits = _digits((high - low) / 2)
-    return {"correct": correct, "n": n, "loss": loss, "low": low, "high": high, "digits": digits}
+    interval = f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+    return {"correct": correct, "n": n, "loss": loss, "interval": interval, "digits": digits}
 
 
 # pictures
@@ -366,12 +366,9 @@ def chart(picture: Curves) -> dict[str, Any]:
         return " ".join(",".join(place(point)) for point in points if point)
 
     def marks(name: str, points: Sequence[tuple[float, float]]) -> list[tuple[str, str, str]]:
-        return [(*place((x, y)), f"{name}: {y:.6g}, {picture.x_label} {x:g}") for x, y in points]
+        return [(*place((x, y)), f"{name}: {y:.4g}, {picture.x_label} {x:.4g}") for x, y in points]
 
-    integers = picture.x_label == "epoch"
-    shapes["x_ticks"] = [
-        (place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks(integers=integers)
-    ]
+    shapes["x_ticks"] = [(place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks()]
     shapes["y_ticks"] = [(place((x_axis.low, y))[1], f"{y:.10g}") for y in y_axis.ticks()]
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
@@ -379,10 +376,19 @@ def chart(picture: Curves) -> dict[str, Any]:
     for name, series in picture.lines.items():
         points = picture.points(series)
         # the stretches between points without a place, where a line must break off
-        stretches = [list(run) for drawn, run in groupby(points, key=bool) if drawn]
+        stretches = [[p for p in run if p] for drawn, run in groupby(points, key=bool) if drawn]
         dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
-        paths = [path(stretch[:: len(stretch) // _MAX_POINTS + 1]) for stretch in stretches]
-        shapes["lines"].append((paths, marks(name, dots)))
+        shapes["lines"].append((list(map(path, map(_thinned, stretches))), marks(name, dots)))
     for name, series in picture.dots.items():
         shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
     return shapes
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most about `_MAX_POINTS` of the points: of neighbours the lowest and the highest one."""
+    size = 2 * len(points) // _MAX_POINTS
+    if size < 3:
+        return points
+    groups = (points[start : start + size] for start in range(0, len(points), size))
+    ends = ({f(group, key=lambda point: point[1]) for f in (min, max)} for group in groups)
+    return [point for pair in ends for point in sorted(pair)]

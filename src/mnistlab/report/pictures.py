@@ -6,6 +6,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mnistlab.metrics import Evaluation
 
 Series = tuple[Sequence[float], Sequence[float]]
+_HIDDEN = 0.01  # lines are the same to the eye, where they are nearer than this part of the axis
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Curves:
 
     `lines[name]` and `dots[name]` are (xs, ys) of equal length; `bands[name]` is (xs, lows,
     highs), drawn as a shaded range. `y_range` fixes the y axis. `log_x` and `log_y` make an axis
-    logarithmic, with plain numbers (10, 100, 1000) at its ticks. `note` stands below the picture.
+    logarithmic, with plain numbers (10, 100, 1000) at its ticks; one of epochs has whole numbers.
+    `note` explains the picture.
     """
 
     title: str
@@ -56,7 +59,23 @@ class Curves:
         points = [p for one in series for p in self.points(one) if p] or [(1.0, 1.0)]
         xs, ys = zip(*points, strict=True)
         low, high = self.y_range or (min(ys), max(ys))
-        return Axis(min(xs), max(xs), self.log_x), Axis(low, high, self.log_y).widened(margin)
+        x_axis = Axis(min(xs), max(xs), self.log_x, integers=self.x_label == "epoch")
+        return x_axis, Axis(low, high, self.log_y).widened(margin)
+
+    @property
+    def caption(self) -> str:
+        """What stands below the picture: the note, and which lines hide one another."""
+        height = self.axes()[1]
+        sentences = [self.note] if self.note else []
+        for pair in combinations(self.lines, 2):
+            one, two = (self.points(self.lines[name]) for name in pair)
+            if len(one) == len(two) and all(
+                p and q and p[0] == q[0]
+                and abs(height.position(p[1]) - height.position(q[1])) < _HIDDEN
+                for p, q in zip(one, two, strict=True)
+            ):  # fmt: skip
+                sentences.append(f"{pair[0]} and {pair[1]} are the same line.")
+        return " ".join(sentences)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, which has no word for a number that is not finite."""
@@ -177,6 +196,7 @@ class Axis:
     low: float
     high: float
     log: bool = False
+    integers: bool = False
 
     def position(self, value: float) -> float:
         """Where `value` lies on the axis: 0 at `low`, 1 at `high`."""
@@ -190,7 +210,7 @@ class Axis:
         low, high = low - extra, high + extra
         return Axis(10.0**low, 10.0**high, True) if self.log else Axis(low, high)
 
-    def ticks(self, count: int = 7, *, integers: bool = False) -> list[float]:
+    def ticks(self, count: int = 7) -> list[float]:
         """About `count` round numbers; of a logarithmic axis powers of ten, if it has two."""
         if self.log:
             exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
@@ -205,7 +225,7 @@ class Axis:
         raw = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
-        step = max(step, 1.0) if integers else step
+        step = max(step, 1.0) if self.integers else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 

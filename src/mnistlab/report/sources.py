@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import augment, to_float
-from mnistlab.data.folders import Progress
+from mnistlab.data.datasets import NAMED
+from mnistlab.data.folders import EXPECTED, SPLITS, Progress
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
-from mnistlab.data.named import NAMED, load_split
+from mnistlab.data.named import load_split
 from mnistlab.data.store import Split
-from mnistlab.data.tree import EXPECTED, SPLITS
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import natural_key, nearest, printable
@@ -163,10 +163,11 @@ def curves_of(record: RunRecord) -> list[Curves]:
     elif result.best and not result.seeds:
         dots["best"] = ([result.best.epoch], [result.best.accuracy])
     # validation first: so it has the same colour in both pictures
-    lines = {"validation": series(losses, "valid_loss"), "training": series(losses, "train_loss")}
-    smoothing, note = record.config.label_smoothing, ""
-    if smoothing:
-        note = f"Label smoothing {smoothing:g} raises the training loss; validation is without it."
+    training, note = "training", ""
+    if smoothing := record.config.label_smoothing:
+        training += f", labels smoothed by {smoothing:g}"
+        note = "Smoothed labels raise the training loss; validation is without them."
+    lines = {"validation": series(losses, "valid_loss"), training: series(losses, "train_loss")}
     share = "share of the validation images right"
     return [
         Curves("Loss", lines, "epoch", mean_over, note=note),

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,7 @@ _PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 _MAX_GROUPS = 20  # of equal images
 _MAX_EPOCHS = 12  # of a long run: the first and the last ones
 _MAX_PAIRS = 40  # of classes
+_DATA_WIDTH = 14  # columns for the name of the data in a list of runs, at least
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
@@ -113,7 +115,7 @@ def ladder_table(steps: Sequence[Any]) -> Table:
             step.evaluation.n - step.evaluation.correct,
             "" if step.lift is None else f"{step.lift:+.4f}",
             _compact(step.parameters),
-            f"{step.seconds:.1f}",
+            f"{step.seconds:.{1 if step.seconds < 10 else 0}f}",
             "" if step.chapter is None else f"{step.chapter:.4f}",
         )
         for step in steps
@@ -176,24 +178,43 @@ def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
 # runs
 
 
-def runs_table(runs: Sequence[RunSummary], *, time: bool = False) -> Table:
-    """One run a row; `time` in place of the best accuracy, as both do not fit into 80 columns."""
+def runs_lines(runs: Sequence[RunSummary], width: int, sort: str = "created") -> list[Any]:
+    """One run a line under a header; two lines where `width` columns are too few for one.
 
-    def cell(value: float | None, form: str) -> str:
-        return "" if value is None else form.format(value)
-
-    rows = [
-        (
-            run.name if run.seeds == 1 else f"{run.name} x{run.seeds}",
+    The last column has the accuracy, or what they are sorted by: `best` or `seconds`. Data with a
+    long name is cut at its front.
+    """
+    last = {"best": "best", "seconds": "time"}.get(sort, "accuracy")
+    rows = [("run", "status", "data", "lr", "seed", "epochs", last)]
+    for run in runs:
+        seed = "" if run.seed is None else str(run.seed)
+        figure = {"best": run.best, "time": run.seconds}.get(last, run.accuracy)
+        form = "{:.1f}s" if last == "time" else "{:.6f}"
+        rows.append((
+            printable(run.name),
             run.status,
-            cell(run.epochs, "{}"),
-            cell(run.accuracy, "{:.6f}"),
-            cell(run.seconds, "{:.1f}s") if time else cell(run.best, "{:.6f}"),
-        )
-        for run in runs
-    ]
-    last = "time" if time else "best"
-    return table(("run", "status", "epochs", "accuracy", last), rows, left=2)
+            "" if run.data is None else printable(run.data),
+            "" if run.lr is None else f"{run.lr:g}",
+            seed if run.seeds == 1 else f"{seed}-{(run.seed or 0) + run.seeds - 1}",
+            "" if run.epochs is None else str(run.epochs),
+            "" if figure is None else form.format(figure),
+        ))  # fmt: skip
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    others = sum(widths) - widths[2] + 2 * (len(widths) - 1)
+    in_one = others + min(widths[2], _DATA_WIDTH) <= width
+    left = width - others + (0 if in_one else widths[0])
+    widths[2] = min(widths[2], max(left, _DATA_WIDTH))
+    lines: list[Any] = []
+    for name, status, data, *figures in rows:
+        while cell_len(data) > widths[2]:
+            data = "..." + data.removeprefix("...")[1:]
+        words = [
+            set_cell_size(text, w) for text, w in zip((status, data), widths[1:], strict=False)
+        ]
+        words += [text.rjust(w) for text, w in zip(figures, widths[3:], strict=True)]
+        head = set_cell_size(name, widths[0]) if in_one else f"{name}\n"
+        lines.append("  ".join([head, *words]))
+    return [Text(lines[0], style="bold"), *lines[1:]]
 
 
 def run_tables(
@@ -261,17 +282,21 @@ def verification_tables(found: "Verification", *, quiet: bool = False) -> list[A
     seeds, changed = len(found.expected), {} if quiet else found.changed
     if found.repeats:
         what = f"{seeds} seeds" if seeds > 1 else "weights"
-        one = next(iter(found.found.values())) or ""
+        one = next(iter(found.actual.values())) or ""
         tail = f"sha256 {one}" if seeds == 1 else f"{found.epochs} epochs each"
         line = f"repeats   {what} equal to the last bit, {tail}"
         return [line, *_changes("changed all the same", "then", "now", changed)]
     lines: list[Any] = []
-    differing = [key for key, value in found.expected.items() if found.found.get(key) != value]
+    differing = [key for key, value in found.expected.items() if found.actual.get(key) != value]
     if differing:
         first = differing[0]
         lines.append(f"differs   {len(differing)} of {seeds}: {first}")
         lines.append(f"  then    sha256 {found.expected.get(first)}")
-        lines.append(f"  now     sha256 {found.found.get(first)}")
+        lines.append(f"  now     sha256 {found.actual.get(first)}")
+    else:
+        lines.append(
+            "weights   equal to the last bit, but the files of the run are not as it left them"
+        )
     if found.first_epoch is not None:
         lines.append(f"  first     in epoch {found.first_epoch} of {found.epochs}")
     return lines + _changes("changed", "then", "now", changed)

@@ -63,7 +63,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     for name, series in picture.lines.items():
         legend[name] = mark = next(marks)
         if _mark(grid, mark, picture.points(series), axes):
-            legend["several"] = SEVERAL
+            legend["more than one"] = SEVERAL
     for name, series in picture.dots.items():
         legend[name] = mark = next(marks)
         _mark(grid, mark, picture.points(series), axes, above=True)
@@ -72,7 +72,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
         for row, cells in enumerate(grid)
     ]
     numbers = " " * columns
-    for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 12)):
+    for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 10)):
         label = f"{x:.4g}"
         start = min(max(_place(x_axis, x, columns) - len(label) // 2, 0), columns - len(label))
         if not numbers[max(start - 1, 0) : start + len(label) + 1].strip():
@@ -81,7 +81,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     lines += [f"{' ' * margin} +{'-' * columns}", f"{indent}{numbers}".rstrip()]
     names = "   ".join(f"{mark} {name}" for name, mark in legend.items())
     names += f"   (x: {picture.x_label})" if picture.x_label else ""
-    for caption in filter(None, (names, picture.note)):
+    for caption in filter(None, (names, picture.caption)):
         lines += textwrap.wrap(caption, width, initial_indent=indent, subsequent_indent=indent)
     return lines
 

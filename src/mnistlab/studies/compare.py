@@ -1,5 +1,6 @@
 """Two runs on the same images."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,76 @@ import torch
 from mnistlab.data.folders import Progress
 from mnistlab.errors import DataError
 from mnistlab.losses import predictions
-from mnistlab.metrics import Paired
+from mnistlab.metrics import wilson_interval
 from mnistlab.names import printable
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, data_of, open_model, score_run
 
 
 @dataclass(frozen=True)
+class Paired:
+    """How many images both get right, only A, only B, neither; together n ≥ 1."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+
+    @property
+    def n(self) -> int:
+        return self.both + self.only_a + self.only_b + self.neither
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of B minus accuracy of A, -1…1."""
+        return (self.only_b - self.only_a) / self.n
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's test, exact and two-sided, 0…1.
+
+        If A and B were equally good, each image on which they disagree would fall to either with
+        probability ½: the chance of a split at least this uneven. Q. McNemar, Psychometrika 12
+        (1947), 153-157.
+        """
+        discordant = self.only_a + self.only_b
+        fewer = min(self.only_a, self.only_b)
+        tail, term = 0, 1  # term is the binomial coefficient, in whole numbers: nothing is rounded
+        for k in range(fewer + 1):
+            tail += term
+            term = term * (discordant - k) // (k + 1)
+        return min(1.0, 2 * tail / (1 << discordant))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `difference`: Newcombe's square-and-add, for paired proportions.
+
+        R. G. Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10.
+        """
+        right_a, right_b = self.both + self.only_a, self.both + self.only_b
+        p_a, p_b = right_a / self.n, right_b / self.n
+        low_a, high_a = wilson_interval(right_a, self.n)
+        low_b, high_b = wilson_interval(right_b, self.n)
+        # the correlation of right and right, with the method's own continuity correction: a small
+        # positive product counts as none
+        product: float = self.both * self.neither - self.only_a * self.only_b
+        if product > 0:
+            product = max(0.0, product - self.n / 2)
+        margins = right_a * (self.n - right_a) * right_b * (self.n - right_b)
+        phi = product / math.sqrt(margins) if margins else 0.0
+
+        def reach(x: float, y: float) -> float:
+            return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+        return (
+            max(-1.0, self.difference - reach(p_b - low_b, high_a - p_a)),
+            min(1.0, self.difference + reach(high_b - p_b, p_a - low_a)),
+        )
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """What `compare_runs` found.
+    """What `compare_runs` returns.
 
     `settings` holds what differs: name → (of A, of B), None where a run has no such setting;
     `notes` says what a reader must know to judge the result.
@@ -54,11 +116,12 @@ def compare_runs(
                 for run, card in zip((a, b), cards, strict=True)
             ],
         )
-    settings = {"threads": max(a.threads, b.threads), **_given(settings)}
-    if "data" not in settings:
-        settings["data"], skipped = data_of(a)
-        settings["skip_bad"] = settings.get("skip_bad", skipped)
-    scores = [score_run(run, settings, split=split, best=best, progress=progress) for run in (a, b)]
+    given = {key: value for key, value in (settings or {}).items() if value is not None}
+    given = {"threads": max(a.threads, b.threads), **given}
+    if "data" not in given:
+        given["data"], skipped = data_of(a)
+        given.setdefault("skip_bad", skipped)
+    scores = [score_run(run, given, split=split, best=best, progress=progress) for run in (a, b)]
     one, other = scores
     if not torch.equal(one.split.ds.tensors[0], other.split.ds.tensors[0]):
         raise DataError(
@@ -71,33 +134,16 @@ def compare_runs(
         int((~right_a & right_b).sum()),
         int((~right_a & ~right_b).sum()),
     )
-    return Comparison(one, other, paired, _differing(a, b), _notes(a, b))
-
-
-def _differing(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ, of those that apply; None where a run has no such setting."""
-    settings = []
-    for run in (a, b):
-        record = run.known_record()
-        settings.append(record.config.applicable() if record else {})
-    first, second = settings
-    return {
+    records = [run.known_record() for run in (a, b)]
+    first, second = (record.config.applicable() if record else {} for record in records)
+    differing = {
         key: (first.get(key), second.get(key))
         for key in dict.fromkeys([*first, *second])
         if first.get(key) != second.get(key)
     }
-
-
-def _notes(a: Run, b: Run) -> list[str]:
-    records = [run.known_record() for run in (a, b)]
-    fingerprints = {record.data.fingerprint for record in records if record}
-    if len(fingerprints - {""}) < 2:
-        return []
-    return [
+    fingerprints = {record.data.fingerprint for record in records if record} - {""}
+    notes = [
         "they were trained on different data; images that one of them has seen in training "
         "favour it"
     ]
-
-
-def _given(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (settings or {}).items() if value is not None}
+    return Comparison(one, other, paired, differing, notes if len(fingerprints) > 1 else [])

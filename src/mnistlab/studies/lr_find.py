@@ -50,7 +50,8 @@ class Sweep:
     @property
     def suggestion(self) -> float:
         """A rate to train with, rounded to one digit; `reason` says why this one."""
-        return one_digit(math.sqrt(self.lrs[self.steepest] * self.lrs[self.lowest]))
+        halfway = math.sqrt(self.lrs[self.steepest] * self.lrs[self.lowest])
+        return float(f"{halfway:.0e}")  # one digit is all that a sweep can tell
 
     @property
     def reason(self) -> str:
@@ -109,8 +110,3 @@ def find_lr(
                     lrs, losses, smooth = lrs[:-1], losses[:-1], smooth[:-1]
                 return Sweep(lrs, losses, smooth, complete=len(lrs) == steps)
     raise AssertionError("the loop ends at its last step")
-
-
-def one_digit(lr: float) -> float:
-    """`lr` rounded to one significant digit, which is all that a sweep can tell."""
-    return float(f"{lr:.0e}")

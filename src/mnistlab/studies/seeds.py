@@ -73,7 +73,7 @@ class StackedTwoLayer(nn.Module):
 
 
 @dataclass(frozen=True)
-class ManyMetrics:
+class StackMetrics:
     """One epoch of S models. batch_losses: (batches, S); valid_logits: (n, S) or (n, S, C)."""
 
     epoch: int
@@ -109,7 +109,7 @@ WIDE_LOSSES: dict[str, Loss] = {
 }
 
 
-def train_many(
+def train_stack(
     stack: nn.Module,
     make_opt: Callable[[Sequence[nn.Parameter]], Any],
     train_ds: TensorDataset,
@@ -122,7 +122,7 @@ def train_many(
     n_classes: int = 2,
     place: Place | None = None,
     keep_going: bool = False,
-) -> Generator[ManyMetrics]:
+) -> Generator[StackMetrics]:
     """The loop of `train_epochs` for a stack of models and a wide loss.
 
     All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
@@ -147,7 +147,7 @@ def train_many(
         losses = torch.stack(place.losses)
         if not keep_going and not losses.isfinite().all():
             raise DivergedError(f"a loss is no longer a finite number in epoch {place.epoch}")
-        metrics = ManyMetrics(place.epoch, losses, wide_logits(stack, valid_ds))
+        metrics = StackMetrics(place.epoch, losses, wide_logits(stack, valid_ds))
         place.epoch, place.batch, place.losses = place.epoch + 1, 0, []
         yield metrics
 
@@ -304,7 +304,7 @@ class SeedStudy:
         results = [SeedResult(seed) for seed in self.seeds]
         self.place = Place(stop=stop)
         started = time.perf_counter()
-        for metrics in train_many(
+        for metrics in train_stack(
             stack,
             lambda _: new_optimizer(config, stack),
             train_ds,
@@ -344,7 +344,7 @@ class SeedStudy:
             started = time.perf_counter()
 
     def _figures(
-        self, metrics: ManyMetrics, n_train: int, labels: torch.Tensor
+        self, metrics: StackMetrics, n_train: int, labels: torch.Tensor
     ) -> list[tuple[float, float, float]]:
         """Training loss, validation loss and accuracy of each model after an epoch."""
         config, logits = self.experiment.config, metrics.valid_logits

@@ -10,7 +10,7 @@ from mnistlab.devices import environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.records import EpochRow, Result, RunRecord
+from mnistlab.records import Result, RunRecord
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
 from mnistlab.studies.seeds import SeedStudy
@@ -20,13 +20,14 @@ Show = Callable[[int, int], None]
 
 # What of an environment can change the last bits.
 _BITS = ("mnistlab", "torch", "python", "platform", "processor", "device", "threads")
+_FIGURES = ("train_loss", "valid_loss", "accuracy")
 
 
 @dataclass
 class Verification:
     """Weights then and now, and what has changed in between.
 
-    expected, found: what → SHA-256 of its weights then and now (`weights`, or `seed 3` where there
+    expected, actual: what → SHA-256 of its weights then and now (`weights`, or `seed 3` where there
     are several). changed: what → (then, now). first_epoch: the first whose figures differ, None if
     none does. notes: what else must be known to judge it.
     """
@@ -34,7 +35,7 @@ class Verification:
     run: Run
     epochs: int = 0
     expected: dict[str, str | None] = field(default_factory=dict)
-    found: dict[str, str | None] = field(default_factory=dict)
+    actual: dict[str, str | None] = field(default_factory=dict)
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     first_epoch: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -43,7 +44,7 @@ class Verification:
     def repeats(self) -> bool:
         """Whether all weights came out again, and the files of the run agree with them."""
         files = {"model.safetensors", "result in run.json"}
-        return self.expected == self.found and not files & self.changed.keys()
+        return self.expected == self.actual and not files & self.changed.keys()
 
     def note(self, what: str, then: Any, now: Any) -> None:
         """Remember what is not as it was."""
@@ -98,9 +99,11 @@ def _train_again(outcome: Verification, experiment: Experiment, result: Result, 
     show(0, epoch)
     for metrics in experiment.train(lambda: (place.epoch, place.batch) >= (epoch, batch)):
         show(metrics.epoch + 1, epoch)
-        if outcome.first_epoch is None and not _same(history, metrics.as_row()):
+        then, now = history[metrics.epoch : metrics.epoch + 1], metrics.as_row()
+        same = then and all(getattr(then[0], key) == getattr(now, key) for key in _FIGURES)
+        if outcome.first_epoch is None and not same:
             outcome.first_epoch = metrics.epoch
-    outcome.found["weights"] = weights_sha256(experiment.capture().model_weights)
+    outcome.actual["weights"] = weights_sha256(experiment.capture().model_weights)
 
 
 def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, show: Show) -> None:
@@ -118,7 +121,7 @@ def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, 
         show(done, total)
         if done == total:
             break
-    outcome.found = {f"seed {one.seed}": one.as_seed_row().weights_sha256 for one in study.results}
+    outcome.actual = {f"seed {one.seed}": one.as_seed_row().weights_sha256 for one in study.results}
 
 
 def _compare(
@@ -141,10 +144,3 @@ def _compare(
     except DamagedFileError as error:
         weights = str(error)
     outcome.note("model.safetensors", result.weights_sha256, weights)
-
-
-def _same(history: list[EpochRow], row: EpochRow) -> bool:
-    if row.epoch >= len(history):
-        return False
-    keys = ("train_loss", "valid_loss", "accuracy")
-    return all(getattr(history[row.epoch], key) == getattr(row, key) for key in keys)

@@ -1,0 +1,238 @@
+"""A run as one plain PyTorch script: no mnistlab in it, the same weights to the bit out of it.
+
+`script.py.j2` is the script, a Jinja template. The loop is text of its own; the model, the loss and
+other functions are borrowed: their source stands in the script as it stands in mnistlab, so that
+the two cannot drift apart.
+"""
+
+import ast
+import inspect
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+from jinja2 import Environment, StrictUndefined, meta
+from PIL import Image, ImageOps
+
+from mnistlab.config import MODEL_SETTINGS, TrainConfig
+from mnistlab.data.batches import augment, epoch_order
+from mnistlab.data.datasets import DATASETS, NAMED
+from mnistlab.data.folders import ImageData
+from mnistlab.data.named import load_data
+from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
+from mnistlab.losses import LOSSES, predictions, targets_for
+from mnistlab.models import build_model
+from mnistlab.names import printable
+from mnistlab.optim import one_cycle
+from mnistlab.runs import Run
+from mnistlab.training import EVAL_BATCH, check_model
+
+TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
+
+# What the template makes of a setting that is a name; any other name is refused.
+NAMES = {
+    "optimizer": ("basic", "momentum", "nesterov", "adam", "adamw"),
+    "schedule": ("constant", "one-cycle"),
+    "precision": ("fp32", "bf16"),
+    "keep": ("last", "best"),
+}
+
+
+def eject(run: Run) -> tuple[str, str]:
+    """The script that trains what `run` trained, and the folder to name behind it ("": none).
+
+    Raises ConfigError for a run that trains nothing, trained several seeds, or has settings that a
+    script does not follow; DataError if the data has changed, RunError for a run that does not say
+    what it was.
+    """
+    try:
+        record = run.record()
+    except DamagedFileError as error:
+        raise RunError(f"{error}; what to train is not known") from error
+    config, name = record.config, printable(run.name)
+    if config.model == "pixel-similarity":
+        raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
+    if config.seeds > 1:
+        file = printable(shlex.quote(str(run.config_file)))
+        raise ConfigError(
+            f"{name}: trained {config.seeds} seeds, and a script trains one; train one alone with "
+            f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"
+        )
+    require_known(config)
+    data = load_data(config.data, skip_bad=config.skip_bad)
+    if data.fingerprint != record.data.fingerprint:
+        fault = f"{printable(config.data)}: has changed since {name} was trained"
+        raise DataError(config.data, [fault])
+    sha = "(unknown: not one finished run on one machine)"
+    if record.status == "done" and not record.mixed and record.result is not None:
+        sha = str(record.result.weights_sha256)
+    return script(config, data, name, sha)
+
+
+def require_known(config: TrainConfig) -> None:
+    """Raise ConfigError, which names them all, for settings that a script does not follow."""
+    # It follows those that the template names, and those that are arguments of the model.
+    known = meta.find_undeclared_variables(Environment().parse(TEMPLATE)).union(MODEL_SETTINGS)
+    faults = [
+        f"{key.replace('_', '-')} {value}: a script cannot do this"
+        for key, value in config.applicable().items()
+        if value != getattr(type(config)(), key)
+        and (key not in known or value not in NAMES.get(key, (value,)))
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[str, str]:
+    """As `eject`, for settings that are all known; `sha` is said of the weights to expect."""
+    is_download = config.data in DATASETS
+    reader = read if is_download else _reader_for(data)  # a download is made as plain PNG files
+    model = build_model(config.model, data.image_size, data.classes, **config.model_settings())
+    borrowed: list[Any] = [type(model), LOSSES[config.loss], targets_for, predictions, reader]
+    borrowed += [epoch_order] if config.shuffle else []
+    borrowed += [augment] if config.augment else []
+    borrowed += [one_cycle] if config.schedule == "one-cycle" else []
+    done: dict[str, Any] = {}
+    texts: list[str] = []
+    imports: set[str] = set()
+    for item in borrowed:
+        _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
+    definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
+    constants = dict.fromkeys(text for text in texts if text not in definitions)
+    folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
+    environment = Environment(
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    values = config.applicable() | {
+        "data": printable(config.data if config.data in NAMED else folder),
+        "loss": LOSSES[config.loss].__name__,
+        "run": run,
+        "sha": sha,
+        "folder": folder,
+        "is_download": is_download,
+        "classes": list(data.classes),
+        "skipped": sorted(data.skipped),
+        "imports": sorted({*imports} - {*TEMPLATE.splitlines()}, reverse=True),
+        "constants": "\n".join(constants),
+        "functions": "\n\n\n".join(definitions),
+        "read": reader.__name__,
+        "model_class": type(model).__name__,
+        "model_arguments": "".join(f", {k}={v!r}" for k, v in config.model_settings().items()),
+        "draws": check_model(model, data.train_ds, len(data.classes)),
+        "eval_batch": EVAL_BATCH,
+    }
+    return environment.from_string(TEMPLATE).render(values), argument
+
+
+def _without_machine(folder: Path) -> tuple[str, str]:
+    """How a script names `folder`, and what to name on its command line where that is too little.
+
+    Nobody else's machine has this one's folders: a folder is named from the current one or from the
+    user's own, and by its last part alone where it is below neither.
+    """
+    if folder.is_relative_to(Path.cwd()):
+        return folder.relative_to(Path.cwd()).as_posix(), ""
+    if folder.is_relative_to(home := os.path.expanduser("~")):
+        return f"~/{folder.relative_to(home).as_posix()}", ""
+    return folder.name, str(folder)
+
+
+def _borrow(
+    module: ModuleType, name: str, done: dict[str, Any], texts: list[str], imports: set[str]
+) -> None:
+    """Add the source of what `name` is in `module` to `texts`, behind that of all it uses, and the
+    lines that import what is not of mnistlab to `imports`. `done`: what was added, by name.
+    """
+    value = vars(module).get(name)
+    if value is None or name in done:  # None: of Python itself, or a variable
+        assert value is None or done[name] is value, f"two objects to borrow are named {name}"
+        return
+    done[name] = value
+    source = inspect.getsource(module)
+    foreign = rf"^from (?!mnistlab)(\S+) import .*\b{name}\b.*$|^import (?:.*\b)?{name}$"
+    if match := re.search(foreign, source, re.MULTILINE):
+        imports.add(f"from {match[1]} import {name}" if match[1] else match[0])
+        return
+    if isinstance(value, type | FunctionType):
+        text, module = _shortened(inspect.getsource(value)), sys.modules[value.__module__]
+    else:  # a constant: its line, which may name others beside it
+        match = re.search(rf"^(\w+, )*{name}\b.* = .*$", source, re.MULTILINE)
+        text = match[0] if match else f"{name} = {value!r}"
+    for inner, its_name in _INNER_IMPORT.findall(text):
+        _borrow(import_module(inner), its_name, done, texts, imports)
+    text = _INNER_IMPORT.sub("", text)
+    for part in ast.walk(ast.parse(text)):
+        if isinstance(part, ast.Name):
+            _borrow(module, part.id, done, texts, imports)
+    texts.append(text)
+
+
+# inside a function, with the comment above it
+_INNER_IMPORT = re.compile(r"(?:\n +#.*)?\n +from (mnistlab\.[\w.]+) import (\w+)(?=\n)")
+
+
+def _shortened(source: str) -> str:
+    """The source of a function or class with one line of each docstring, and without the checks
+    that do nothing but raise an error, which the run has passed.
+    """
+    check = r"^( *)(?:if .*|else):\n\1    raise (?:.*\)|(?:.*\n)+?\1    \))\n"
+    source = re.sub(check + r"|^ +_(?:check|require)\w*\(.*\)\n", "", source, flags=re.MULTILINE)
+    source = re.sub(r'(""".*[^"\n])\n(?:.*\n)*?.*"""', r'\1"""', source)
+    return re.sub(r"  # type: ignore\[.*\]", "", source).rstrip()
+
+
+def _reader_for(data: ImageData) -> Callable[[Path], torch.Tensor]:
+    """The shortest function that reads every image as training saw it.
+
+    Raises ConfigError, which names the file, where none of ours does.
+    """
+    images = [
+        (data.root / split / file, image)
+        for split, part in (("train", data.train), ("valid", data.valid))
+        for file, image in zip(part.files, part.ds.tensors[0], strict=True)
+    ]
+    for reader in (read, read_any):
+        wrong = next((path for path, image in images if not reader(path).equal(image)), None)
+        if wrong is None:
+            return reader
+    raise ConfigError(
+        f"{printable(wrong)}: a kind of image that the script's short reader gets wrong; save it "
+        "as 8-bit grey first"
+    )
+
+
+def read(path: Path) -> torch.Tensor:
+    """A file of 8-bit grey or colour → uint8 (height, width)."""
+    image = Image.open(path).convert("L")
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, -1)
+
+
+def read_any(path: Path) -> torch.Tensor:
+    """An image file that may have 16 bits, be turned or transparent → uint8 (height, width)."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits, to the nearest of 256 levels
+        levels = _values(image.convert("I"), torch.int32).long()
+        return ((levels * 255 + 32767) // 65535).to(torch.uint8).view(image.height, -1)
+    if image.has_transparency_data:  # on the paper on which the ink can be seen
+        image = image.convert("RGBA")
+        alpha = _values(image.getchannel("A")).double()
+        luma = _values(image.convert("RGB").convert("L")).double()
+        is_light = alpha.sum() > 0 and (luma * alpha).sum() / alpha.sum() >= 128
+        paper = Image.new("RGBA", image.size, "black" if is_light else "white")
+        image = Image.alpha_composite(paper, image)
+    return _values(image.convert("RGB").convert("L")).view(image.height, -1)
+
+
+def _values(image: Image.Image, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=dtype)
