@@ -37,6 +37,7 @@ ODD: tuple[Any, ...] = (
 )
 # Beside a setting, what gives it a meaning.
 BESIDE: dict[str, tuple[str, ...]] = {
+    "distance": ("--model=pixel-similarity",),
     "hidden": ("--model=two-layer",),
     **dict.fromkeys(("depth", "batch_norm"), ("--model=cnn", "--padding", "--channels=4")),
     "padding": ("--model=cnn", "--channels=4"),
