@@ -16,11 +16,14 @@ from unittest import mock
 
 @dataclass
 class Result:
-    """What a command left behind."""
+    """What a command left behind: exit code, what it wrote; in tests/reliability also the seconds
+    of computing and by how many MB its memory grew at its peak."""
 
     code: int
     out: str
     err: str
+    seconds: float = 0.0
+    megabytes: float = 0.0
 
     @property
     def json(self) -> Any:
@@ -59,7 +62,7 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
         gc.set_threshold(*thresholds)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Result(code, *(text.getvalue() for text in texts))
+    return Result(code, texts[0].getvalue(), texts[1].getvalue())
 
 
 def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":

@@ -6,7 +6,6 @@ and once there is room again, resuming ends with the weights of an undisturbed r
 """
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -18,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.command import Result
 from tests.reliability.conftest import Examples, Tally
-from tests.reliability.processes import Outcome
 from tests.reliability.runs import (
     Training,
     broken_file,
@@ -117,7 +116,7 @@ def test_a_training_that_cannot_save_says_why_and_goes_on_later(
 
 
 def fault_of_training(
-    training: Training, kind: str, ended: Outcome, runs: Path, mend: Callable[[Path], object]
+    training: Training, kind: str, ended: Result, runs: Path, mend: Callable[[Path], object]
 ) -> str:
     """What is wrong after a training that went wrong, once the place is mended and it resumed."""
     left = [path for path in runs.iterdir() if path.is_dir()]
@@ -201,7 +200,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         command = (*training.arguments, "--run-dir", str(tmp_path / "runs"), "--json")
         ended = training.command(*command, env=env, **limits)
     assert fault_of_message(ended, 0) == ""
-    assert json.loads(ended.out)["weights_sha256"] == training.sha256
+    assert ended.json["weights_sha256"] == training.sha256
 
 
 @pytest.mark.trials(0, 5)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Result
 from tests.reliability.conftest import Examples, Tally
 from tests.reliability.hostile_files import cards, claiming, headers, pickles, states, texts
-from tests.reliability.processes import Outcome, Server
+from tests.reliability.processes import Server
 from tests.reliability.runs import Training, make_folders
 
 SECONDS = 2.0
@@ -88,7 +89,7 @@ def test_no_file_made_to_do_harm_is_loaded(
     tally.notes.append(f"{kind}: at most {most_seconds:.1f} s and {most_megabytes:.0f} MB")
 
 
-def fault_of(ended: Outcome, marker: Path) -> str:
+def fault_of(ended: Result, marker: Path) -> str:
     if marker.exists():
         marker.unlink()
         return "its code was run"

@@ -24,8 +24,9 @@ from typing import Any
 
 import pytest
 
+from tests.command import Result
 from tests.reliability.conftest import Examples, Tally
-from tests.reliability.processes import CLOSED, Outcome, Server
+from tests.reliability.processes import CLOSED, Server
 from tests.reliability.runs import Training, all_commands, fault_of_message, make_folders
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -142,7 +143,7 @@ def variables(training: Training, around: Around) -> dict[str, str]:
 def test_every_command_ends_well_wherever_its_output_goes(
     training: Training, tally: Tally, examples: Examples
 ) -> None:
-    usual: dict[Arguments, Outcome] = {}  # how a command ends with plain pipes
+    usual: dict[Arguments, Result] = {}  # how a command ends with plain pipes
     for arguments, name in cases(training, [*OFF_TERMINAL], examples, 8):
         if arguments not in usual:
             usual[arguments] = training.command(*arguments)
@@ -168,7 +169,7 @@ def stream_to(state: str) -> int:
     return CLOSED
 
 
-def fault_off_terminal(arguments: Arguments, usual: Outcome, got: Outcome, around: Around) -> str:
+def fault_off_terminal(arguments: Arguments, usual: Result, got: Result, around: Around) -> str:
     code = usual.code
     for name, state in around.streams.items():  # what cannot be written fails, if there is any
         if state == FULL and getattr(usual, name) and code in (0, 3):
@@ -177,12 +178,12 @@ def fault_off_terminal(arguments: Arguments, usual: Outcome, got: Outcome, aroun
         return fault
     if code == 1 or "out" in around.streams or around.limits.get("encoding") == "utf-16":
         return ""
-    if "--json" in arguments and not json.loads(got.out):
+    if "--json" in arguments and not got.json:
         return "not the one JSON document"
     return "" if bool(got.out) == bool(usual.out) else f"on stdout: {got.out[:200]!r}"
 
 
-def odd_codes(got: Outcome, styled: bool) -> str:
+def odd_codes(got: Result, styled: bool) -> str:
     """What does not belong into a file: redraws, and styles that nobody asked for."""
     text = got.out + got.err
     found = re.search("[\x1b\r].*", STYLE.sub("", text) if styled else text)
@@ -200,7 +201,7 @@ def terminal(columns: int) -> Iterator[tuple[int, int]]:
         os.close(theirs)
 
 
-def on_terminal(training: Training, arguments: Arguments, around: Around, columns: int) -> Outcome:
+def on_terminal(training: Training, arguments: Arguments, around: Around, columns: int) -> Result:
     """Run a command on a terminal; `out` is all that it shows."""
     shown: list[bytes] = []
 
@@ -217,7 +218,7 @@ def on_terminal(training: Training, arguments: Arguments, around: Around, column
     reader.join()
     os.close(ours)
     text = b"".join(shown).decode("utf-8", "backslashreplace")
-    return Outcome(ended.code, text, text)
+    return Result(ended.code, text, text)
 
 
 def test_every_command_fits_any_terminal(
