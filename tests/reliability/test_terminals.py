@@ -5,17 +5,11 @@ that decide about colours, encodings and folders; on terminals from 1 to 10,000 
 trainings whose terminal is closed: they save, and go on later to the very same weights.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pty
 import re
 import signal
-import struct
-import termios
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -24,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import Result
+from tests.command import Result, terminal
 from tests.reliability.conftest import Examples, Tally
 from tests.reliability.processes import CLOSED, Server
 from tests.reliability.runs import Training, all_commands, fault_of_message, make_folders
@@ -174,8 +168,11 @@ def fault_off_terminal(arguments: Arguments, usual: Result, got: Result, around:
     for name, state in around.streams.items():  # what cannot be written fails, if there is any
         if state == FULL and getattr(usual, name) and code in (0, 3):
             code = 1
-    if fault := fault_of_message(got, code) or odd_codes(got, around.styled):
+    if fault := fault_of_message(got, code):
         return fault
+    text = got.out + got.err  # without redraws, and styles that nobody asked for
+    if odd := re.search("[\x1b\r].*", STYLE.sub("", text) if around.styled else text):
+        return f"a control code: {odd[0][:20]!r}"
     if code == 1 or "out" in around.streams or around.limits.get("encoding") == "utf-16":
         return ""
     if "--json" in arguments and not got.json:
@@ -183,41 +180,12 @@ def fault_off_terminal(arguments: Arguments, usual: Result, got: Result, around:
     return "" if bool(got.out) == bool(usual.out) else f"on stdout: {got.out[:200]!r}"
 
 
-def odd_codes(got: Result, styled: bool) -> str:
-    """What does not belong into a file: redraws, and styles that nobody asked for."""
-    text = got.out + got.err
-    found = re.search("[\x1b\r].*", STYLE.sub("", text) if styled else text)
-    return f"a control code: {found[0][:20]!r}" if found else ""
-
-
-@contextlib.contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, int]]:
-    """A new terminal: the descriptor of our side, which the caller closes, and the other one."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    try:
-        yield ours, theirs
-    finally:
-        os.close(theirs)
-
-
 def on_terminal(training: Training, arguments: Arguments, around: Around, columns: int) -> Result:
     """Run a command on a terminal; `out` is all that it shows."""
-    shown: list[bytes] = []
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # EIO, when nobody is left on the other side
-            while piece := os.read(ours, 65536):
-                shown.append(piece)
-
-    with terminal(columns) as (ours, theirs):
-        reader = threading.Thread(target=read)
-        reader.start()
+    with terminal(columns) as (theirs, written):
         env = variables(training, around)
         ended = training.command(*arguments, env=env, terminal=theirs, **around.limits)
-    reader.join()
-    os.close(ours)
-    text = b"".join(shown).decode("utf-8", "backslashreplace")
+    text = b"".join(written).decode("utf-8", "backslashreplace")
     return Result(ended.code, text, text)
 
 
@@ -246,10 +214,11 @@ def test_a_training_whose_terminal_is_closed_saves_and_goes_on_later(
     data = ("--data", str(make_folders(tmp_path / "data")))
     training = Training(server, tmp_path, ("train", *data, "--epochs", "40"))
     runs, shown = tmp_path / "runs", b""
-    with terminal(80) as (ours, theirs):
-        env = {**training.env, "TERM": kind}
-        arguments = (*training.arguments, "--run-dir", str(runs))
-        process = training.start(*arguments, env=env, terminal=theirs, ignored=ignored)
+    ours, theirs = pty.openpty()
+    env = {**training.env, "TERM": kind}
+    arguments = (*training.arguments, "--run-dir", str(runs))
+    process = training.start(*arguments, env=env, terminal=theirs, ignored=ignored)
+    os.close(theirs)
     while b"\n" not in shown.partition(b"accuracy")[2]:  # the header of the rows
         shown += os.read(ours, 64)
     # nobody reads on: long before it has shown all rows it must wait for us
