@@ -1,13 +1,19 @@
-"""Running the command line from a test: in this process, or as a process of its own."""
+"""Running the command line from a test: in this process, as a process of its own, on a terminal."""
 
 import contextlib
+import fcntl
 import gc
 import io
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +22,14 @@ from unittest import mock
 
 @dataclass
 class Result:
-    """What a command left behind."""
+    """What a command left behind: exit code, what it wrote; in tests/reliability also the seconds
+    of computing and by how many MB its memory grew at its peak."""
 
     code: int
     out: str
     err: str
+    seconds: float = 0.0
+    megabytes: float = 0.0
 
     @property
     def json(self) -> Any:
@@ -59,7 +68,7 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
         gc.set_threshold(*thresholds)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Result(code, *(text.getvalue() for text in texts))
+    return Result(code, texts[0].getvalue(), texts[1].getvalue())
 
 
 def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
@@ -79,3 +88,25 @@ def run(*arguments: str | Path, **options: Any) -> Result:
     with spawn(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
     return Result(process.returncode, out or "", err or "")
+
+
+@contextlib.contextmanager
+def terminal(columns: int) -> Iterator[tuple[int, list[bytes]]]:
+    """A terminal that is read while it lasts: its file descriptor and what was written to it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    got: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # EIO, when the other side has closed
+            while chunk := os.read(master, 65536):
+                got.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield slave, got
+    finally:
+        os.close(slave)
+        reader.join()
+        os.close(master)

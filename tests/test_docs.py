@@ -95,7 +95,7 @@ def test_every_file_of_the_project_exists(name: str) -> None:
     known = {f"/{path.relative_to(ROOT).as_posix()}" for path in files}
     plain = [block for language, block in page.blocks if not language]  # a drawn tree of folders
     names = [
-        *re.findall(r"(?<![\w/.-])[\w/]+\.py(?:\.j2)?\b", " ".join(page.inline + plain)),
+        *re.findall(r"(?<![\w/.-])[\w/]+\.py\b(?!\.)", " ".join(page.inline + plain)),
         *re.findall(r"(?<![\w/.-])(?:docs/)?\w+\.md\b", " ".join(page.inline)),
         *(code for code in page.inline if code.startswith(tuple(f"{top}/" for top in FOLDERS))),
     ]

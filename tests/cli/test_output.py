@@ -2,18 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
 import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +22,7 @@ from mnistlab.cli.output import Output, surviving
 from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
-from tests.command import Result, run, run_in_process, spawn
+from tests.command import Result, run, run_in_process, spawn, terminal
 from tests.conftest import make_tree
 from tests.originals import publish
 from tests.webserver import serving
@@ -87,28 +83,6 @@ class Screen:
         return "".join(
             line if row in self.wrapped else f"{line}\n" for row, line in enumerate(self.lines)
         )
-
-
-@contextlib.contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, list[bytes]]]:
-    """A terminal that is read while it lasts: its file descriptor and what was written to it."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    got: list[bytes] = []
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # EIO, when the other side has closed
-            while chunk := os.read(master, 65536):
-                got.append(chunk)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield slave, got
-    finally:
-        os.close(slave)
-        reader.join()
-        os.close(master)
 
 
 def on_terminal(

@@ -4,6 +4,7 @@ A file is a row of the table: its first line is the promise. Each test is one tr
 trials in a `tally`. Under `--campaign` the counts are written into the table at the end.
 """
 
+import functools
 import platform
 import subprocess
 import sys
@@ -19,12 +20,16 @@ import hypothesis
 import pytest
 
 from tests.reliability.processes import CHECKOUT, Server
+from tests.reliability.runs import Training, make_folders
 
 PAGE = CHECKOUT / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 HEAD = """\
 | promise | tried | held | seconds | commit | date | Python, torch, pillow, safetensors | notes |
 |---|---|---|---|---|---|---|---|"""
+
+Examples = Callable[[int, int], int]
+TrainingOf = Callable[[str], Training]
 
 
 @dataclass
@@ -49,9 +54,42 @@ def tally() -> Tally:
 
 
 @pytest.fixture
-def examples(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+def examples(request: pytest.FixtureRequest) -> Examples:
     """`examples(few, many)` is the number of examples to try."""
     return lambda few, many: many if _is_campaign(request.config) else few
+
+
+SETTINGS = {
+    "linear": ("--epochs", "6", "--lr", "0.3"),
+    "two-layer": ("--epochs", "8", "--hidden", "4"),
+    "cnn": ("--epochs", "6", "--channels", "4", "--hidden", "4"),
+    "resnet18": ("--epochs", "2", "--batch-size", "12"),
+}
+
+
+@pytest.fixture(scope="session")
+def training_of(server: Server, tmp_path_factory: pytest.TempPathFactory) -> TrainingOf:
+    """The training of a model on small images, measured when it is first asked for.
+
+    One of the classes has a name that not every encoding has.
+    """
+
+    @functools.cache
+    def measured(model: str) -> Training:
+        folder = tmp_path_factory.mktemp(model)
+        data = make_folders(folder / "data", classes=("dark", "日本"))
+        command: tuple[str, ...] = ("train", "--model", model, "--batch-size", "7")
+        if model == "pixel-similarity":
+            command = ("baseline", model)
+        return Training(server, folder, (*command, *SETTINGS.get(model, ()), "--data", str(data)))
+
+    return measured
+
+
+@pytest.fixture(scope="session")
+def training(training_of: TrainingOf) -> Training:
+    """The training of the linear model."""
+    return training_of("linear")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""Odd image files: what each shows, or that it must be refused. Written byte by byte."""
+"""Odd image files: what each shows, or that it must be refused. Written byte by byte.
+
+More of them, each with its message, in tests/data/test_images.py and test_integrity.py.
+"""
 
 import gzip
-import io
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,125 +49,68 @@ class Odd:
 
 def odd_pictures() -> Iterator[Odd]:
     """All of them but the bombs."""
-    for group in (_pngs, _broken_pngs, _animations, _colours, _no_images, _tiffs, _photographs):
+    for group in (_pngs, _broken_pngs, _tiffs, _photographs, _others):
         yield from group()
-    yield from _others()
 
 
 def _pngs() -> Iterator[Odd]:
-    seven = header(WIDE, HIGH, 8, 0, 0, 0, 1)
     empty = chunk(b"IDAT")
     pieces = [chunk(b"IDAT", PACKED[i : i + 1]) for i in range(len(PACKED))]
-    profile = chunk(b"iCCP", b"odd\0\0" + zlib.compress(b"no profile at all"))
+    one_frame = chunk(b"acTL", struct.pack(">II", 1, 0)), frame(0, WIDE, HIGH)
     for name, content in {
         "an ordinary PNG": grey(PICTURE),
         **{f"filter {kind}": png(HEAD, idat(filtered(PICTURE, kind))) for kind in range(5)},
-        "interlaced": png(seven, idat(interlaced(PICTURE))),
+        "interlaced": png(header(WIDE, HIGH, 8, 0, 0, 0, 1), idat(interlaced(PICTURE))),
         "an IDAT for every byte": png(HEAD, *pieces),
         "empty IDATs": png(HEAD, empty, idat(RAW), empty),
-        "trailing bytes": grey(PICTURE) + b"junk" * 99,
         "another image behind it": grey(PICTURE) + grey([[1]]),
         "more rows than promised": png(HEAD, idat(RAW + RAW)),
-        "a profile that is none": grey(PICTURE, profile),
+        "a profile that is none": grey(PICTURE, chunk(b"iCCP", b"odd\0\0" + zlib.compress(b"no"))),
         "text in it": grey(PICTURE, chunk(b"tEXt", b"k\0\x1b[2J")),
         "a palette that grey has no use for": grey(PICTURE, chunk(b"PLTE", b"\7" * 9)),
+        "an animation of one frame": png(HEAD, *one_frame, idat(RAW)),
     }.items():
         yield Odd(name, content, PICTURE)
+    palette = chunk(b"PLTE", bytes((255, 0, 0, 0, 0, 255, 7, 7, 7)))
+    indexed, indices = header(3, 1, 8, 3), idat(rows_of([[0, 1, 2]]))
+    # ITU-R 601: 0.299 of 255 and 0.114 of 255
+    yield Odd("a palette", png(indexed, palette, indices), [[76, 29, 7]])
+    clear = chunk(b"tRNS", b"\xff\0\xff")
+    yield Odd("a clear colour", png(indexed, palette, clear, indices), [[76, 255, 7]])
+    yield Odd("no palette", png(indexed, indices))
+    yield Odd("a palette behind the pixels", png(indexed, indices, palette))
+    yield Odd("two palettes", png(indexed, palette, palette, indices))
+    second = frame(1, WIDE, HIGH), chunk(b"fdAT", bytes((0, 0, 0, 2)) + PACKED)
+    yield Odd("two frames that say one", png(HEAD, *one_frame, idat(RAW), *second))
 
 
 def _broken_pngs() -> Iterator[Odd]:
-    for rows in range(HIGH):
-        short = RAW[: rows * (WIDE + 1)]
-        yield Odd(f"a sound stream of {rows} rows", png(HEAD, idat(short)))
-        half = RAW[: rows * (WIDE + 1) + 3]
-        yield Odd(f"a sound stream of {rows} rows and a half", png(HEAD, idat(half)))
-    seven = header(WIDE, HIGH, 8, 0, 0, 0, 1)
+    for length in range(0, len(RAW), 3):
+        yield Odd(f"a sound stream of {length} bytes", png(HEAD, idat(RAW[:length])))
     for left in (1, 6, 12):
-        short = interlaced(PICTURE)[:-left]
-        yield Odd(f"interlaced, {left} bytes less", png(seven, idat(short)))
-    for cut in (1, 4, 5, 9):
-        yield Odd(f"a stream cut by {cut}", png(HEAD, chunk(b"IDAT", PACKED[:-cut])))
+        short = idat(interlaced(PICTURE)[:-left])
+        part = png(header(WIDE, HIGH, 8, 0, 0, 0, 1), short)
+        yield Odd(f"interlaced, {left} bytes less", part)
     two = chunk(b"IDAT", PACKED[:9]), chunk(b"IDAT", PACKED[9:])
-    late = chunk(b"tRNS", b"\0\0")
     yield from (
         Odd("a wrong checksum of the pixels", png(HEAD, chunk(b"IDAT", PACKED[:-4] + b"abcd"))),
         Odd("a wrong checksum of the header", png(HEAD[:-1] + b"\0", idat(RAW))),
-        Odd("two headers", png(HEAD, HEAD, idat(RAW))),
         Odd("two headers that differ", png(HEAD, header(2, 2), idat(RAW))),
         Odd("a header behind the pixels", png(HEAD, idat(RAW), header(2, 2))),
         Odd("no header", png(idat(RAW))),
         Odd("no pixels", png(HEAD)),
         Odd("pixels in two places", png(HEAD, two[0], chunk(b"tEXt", b"a\0b"), two[1])),
-        Odd("a part that must be known", png(HEAD, chunk(b"XYZW", b"?"), idat(RAW))),
         Odd("filter 5", png(HEAD, idat(b"".join(b"\5" + bytes(row) for row in PICTURE)))),
-        Odd("transparency behind the pixels", png(HEAD, idat(RAW), late)),
     )
-    for place, ways in enumerate(((1, 0, 0), (0, 1, 0), (0, 0, 2))):
-        yield Odd(f"an unknown way, {place}", png(header(WIDE, HIGH, 8, 0, *ways), idat(RAW)))
     for depth, color in ((3, 0), (16, 3), (8, 1), (4, 2), (0, 0), (8, 7)):
         yield Odd(f"{depth} bits of type {color}", png(header(WIDE, HIGH, depth, color), idat(RAW)))
-    for size in ((20_000, 20_000), (4097, 1), (2**31 - 1, 2**31 - 1)):
-        yield Odd("{} x {}".format(*size), png(header(*size, 1), idat(b"")))
-
-
-def _animations() -> Iterator[Odd]:
-    frames = [Image.new("L", (3, 3), level) for level in (0, 128, 255)]
-    for kind in ("GIF", "PNG", "TIFF", "WEBP"):
-        content = saved(frames[0], kind, save_all=True, append_images=frames[1:])
-        yield Odd(f"three frames of {kind}", content)
-    first = frame(0, WIDE, HIGH)
-    one, none = (chunk(b"acTL", struct.pack(">II", n, 0)) for n in (1, 0))
-    yield Odd("an animation of one frame", png(HEAD, one, first, idat(RAW)), PICTURE)
-    yield Odd("an animation of none", png(HEAD, none, idat(RAW)), PICTURE)
-    second = chunk(b"fdAT", bytes((0, 0, 0, 2)) + PACKED)
-    content = png(HEAD, one, first, idat(RAW), frame(1, WIDE, HIGH), second)
-    yield Odd("two frames that say one", content)
-    small = idat(rows_of([[1, 2], [3, 4]]))
-    yield Odd("a frame smaller than the picture", png(HEAD, one, frame(0, 2, 2, 1, 1), small))
-
-
-def _colours() -> Iterator[Odd]:
-    palette = chunk(b"PLTE", bytes((255, 0, 0, 0, 0, 255, 7, 7, 7)))
-    clear, indexed = chunk(b"tRNS", b"\xff\0\xff"), header(3, 1, 8, 3)
-    indices = idat(rows_of([[0, 1, 2]]))
-    # ITU-R 601: 0.299 of 255 and 0.114 of 255
-    yield Odd("a palette", png(indexed, palette, indices), [[76, 29, 7]])
-    yield Odd("a clear colour", png(indexed, palette, clear, indices), [[76, 255, 7]])
-    beyond = idat(rows_of([[0, 1, 3]]))
-    yield Odd("a colour that the palette lacks", png(indexed, palette, beyond))
-    yield Odd("no palette", png(indexed, indices))
-    yield Odd("a palette behind the pixels", png(indexed, indices, palette))
-    yield Odd("two palettes", png(indexed, palette, palette, indices))
-    ink = bytes((0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 128))
-    yield Odd("black on clear", png(header(3, 1, 8, 6), idat(b"\0" + ink)), [[0, 255, 127]])
-
-
-def _no_images() -> Iterator[Odd]:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo("x.png"))
-    for name, content in {
-        "zero bytes": b"",
-        "only a signature": b"\x89PNG\r\n\x1a\n",
-        "text": b"name,label\n" * 9,
-        "a gzipped image": gzip.compress(grey(PICTURE), mtime=0),
-        "an archive": archive.getvalue(),
-        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-        "a float map": b"Pf 1 1\n-1.0\n\0\0\0\0",
-    }.items():
-        yield Odd(name, content)
-    for kind in ("ICO", "PCX", "TGA", "DDS"):
-        yield Odd(f"{kind} named .png", saved(Image.new("RGB", (16, 16), (9, 9, 9)), kind))
 
 
 def _tiffs() -> Iterator[Odd]:
     raw, first = b"".join(map(bytes, PICTURE)), (TIFF_DATA,)
-    negative = [[255 - level for level in row] for row in PICTURE]
     turned = [*PICTURE[2:], *PICTURE[:2]]
     swapped = tiff(turned, t273=(TIFF_DATA + 2 * WIDE, TIFF_DATA))
     yield Odd("a TIFF", tiff(PICTURE), PICTURE)
-    yield Odd("white is zero", tiff(negative, t262=(0,)), PICTURE)
     yield Odd("strips in reverse", swapped, PICTURE)
     yield Odd("no counts of bytes", tiff(PICTURE, t279=None), PICTURE)
     for code, packed, short in (
@@ -177,14 +121,11 @@ def _tiffs() -> Iterator[Odd]:
             tags = {"t259": (code,), "t278": (HIGH,), "t273": first, "t279": (len(data),)}
             yield Odd(f"packed as {code}, {len(data)} bytes", tiff(PICTURE, data, **tags), rows)
     wrong: dict[str, dict[str, tuple[int, ...]]] = {
-        "a strip that is not there": {"t273": first, "t279": (2 * WIDE,)},
         "a strip at the start of the file": {"t273": (*first, 0), "t279": (10, 0)},
         "a strip behind the end": {"t273": (*first, 99_999)},
-        "a strip with too few bytes": {"t279": (2 * WIDE, 3)},
         "no rows in a strip": {"t278": (0,)},
         "an unknown packing": {"t259": (99,)},
         "two samples, unexplained": {"t277": (2,)},
-        "signed bytes": {"t339": (2,)},
     }
     for name, changed in wrong.items():
         yield Odd(name, tiff(PICTURE, None, **changed))
@@ -201,16 +142,8 @@ def _photographs() -> Iterator[Odd]:
     }
     for name, options in kinds.items():
         content = saved(flat, "JPEG", quality=100, **options)
-        yield Odd(f"a JPEG, {name}", content, rows, slack=2)
         yield Odd(f"a JPEG, {name}, and more", content + b"junk" * 50, rows, slack=2)
         yield Odd(f"a JPEG, {name}, cut", content[: -len(content) // 20])
-    noise = Image.frombytes("L", (32, 32), zlib.compress(bytes(range(256)) * 9, 0)[:1024])
-    content = saved(noise, "JPEG", quality=95)
-    for left in (20, 200, 700):
-        yield Odd(f"a JPEG ended {left} bytes early", content[: -2 - left] + b"\xff\xd9")
-    second = Image.new("L", (24, 16), 9)
-    two = saved(flat, "MPO", save_all=True, append_images=[second])
-    yield Odd("a stereo photograph", two, rows, slack=25)
 
 
 def _others() -> Iterator[Odd]:
@@ -220,36 +153,30 @@ def _others() -> Iterator[Odd]:
     rows = [[levels[i] for i in row] for row in indices]
     clear = gif([[1, 2]], levels, canvas=(3, 1), transparent=0)  # ink of 90: on white
     webp = Image.new("RGB", (3, 2), (200, 200, 200))
-    deep = b"P5 2 1 1000\n" + struct.pack(">2H", 500, 1000)
     yield from (
+        Odd("a gzipped image", gzip.compress(grey(PICTURE), mtime=0)),
         Odd("a BMP", bmp(PICTURE), PICTURE),
         Odd("a BMP cut", bmp(PICTURE)[:-4]),
-        Odd("a BMP with few colours", bmp([[0, 1, 2, 3]], colors=2)),
         Odd("a packed BMP", packed, [[9] * 4, [7] * 4]),
         Odd("a packed BMP that ends early", bmp([[9] * 4] * 2, runs[:4] + b"\0\1", packed=1)),
         Odd("a GIF", gif(indices, levels), rows),
         Odd("a GIF without an end code", gif(indices, levels, end=False), rows),
         Odd("a GIF with few colours", gif(indices, levels[:2])),
-        Odd("a GIF on a larger canvas", gif(indices, levels, canvas=(4, 3))),
-        Odd("the same, the rest clear", clear, [[60, 120, 255]]),
+        Odd("a GIF on a clear canvas", clear, [[60, 120, 255]]),
         Odd("a WebP", saved(webp, "WEBP", lossless=True), [[200] * 3] * 2),
-        Odd("a PGM", b"P5 2 1 255\n\x07\xfa", [[7, 250]]),
-        Odd("a PGM of 1000 levels", deep, [[128, 255]]),
-        Odd("a bitmap", b"P4 8 1\n\xf0", [[0] * 4 + [255] * 4]),
         Odd("a PGM cut", b"P5 2 2 255\n\x07\xfa\x01"),
         Odd("a PGM of 0 levels", b"P5 2 1 0\n\x07\xfa"),
+        Odd("a TGA named .png", saved(Image.new("RGB", (16, 16), (9, 9, 9)), "TGA")),
     )
 
 
 def bombs() -> Iterator[Odd]:
     """Files of which a part claims, or unpacks to, a hundred times what they are."""
     bomb = zlib.compress(bytes(10**8))
-    for kind in (b"zTXt", b"iTXt", b"iCCP"):
-        body = b"k\0\1\0\0\0" + bomb if kind == b"iTXt" else b"k\0\0" + bomb
-        yield Odd(f"100 MB in {kind.decode()}", grey(PICTURE, chunk(kind, body)))
+    yield Odd("100 MB in text", grey(PICTURE, chunk(b"zTXt", b"k\0\0" + bomb)))
+    yield Odd("100 MB in a profile", grey(PICTURE, chunk(b"iCCP", b"k\0\0" + bomb)))
     yield Odd("100 MB for pixels", png(HEAD, chunk(b"IDAT", bomb)))
     texts = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**6))) * 99
     yield Odd("a hundred texts of 1 MB", grey(PICTURE, texts))
-    yield Odd("a gzip bomb", gzip.compress(bytes(10**8), mtime=0))
     claim = tiff([[0] * 4] * 2, t256=(4096,), t257=(4096,), t279=None)
     yield Odd("a TIFF of 4096 from nothing", claim)

@@ -23,11 +23,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.command import spawn
+from tests.command import Result, spawn
 from tests.reliability.steps import give_up_power, watch_steps
 
 CHECKOUT = Path(__file__).parents[2]
@@ -35,18 +34,6 @@ TIMEOUT = 120.0  # seconds; a command that takes longer hangs
 CAPTURED, CLOSED = -1, -2  # for `out` and `err`, beside a file descriptor
 KILLED = 128 + signal.SIGKILL
 _ALSO_IMPORTED = ("rich.live", "rich.progress", "rich.table", "matplotlib.backends.backend_agg")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a process ended: exit code as in a shell (128 + signal), what it wrote, seconds of
-    computing, and by how many MB its memory grew at its peak (both only of forked ones)."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float = 0.0
-    megabytes: float = 0.0
 
 
 class Process:
@@ -74,7 +61,7 @@ class Process:
         while not reached() and self.running() and time.monotonic() < end:
             time.sleep(0.004)
 
-    def finish(self) -> Outcome:
+    def finish(self) -> Result:
         """Wait for its end; one that hangs is killed."""
         watch = threading.Timer(TIMEOUT, self.send, (signal.SIGKILL,))
         watch.start()
@@ -86,7 +73,7 @@ class Process:
         for name, fd in self._pipes.items():
             with open(fd, "rb") as stream:
                 texts[name] = stream.read().decode("utf-8", "backslashreplace")
-        return Outcome(
+        return Result(
             int(128 - code if code < 0 else code), seconds=seconds, megabytes=megabytes, **texts
         )
 
@@ -169,7 +156,7 @@ class Server:
 
         return Process(pid, wait, pipes)
 
-    def run(self, *arguments: str | Path, **options: Any) -> Outcome:
+    def run(self, *arguments: str | Path, **options: Any) -> Result:
         """Run a command to its end."""
         return self.start(*arguments, **options).finish()
 

@@ -18,8 +18,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from mnistlab import load_model, weights_sha256
+from tests.command import Result
 from tests.originals import idx_bytes
-from tests.reliability.processes import CHECKOUT, KILLED, Outcome, Process, Server, start_real
+from tests.reliability.processes import CHECKOUT, KILLED, Process, Server, start_real
 
 RESUME = ("train", "--resume", "latest")
 
@@ -104,7 +105,7 @@ class Training:
         """Start a command in this training's folder, with its cache."""
         return self.server.start(*arguments, **{"cwd": self.folder, "env": self.env, **options})
 
-    def command(self, *arguments: str | Path, **options: Any) -> Outcome:
+    def command(self, *arguments: str | Path, **options: Any) -> Result:
         """Run a command in this training's folder, with its cache."""
         return self.start(*arguments, **options).finish()
 
@@ -118,7 +119,7 @@ class Training:
         early: bool = False,
         real: bool = False,
         env: dict[str, str] | None = None,
-    ) -> Outcome:
+    ) -> Result:
         """Start a command and send it a signal: `early`, or within `seconds` after `begun()`.
 
         `moment` is the place in that time, 0…1. `real`: as a user's process, from its first line.
@@ -237,7 +238,7 @@ def broken_file(run: Path) -> str:
     return ""
 
 
-def fault_of_message(outcome: Outcome, code: int, pattern: str = "") -> str:
+def fault_of_message(outcome: Result, code: int, pattern: str = "") -> str:
     """What is wrong unless a command ended with `code` and said why in plain words."""
     if outcome.code != code:
         return f"exit {outcome.code}, not {code}: {outcome.err.strip()[-300:]}"

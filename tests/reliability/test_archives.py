@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.originals import idx_bytes
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.processes import CHECKOUT, Server, start_real
 from tests.reliability.runs import environment, fault_of_message
 
@@ -138,11 +138,7 @@ READERS: dict[str, tuple[tuple[str, ...], str, Callable[[], Iterator[tuple[str, 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_hostile_archive_is_refused_plainly(
-    reader: str,
-    server: Server,
-    tally: Tally,
-    examples: Callable[[int, int], int],
-    tmp_path: Path,
+    reader: str, server: Server, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     command, name, archives = READERS[reader]
     files = tmp_path / "a" / "files"

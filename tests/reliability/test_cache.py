@@ -15,7 +15,7 @@ from PIL import Image
 
 from mnistlab import MnistlabError, load_folders
 from tests.command import run_in_process
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.processes import Server
 from tests.reliability.runs import environment, make_folders, make_idx
 
@@ -125,7 +125,7 @@ def exchanged_for(path: Path, content: bytes | None = None, target: str = "") ->
 
 
 def test_a_tree_that_changed_is_loaded_anew(
-    tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     chance, cache = Random(4), tmp_path / "cache"
     names = list(CHANGES) * examples(1, 12)
@@ -185,7 +185,7 @@ def kept_files(cache: Path) -> list[Path]:
 
 
 def test_a_damaged_file_of_the_cache_is_not_used(
-    tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     chance, cache, theirs = Random(5), tmp_path / "cache", tmp_path / "theirs"
     root = make_padded(tmp_path / "data")

@@ -6,7 +6,6 @@ and once there is room again, resuming ends with the weights of an undisturbed r
 """
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -18,14 +17,13 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import Outcome, Server
+from tests.command import Result
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.runs import (
     Training,
     broken_file,
     fault_of_message,
     left_over,
-    make_folders,
     make_idx,
     saved_epochs,
 )
@@ -33,7 +31,6 @@ from tests.reliability.steps import fill
 
 REASONS = "No space left|File too large|Read-only file system|Permission denied|No such file"
 RESULT_REASONS = f"{REASONS}|cannot be written"
-Examples = Callable[[int, int], int]
 Place = Callable[[Path], AbstractContextManager[Path]]
 
 
@@ -65,14 +62,6 @@ def leave_no_inode(folder: Path) -> None:
     remount(folder, f"nr_inodes={now.f_files - now.f_ffree}")
 
 
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    folder = tmp_path_factory.mktemp("disks")
-    data = ("--data", str(make_folders(folder / "data")))
-    settings = ("--epochs", "4", "--batch-size", "5", "--lr", "0.3")
-    return Training(server, folder, ("train", *data, *settings))
-
-
 def nothing(folder: Path) -> None:
     pass
 
@@ -96,11 +85,11 @@ def troubles(kind: str, examples: Examples) -> Iterator[Trouble]:
             size = {"file_bytes": limit}
             yield f"files of {limit} bytes at most", plain_folder, nothing, nothing, size
     if kind in ("protect", "empty"):
-        for step in range(1, 150, 150 // examples(3, 150)):
+        for step in range(1, 150, 150 // examples(2, 150)):
             limits = {"at_step": (step, kind), "powerless": True}
             yield f"{kind} at step {step}", plain_folder, nothing, permit, limits
     if kind == "a full disk":
-        for step in range(0, 150, 150 // examples(3, 150)):
+        for step in range(0, 150, 150 // examples(2, 150)):
             limits = {"at_step": (step, "fill")}
             yield f"full at step {step}", small_disk, nothing, free, limits
         for room in range(0, 110_000, 110_000 // examples(2, 27)):
@@ -127,7 +116,7 @@ def test_a_training_that_cannot_save_says_why_and_goes_on_later(
 
 
 def fault_of_training(
-    training: Training, kind: str, ended: Outcome, runs: Path, mend: Callable[[Path], object]
+    training: Training, kind: str, ended: Result, runs: Path, mend: Callable[[Path], object]
 ) -> str:
     """What is wrong after a training that went wrong, once the place is mended and it resumed."""
     left = [path for path in runs.iterdir() if path.is_dir()]
@@ -211,7 +200,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         command = (*training.arguments, "--run-dir", str(tmp_path / "runs"), "--json")
         ended = training.command(*command, env=env, **limits)
     assert fault_of_message(ended, 0) == ""
-    assert json.loads(ended.out)["weights_sha256"] == training.sha256
+    assert ended.json["weights_sha256"] == training.sha256
 
 
 @pytest.mark.trials(0, 5)

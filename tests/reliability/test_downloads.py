@@ -6,7 +6,6 @@ and is honest then. After every attempt the final name holds nothing or the veri
 
 import gzip
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from random import Random
@@ -15,7 +14,7 @@ import pytest
 
 from mnistlab import MnistlabError
 from mnistlab.data import download
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.webserver import Answer, Server, send, serving, whole
 
 CONTENT = Random(1).randbytes(90_000)
@@ -97,10 +96,7 @@ def faults(chance: Random, elsewhere: str) -> dict[str, Answer]:
 
 
 def test_a_download_ends_with_the_right_file_whatever_went_wrong_before(
-    tally: Tally,
-    examples: Callable[[int, int], int],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    tally: Tally, examples: Examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in (("TIMEOUT", TIMEOUT), ("ATTEMPTS", 2), ("PAUSE", 0)):
         monkeypatch.setattr(download, name, value)

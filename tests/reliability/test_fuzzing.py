@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.fuzz_targets import TARGETS, seeds
 from tests.reliability.processes import CHECKOUT
 
@@ -55,7 +54,7 @@ def test_random_input_raises_no_errors_but_ours(target: str, tally: Tally, tmp_p
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_search_finds_no_input_that_raises_another_error(
-    target: str, tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    target: str, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     seconds = examples(0, SEARCH)
     if not seconds or find_spec("atheris") is None:

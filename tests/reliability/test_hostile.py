@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import Tally
+from tests.command import Result
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.hostile_files import cards, claiming, headers, pickles, states, texts
-from tests.reliability.processes import Outcome, Server
+from tests.reliability.processes import Server
 from tests.reliability.runs import Training, make_folders
 
 SECONDS = 2.0
@@ -60,11 +61,7 @@ def hostile(
 
 @pytest.mark.parametrize("kind", ["model", "resume"])
 def test_no_file_made_to_do_harm_is_loaded(
-    kind: str,
-    training: Training,
-    tally: Tally,
-    examples: Callable[[int, int], int],
-    tmp_path: Path,
+    kind: str, training: Training, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     image = tmp_path / "data" / "valid" / "a" / "0000.png"
     commands: list[tuple[str | Path, ...]] = [
@@ -80,7 +77,7 @@ def test_no_file_made_to_do_harm_is_loaded(
         assert training.command(*command).code == 0  # but for one claim all of them are sound
     most_seconds = most_megabytes = 0.0
     for number, (name, make) in enumerate(hostile(kind, sound, marker)):
-        if number % examples(17, 1):
+        if number % examples(29, 1):
             continue
         path.unlink()
         make(path)
@@ -92,7 +89,7 @@ def test_no_file_made_to_do_harm_is_loaded(
     tally.notes.append(f"{kind}: at most {most_seconds:.1f} s and {most_megabytes:.0f} MB")
 
 
-def fault_of(ended: Outcome, marker: Path) -> str:
+def fault_of(ended: Result, marker: Path) -> str:
     if marker.exists():
         marker.unlink()
         return "its code was run"

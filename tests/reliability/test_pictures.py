@@ -5,7 +5,7 @@ the lossy ones from flat squares. A file that is cut or has a bit flipped may sh
 before, or be refused.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mnistlab import load_folders
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.odd_pictures import PICTURE, Odd, bombs, odd_pictures
 from tests.reliability.processes import Server
 from tests.reliability.runs import environment, fault_of_message
@@ -95,7 +95,7 @@ def damages(one: Odd, cuts: int, flips: int) -> Iterator[Odd]:
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_damaged_image_shows_what_it_showed_or_is_refused(
-    tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     for size, group in groupby(SHOWN, key=size_of):
         small = (one for one in group if len(one.content) < 3000)

@@ -14,23 +14,18 @@ from tests.reliability.runs import (
     environment,
     fault_of_message,
     left_over,
-    make_folders,
 )
 
 
 @pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    folder = tmp_path_factory.mktemp("races")
-    data = ("--data", str(make_folders(folder / "data")))
-    training = Training(server, folder, ("train", *data, "--epochs", "6", "--batch-size", "7"))
-    training.started_run(folder / "started")
-    return training
+def started(training: Training) -> Path:
+    return training.started_run(training.folder / "started").parent
 
 
 @pytest.fixture
-def runs(training: Training, tmp_path: Path) -> Path:
+def runs(started: Path, tmp_path: Path) -> Path:
     """A folder of one run that was killed in its middle."""
-    return Path(shutil.copytree(training.folder / "started", tmp_path / "runs"))
+    return Path(shutil.copytree(started, tmp_path / "runs"))
 
 
 @pytest.mark.trials(1, 50)

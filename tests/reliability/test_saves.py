@@ -7,37 +7,22 @@ and of the baseline. And the process ends in the middle of a write, at any size 
 
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import KILLED, Server
-from tests.reliability.runs import RESUME, Training, broken_file, make_folders, only_run
-
-TRAIN = ("train", "--epochs", "2", "--batch-size", "12")
-BASELINE = ("baseline", "pixel-similarity")
+from tests.reliability.conftest import Examples, Tally, TrainingOf
+from tests.reliability.processes import KILLED
+from tests.reliability.runs import RESUME, Training, broken_file, only_run
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> tuple[str, str]:
-    return ("--data", str(make_folders(tmp_path / "data")))
-
-
-@pytest.mark.parametrize("command", [TRAIN, RESUME, BASELINE], ids=lambda command: command[:2])
+@pytest.mark.parametrize("what", ["train", "resume", "baseline"])
 def test_a_kill_at_any_step_leaves_whole_files_and_a_run_that_goes_on(
-    command: tuple[str, ...],
-    data: tuple[str, str],
-    server: Server,
-    tally: Tally,
-    examples: Callable[[int, int], int],
-    tmp_path: Path,
+    what: str, training_of: TrainingOf, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
-    fresh = TRAIN if command == RESUME else command
-    training = Training(server, tmp_path / "training", (*fresh, *data))
-    begun = training.started_run(tmp_path / "begun").parent if command == RESUME else None
+    training = training_of("pixel-similarity" if what == "baseline" else "linear")
+    begun = training.started_run(tmp_path / "begun").parent if what == "resume" else None
 
     def end(runs: Path, **limits: Any) -> int:
         """Run the command in `runs` until it ends, or something ends it; the exit code."""
@@ -55,23 +40,21 @@ def test_a_kill_at_any_step_leaves_whole_files_and_a_run_that_goes_on(
     assert end(runs, at_step=(0, "count", str(runs))) == 0
     steps = Path(f"{runs}.steps").stat().st_size
     assert steps > 10
-    tally.notes.append(f"{steps} steps of {' '.join(command[:2])}")
-    for step in range(0, steps, max(1, steps // examples(5, steps))):
+    tally.notes.append(f"{steps} steps of {what}")
+    for step in range(0, steps, max(1, steps // examples(3, steps))):
         runs = tmp_path / f"step{step}"
         code = end(runs, at_step=(step, "kill", str(runs)))
         fault = f"exit {code}" if code != KILLED else fault_afterwards(training, runs)
-        tally.check(f"{command[:2]} killed at step {step}", fault)
+        tally.check(f"{what} killed at step {step}", fault)
         shutil.rmtree(runs)
-    for size in range(0, 3000, 3000 // examples(2, 100)):
+    for size in range(0, 3000, 3000 // examples(1, 100)):
         runs = tmp_path / f"size{size}"
         code = end(runs, file_bytes=size, killed_by_size=True)
         fault = f"exit {code}" if code not in (0, 128 + signal.SIGXFSZ) else ""
-        tally.check(f"{command[:2]} at {size} bytes", fault or fault_afterwards(training, runs))
+        tally.check(f"{what} at {size} bytes", fault or fault_afterwards(training, runs))
         shutil.rmtree(runs)
 
 
 def fault_afterwards(training: Training, runs: Path) -> str:
     run = only_run(runs)
-    if run is not None and (fault := broken_file(run)):
-        return fault
-    return training.fault_when_resumed(runs)
+    return (broken_file(run) if run else "") or training.fault_when_resumed(runs)

@@ -7,7 +7,7 @@ once, as flags, from files and both. And every value on the edge of a range is a
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mnistlab.config import TrainConfig
 from tests.command import run_in_process
-from tests.reliability.conftest import Tally
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.runs import all_commands, make_folders
 
 SCHEMA: dict[str, dict[str, Any]] = TypeAdapter(TrainConfig).json_schema()["properties"]
@@ -37,6 +37,7 @@ ODD: tuple[Any, ...] = (
 )
 # Beside a setting, what gives it a meaning.
 BESIDE: dict[str, tuple[str, ...]] = {
+    "distance": ("--model=pixel-similarity",),
     "hidden": ("--model=two-layer",),
     **dict.fromkeys(("depth", "batch_norm"), ("--model=cnn", "--padding", "--channels=4")),
     "padding": ("--model=cnn", "--channels=4"),
@@ -150,12 +151,12 @@ def fault_of(flags: dict[str, str], in_file: dict[str, Any]) -> str:
 
 
 def test_every_wrong_value_is_refused_by_the_name_of_its_setting(
-    tally: Tally, examples: Callable[[int, int], int]
+    tally: Tally, examples: Examples
 ) -> None:
     chance = Random(1)
-    for key, text in chance.sample(FLAGS, min(examples(30, 10**6), len(FLAGS))):
+    for key, text in chance.sample(FLAGS, min(examples(12, 10**6), len(FLAGS))):
         tally.check(f"--{key}", fault_of({key: text}, {}))
-    for key, value in chance.sample(IN_FILE, min(examples(25, 10**6), len(IN_FILE))):
+    for key, value in chance.sample(IN_FILE, min(examples(12, 10**6), len(IN_FILE))):
         tally.check(key, fault_of({}, {key: value}))
 
 
@@ -175,13 +176,11 @@ def test_all_wrong_values_are_named_at_once(tally: Tally) -> None:
     refused()
 
 
-def test_every_value_on_an_edge_is_accepted(
-    tally: Tally, examples: Callable[[int, int], int]
-) -> None:
+def test_every_value_on_an_edge_is_accepted(tally: Tally, examples: Examples) -> None:
     make_folders(Path("data"), side=8)
     cases = [(key, value, by_flag) for key, value in EDGES for by_flag in (True, False)]
     cases = [case for case in cases if case[0] in WITH_FLAG or not case[2]]
-    for key, value, by_flag in Random(2).sample(cases, min(examples(12, 10**6), len(cases))):
+    for key, value, by_flag in Random(2).sample(cases, min(examples(8, 10**6), len(cases))):
         name = key.replace("_", "-")
         arguments = [f"--{name}={value}"]
         if isinstance(value, bool):
@@ -200,7 +199,7 @@ def test_every_value_on_an_edge_is_accepted(
 
 
 def test_a_flag_that_is_nearly_right_is_refused_with_the_right_one(
-    tally: Tally, examples: Callable[[int, int], int]
+    tally: Tally, examples: Examples
 ) -> None:
     wrong = [
         (names, flag[:-1], flags)
@@ -209,7 +208,7 @@ def test_a_flag_that_is_nearly_right_is_refused_with_the_right_one(
         for flag in sorted(flags)
         if flag.startswith("--") and len(flag) > 4 and flag[:-1] not in flags
     ]
-    for names, near, flags in Random(7).sample(wrong, min(examples(25, 10**6), len(wrong))):
+    for names, near, flags in Random(7).sample(wrong, min(examples(10, 10**6), len(wrong))):
         ended = run_in_process(*names, near)
         fault = "" if ended.code == 2 and near in ended.err else f"exit {ended.code}: {ended.err}"
         if not any(re.search(rf"{flag}\b", ended.err) for flag in flags - {"--help"}):

@@ -4,7 +4,6 @@ Sent to the whole process group, while training, scoring, decoding images, keepi
 cache, and unpacking the bundled archive.
 """
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,29 +12,21 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.processes import Outcome, Server
+from tests.command import Result
+from tests.reliability.conftest import Examples
 from tests.reliability.runs import Training, environment, left_over, make_folders, only_run
 
 LOAD = ("train", "--dry-run", "--json", "--data")
 
 
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    folder = tmp_path_factory.mktemp("signals")
-    data = ("--data", str(make_folders(folder / "data")))
-    return Training(server, folder, ("train", *data, "--epochs", "8", "--batch-size", "7"))
-
-
 @pytest.fixture
-def interrupt(
-    trial: int, training: Training, examples: Callable[[int, int], int]
-) -> Callable[..., Outcome]:
+def interrupt(trial: int, training: Training, examples: Examples) -> Callable[..., Result]:
     """Start a command and send it the signal of this trial."""
     number = signal.SIGINT if trial % 2 else signal.SIGTERM
     # of the many, half from their very start, as a user's process
     real = examples(0, 1) == 1 and trial % 4 < 2
 
-    def interrupted(*arguments: str | Path, **options: Any) -> Outcome:
+    def interrupted(*arguments: str | Path, **options: Any) -> Result:
         moment = Random(trial).random()
         while True:
             ended = training.interrupted(
@@ -48,7 +39,7 @@ def interrupt(
         assert "Traceback" not in ended.err, ended.err
         assert ended.code in (0, 128 + number), ended.err
         if ended.code == 0:
-            json.loads(ended.out)
+            assert ended.json
         return ended
 
     return interrupted
@@ -56,7 +47,7 @@ def interrupt(
 
 @pytest.mark.trials(3, 96)
 def test_while_training(
-    trial: int, interrupt: Callable[..., Outcome], training: Training, tmp_path: Path
+    trial: int, interrupt: Callable[..., Result], training: Training, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     interrupt(
@@ -70,7 +61,7 @@ def test_while_training(
 
 
 @pytest.mark.trials(1, 40)
-def test_while_scoring(trial: int, interrupt: Callable[..., Outcome], training: Training) -> None:
+def test_while_scoring(trial: int, interrupt: Callable[..., Result], training: Training) -> None:
     score = ("eval", training.run, "--json")
     ended = interrupt(*score, env=training.env, seconds=0.2, begun=lambda: True)
     assert ended.out in ("", training.command(*score).out)
@@ -78,7 +69,7 @@ def test_while_scoring(trial: int, interrupt: Callable[..., Outcome], training: 
 
 @pytest.mark.trials(1, 44)
 def test_while_images_are_decoded_and_kept(
-    trial: int, interrupt: Callable[..., Outcome], training: Training, tmp_path: Path
+    trial: int, interrupt: Callable[..., Result], training: Training, tmp_path: Path
 ) -> None:
     images = make_folders(tmp_path / "images", 150, 28)
     assert_loads_afterwards(images, tmp_path / "other", 0.3, interrupt, training, tmp_path)
@@ -87,7 +78,7 @@ def test_while_images_are_decoded_and_kept(
 @pytest.mark.trials(0, 20)
 def test_while_the_bundled_data_are_unpacked(
     trial: int,
-    interrupt: Callable[..., Outcome],
+    interrupt: Callable[..., Result],
     training: Training,
     shared_cache: Path,
     tmp_path: Path,
@@ -99,7 +90,7 @@ def assert_loads_afterwards(
     data: str | Path,
     other_cache: Path,
     seconds: float,
-    interrupt: Callable[..., Outcome],
+    interrupt: Callable[..., Result],
     training: Training,
     folder: Path,
 ) -> None:
@@ -113,5 +104,5 @@ def assert_loads_afterwards(
         env = {**environment(folder), "MNISTLAB_CACHE": str(own)}
         ended = training.command(*LOAD, data, env=env)
         assert ended.code == 0, ended.err
-        fingerprints.append(json.loads(ended.out)["data"]["fingerprint"])
+        fingerprints.append(ended.json["data"]["fingerprint"])
     assert fingerprints[0] == fingerprints[1]

@@ -1,13 +1,11 @@
 """Over and over: nothing grows; and hundreds of runs are listed in half a second."""
 
 import gc
-import json
 import os
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -15,8 +13,7 @@ import pytest
 
 from mnistlab import train_run
 from tests.command import run, run_in_process
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import Server
+from tests.reliability.conftest import Examples, Tally
 from tests.reliability.runs import RESUME, Training, make_folders, only_run
 
 WARM_UP = 10  # cycles at most, after which nothing may grow any more
@@ -25,12 +22,10 @@ RUNS, LISTED_IN = 200, 0.5  # seconds
 
 
 def test_nothing_grows_while_runs_are_killed_resumed_and_deleted(
-    server: Server, tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    training: Training, tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     """A child trains and is killed; this process resumes the run, and deletes it."""
     count = examples(3, 1000)
-    data = ("--data", str(make_folders(tmp_path / "data")))
-    training = Training(server, tmp_path, ("train", *data, "--epochs", "4", "--batch-size", "7"))
     runs, chance = tmp_path / "runs", Random(0)
     memory: list[float] = []
     first: tuple[int, int] | None = None
@@ -45,7 +40,7 @@ def test_nothing_grows_while_runs_are_killed_resumed_and_deleted(
         run_in_process("runs", "rm", "latest", "--force", "--run-dir", runs).ok()
         gc.collect()
         usage = (
-            sum(len(names) for _, _, names in os.walk(tmp_path)),
+            sum(len(names) for top in (tmp_path, training.folder) for _, _, names in os.walk(top)),
             len(os.listdir("/proc/self/fd")),
         )
         if cycle == min(WARM_UP, count // 3):
@@ -65,7 +60,7 @@ def test_nothing_grows_while_runs_are_killed_resumed_and_deleted(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a time that was measured on Linux")
 def test_hundreds_of_runs_are_listed_in_half_a_second(
-    tally: Tally, examples: Callable[[int, int], int], tmp_path: Path
+    tally: Tally, examples: Examples, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     done = train_run({"data": str(make_folders(tmp_path / "data")), "epochs": 20}, folder=runs)
@@ -78,6 +73,6 @@ def test_hundreds_of_runs_are_listed_in_half_a_second(
         seconds.append(time.monotonic() - started)
     took = statistics.median(seconds)
     limit = LISTED_IN * examples(10, 1)  # with much to spare where other tests run beside it
-    tally.check("the list", "" if len(json.loads(listed.out)["runs"]) == RUNS else listed.out)
+    tally.check("the list", "" if len(listed.json["runs"]) == RUNS else listed.out)
     tally.check("its time", f"{took:.2f} s" if took > limit else "")
     tally.notes.append(f"{RUNS} runs are listed in {took:.2f} s")

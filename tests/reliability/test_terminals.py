@@ -5,17 +5,11 @@ that decide about colours, encodings and folders; on terminals from 1 to 10,000 
 trainings whose terminal is closed: they save, and go on later to the very same weights.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pty
 import re
 import signal
-import struct
-import termios
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -24,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Tally
-from tests.reliability.processes import CLOSED, Outcome, Server
+from tests.command import Result, terminal
+from tests.reliability.conftest import Examples, Tally
+from tests.reliability.processes import CLOSED, Server
 from tests.reliability.runs import Training, all_commands, fault_of_message, make_folders
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 NO_HOME = "/proc/nowhere"  # a folder that nobody can make
 GONE, FULL = "left by its reader", "on a full disk"
 Arguments = tuple[str | Path, ...]
-Examples = Callable[[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -78,15 +72,6 @@ ON_TERMINAL = {
     "NO_COLOR": Around({"TERM": "xterm", "NO_COLOR": "1"}),
     "ASCII": Around({"TERM": "xterm"}, {}, {"encoding": "ascii"}, True),
 }
-
-
-@pytest.fixture(scope="module")
-def training(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Its classes have names that not every encoding can say."""
-    folder = tmp_path_factory.mktemp("terminals")
-    (folder / "locked").mkdir(mode=0o555)
-    data = ("--data", str(make_folders(folder / "data", classes=("žluť", "日本"))))
-    return Training(server, folder, ("train", *data, "--epochs", "4", "--batch-size", "5"))
 
 
 def commands(training: Training) -> list[Arguments]:
@@ -141,16 +126,19 @@ def variables(training: Training, around: Around) -> dict[str, str]:
     env = training.env
     for name, value in around.variables.items():
         env.pop(name, None)
+        if value == "locked":
+            value = str(training.folder / "locked")
+            Path(value).mkdir(mode=0o555, exist_ok=True)
         if value is not None:
-            env[name] = str(training.folder / value) if value == "locked" else value
+            env[name] = value
     return env
 
 
 def test_every_command_ends_well_wherever_its_output_goes(
     training: Training, tally: Tally, examples: Examples
 ) -> None:
-    usual: dict[Arguments, Outcome] = {}  # how a command ends with plain pipes
-    for arguments, name in cases(training, [*OFF_TERMINAL], examples, 12):
+    usual: dict[Arguments, Result] = {}  # how a command ends with plain pipes
+    for arguments, name in cases(training, [*OFF_TERMINAL], examples, 8):
         if arguments not in usual:
             usual[arguments] = training.command(*arguments)
         around = OFF_TERMINAL[name]
@@ -175,63 +163,37 @@ def stream_to(state: str) -> int:
     return CLOSED
 
 
-def fault_off_terminal(arguments: Arguments, usual: Outcome, got: Outcome, around: Around) -> str:
+def fault_off_terminal(arguments: Arguments, usual: Result, got: Result, around: Around) -> str:
     code = usual.code
     for name, state in around.streams.items():  # what cannot be written fails, if there is any
         if state == FULL and getattr(usual, name) and code in (0, 3):
             code = 1
-    if fault := fault_of_message(got, code) or odd_codes(got, around.styled):
+    if fault := fault_of_message(got, code):
         return fault
+    text = got.out + got.err  # without redraws, and styles that nobody asked for
+    if odd := re.search("[\x1b\r].*", STYLE.sub("", text) if around.styled else text):
+        return f"a control code: {odd[0][:20]!r}"
     if code == 1 or "out" in around.streams or around.limits.get("encoding") == "utf-16":
         return ""
-    if "--json" in arguments and not json.loads(got.out):
+    if "--json" in arguments and not got.json:
         return "not the one JSON document"
     return "" if bool(got.out) == bool(usual.out) else f"on stdout: {got.out[:200]!r}"
 
 
-def odd_codes(got: Outcome, styled: bool) -> str:
-    """What does not belong into a file: redraws, and styles that nobody asked for."""
-    text = got.out + got.err
-    found = re.search("[\x1b\r].*", STYLE.sub("", text) if styled else text)
-    return f"a control code: {found[0][:20]!r}" if found else ""
-
-
-@contextlib.contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, int]]:
-    """A new terminal: the descriptor of our side, which the caller closes, and the other one."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    try:
-        yield ours, theirs
-    finally:
-        os.close(theirs)
-
-
-def on_terminal(training: Training, arguments: Arguments, around: Around, columns: int) -> Outcome:
+def on_terminal(training: Training, arguments: Arguments, around: Around, columns: int) -> Result:
     """Run a command on a terminal; `out` is all that it shows."""
-    shown: list[bytes] = []
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # EIO, when nobody is left on the other side
-            while piece := os.read(ours, 65536):
-                shown.append(piece)
-
-    with terminal(columns) as (ours, theirs):
-        reader = threading.Thread(target=read)
-        reader.start()
+    with terminal(columns) as (theirs, written):
         env = variables(training, around)
         ended = training.command(*arguments, env=env, terminal=theirs, **around.limits)
-    reader.join()
-    os.close(ours)
-    text = b"".join(shown).decode("utf-8", "backslashreplace")
-    return Outcome(ended.code, text, text)
+    text = b"".join(written).decode("utf-8", "backslashreplace")
+    return Result(ended.code, text, text)
 
 
 def test_every_command_fits_any_terminal(
     training: Training, tally: Tally, examples: Examples
 ) -> None:
     sizes = [*product(ON_TERMINAL, (1, 20, 80, 10_000))]
-    for arguments, (name, columns) in cases(training, sizes, examples, 5):
+    for arguments, (name, columns) in cases(training, sizes, examples, 4):
         around = ON_TERMINAL[name]
         got = on_terminal(training, arguments, around, columns)
         fault = fault_of_message(got, training.command(*arguments).code)
@@ -252,10 +214,11 @@ def test_a_training_whose_terminal_is_closed_saves_and_goes_on_later(
     data = ("--data", str(make_folders(tmp_path / "data")))
     training = Training(server, tmp_path, ("train", *data, "--epochs", "40"))
     runs, shown = tmp_path / "runs", b""
-    with terminal(80) as (ours, theirs):
-        env = {**training.env, "TERM": kind}
-        arguments = (*training.arguments, "--run-dir", str(runs))
-        process = training.start(*arguments, env=env, terminal=theirs, ignored=ignored)
+    ours, theirs = pty.openpty()
+    env = {**training.env, "TERM": kind}
+    arguments = (*training.arguments, "--run-dir", str(runs))
+    process = training.start(*arguments, env=env, terminal=theirs, ignored=ignored)
+    os.close(theirs)
     while b"\n" not in shown.partition(b"accuracy")[2]:  # the header of the rows
         shown += os.read(ours, 64)
     # nobody reads on: long before it has shown all rows it must wait for us
