@@ -105,21 +105,17 @@ class Output:
         if self._failure is not None:
             raise self._failure
 
-    @contextlib.contextmanager
-    def loading(self) -> "Iterator[Progress]":
+    def loading(self) -> contextlib.AbstractContextManager[Progress]:
         """Progress for what reads many images: a bar on a terminal, else one line per split."""
-        with self._progress("reading", lambda name, total: f"{total:,} images of {name}") as update:
-            yield update
+        return self._progress("reading", lambda name, total: f"{total:,} images of {name}")
 
-    @contextlib.contextmanager
-    def downloading(self) -> "Iterator[Progress]":
+    def downloading(self) -> contextlib.AbstractContextManager[Progress]:
         """Progress for files from the network: a bar on a terminal, else one line per file."""
 
         def size(name: str, total: int) -> str:
             return name + (f", {total / 1e6:.1f} MB" if total else "")
 
-        with self._progress("downloading", size, in_bytes=True) as update:
-            yield update
+        return self._progress("downloading", size, in_bytes=True)
 
     @contextlib.contextmanager
     def _progress(

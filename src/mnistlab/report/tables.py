@@ -213,7 +213,7 @@ def runs_lines(runs: Sequence[RunSummary], width: int, sort: str = "created") ->
         ]
         words += [text.rjust(w) for text, w in zip(figures, widths[3:], strict=True)]
         head = set_cell_size(name, widths[0]) if in_one else f"{name}\n"
-        lines.append("  ".join([head, *words]))
+        lines.append("  ".join([head, *words]).rstrip())
     return [Text(lines[0], style="bold"), *lines[1:]]
 
 
@@ -364,8 +364,7 @@ def _spread_table(figures: Sequence[Any]) -> Table:
         digits = min(max(len(repr(figure.chapter).partition(".")[2]), 4), 6)
         numbers = (figure.chapter, figure.low, figure.ours, figure.high)
         row = [f"{number:.{digits}f}" for number in numbers]
-        reason = f": {figure.reason}" if figure.reason else ""
-        rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict + reason))
+        rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict))
     return table(("", "book", "min", "median", "max", "pct", "verdict"), rows)
 
 

@@ -20,7 +20,6 @@ from mnistlab.data.batches import epoch_order, to_float
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
 from mnistlab.losses import Loss, predictions, targets_for
-from mnistlab.models import LinearModel, TwoLayerModel
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
@@ -29,17 +28,22 @@ from mnistlab.training import EVAL_BATCH, Place, Recipe, mean_over_images, train
 Row = dict[str, Any]
 
 
+def _side_by_side(models: Sequence[nn.Module], name: str, dim: int = 0) -> nn.Parameter:
+    """The parameter `name` of all models as one, a copy."""
+    return nn.Parameter(torch.cat([m.get_parameter(name).detach() for m in models], dim=dim))
+
+
 class StackedLinear(nn.Module):
     """S linear models as one: weights (pixels, S·K), bias (S·K,) for K logits each.
 
     Logits (b, S) for two classes, (b, S, C) for more.
     """
 
-    def __init__(self, models: Sequence[LinearModel]) -> None:
+    def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.each = models[0].weights.shape[1]
-        self.weights = nn.Parameter(torch.cat([m.weights.detach() for m in models], dim=1))
-        self.bias = nn.Parameter(torch.cat([m.bias.detach() for m in models]))
+        self.each = models[0].get_parameter("weights").shape[1]
+        self.weights = _side_by_side(models, "weights", dim=1)
+        self.bias = _side_by_side(models, "bias")
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → the logits of each model, (b, S) or (b, S, C)."""
@@ -56,14 +60,13 @@ class StackedLinear(nn.Module):
 class StackedTwoLayer(nn.Module):
     """S two-class two-layer models as one; logits (b, S)."""
 
-    def __init__(self, models: Sequence[TwoLayerModel]) -> None:
+    def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
-        first, last = [m.hidden for m in models], [m.out for m in models]
         self.size = len(models)
-        self.weights = nn.Parameter(torch.cat([layer.weight.detach() for layer in first]).T)
-        self.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in first]))
-        self.out_weights = nn.Parameter(torch.cat([layer.weight.detach() for layer in last]))
-        self.out_bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in last]))
+        self.weights = nn.Parameter(_side_by_side(models, "hidden.weight").detach().T)
+        self.bias = _side_by_side(models, "hidden.bias")
+        self.out_weights = _side_by_side(models, "out.weight")
+        self.out_bias = _side_by_side(models, "out.bias")
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → one logit per model, (b, S)."""
@@ -298,8 +301,7 @@ class SeedStudy:
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
         train_ds, valid_ds = self.experiment.on_device()
-        models = [card.build(seed) for seed in self.seeds]
-        stack = StackedLinear([model for model in models if isinstance(model, LinearModel)])
+        stack = StackedLinear([card.build(seed) for seed in self.seeds])
         stack.to(self.experiment.device)
         results = [SeedResult(seed) for seed in self.seeds]
         self.place = Place(stop=stop)
