@@ -88,6 +88,8 @@ def test_axes_hold_all_that_has_a_place_on_them() -> None:
     assert (x_axis.low, x_axis.high) == (0, 10)
     assert (y_axis.low, y_axis.high) == (1 - 4, 9 + 4)
     assert x_axis.position(2.5) == 0.25
+    assert curves.axes()[0].integers
+    assert not Curves("t", {"a": ([0, 0.5], [1, 2])}).axes()[0].integers
     logarithmic = Curves("t", {"a": ([0.0, 1.0, 100.0], [1, 2, 3])}, log_x=True)
     assert logarithmic.points(logarithmic.lines["a"]) == [None, (1.0, 2), (100.0, 3)]
     assert logarithmic.axes()[0].position(10.0) == pytest.approx(0.5)

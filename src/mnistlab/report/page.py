@@ -79,11 +79,6 @@ class Report:
         return self.record.data if self.record else DataRecord()
 
     @property
-    def curves(self) -> list[Curves]:
-        """Loss and accuracy by epoch."""
-        return sources.curves_of(self.record) if self.record else []
-
-    @property
     def trained(self) -> bool:
         """Whether the model was trained in epochs; a baseline is fitted at once."""
         return self.record is not None and self.record.config.applies("epochs")
@@ -148,6 +143,7 @@ def render(report: Report) -> str:
         "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
     }
     run, score, summary = report.run, report.score, report.result.summary or {}
+    curves = sources.curves_of(report.record) if report.record else []
     data = score.data if score else report.record.config.data if report.record else "unknown data"
     weights = sources.weight_images(report.model, report.card)
     content = {
@@ -165,7 +161,7 @@ def render(report: Report) -> str:
         "summary": summary,
         "seed_digits": _digits(summary.get("sd") or 0.0),
         "epochs": report.result.epochs if report.trained else [],
-        "charts": [(curves, chart(curves)) for curves in report.curves],
+        "charts": [(picture, chart(picture)) for picture in curves],
         "mistakes": _mistakes(score) if score else [],
         "samples": _samples(score) if score else {},
         "weights": weights,
@@ -325,10 +321,9 @@ def tiles(picture: Images) -> list[dict[str, Any]]:
     for name, levels in picture.levels().items():
         small = shrunk(levels, side, side)
         uri = "data:image/png;base64," + base64.b64encode(png(small, picture.signed)).decode()
-        lines = name.split("\n")
         height, width = small.shape
-        made.append({"lines": lines, "caption": lines, "uri": Markup(uri),
-                     "height": height, "width": width})  # fmt: skip
+        lines = name.split("\n")
+        made.append({"lines": lines, "uri": Markup(uri), "height": height, "width": width})
     return made
 
 
@@ -373,12 +368,16 @@ def chart(picture: Curves) -> dict[str, Any]:
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
         shapes["bands"].append(path(below + above[::-1]))
+    kinds = {name: f"k{place % 4}" for place, name in enumerate(picture.lines)}
+    kinds |= dict.fromkeys(picture.bands, "band") | dict.fromkeys(picture.dots, "dot")
+    shapes["legend"] = [(kind, name) for name, kind in kinds.items()]
     for name, series in picture.lines.items():
         points = picture.points(series)
         # the stretches between points without a place, where a line must break off
         stretches = [[p for p in run if p] for drawn, run in groupby(points, key=bool) if drawn]
         dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
-        shapes["lines"].append((list(map(path, map(_thinned, stretches))), marks(name, dots)))
+        paths = list(map(path, map(_thinned, stretches)))
+        shapes["lines"].append((kinds[name], paths, marks(name, dots)))
     for name, series in picture.dots.items():
         shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
     return shapes

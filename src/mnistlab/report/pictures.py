@@ -24,8 +24,7 @@ class Curves:
 
     `lines[name]` and `dots[name]` are (xs, ys) of equal length; `bands[name]` is (xs, lows,
     highs), drawn as a shaded range. `y_range` fixes the y axis. `log_x` and `log_y` make an axis
-    logarithmic, with plain numbers (10, 100, 1000) at its ticks; one of epochs has whole numbers.
-    `note` explains the picture.
+    logarithmic, with plain numbers (10, 100, 1000) at its ticks. `note` explains the picture.
     """
 
     title: str
@@ -59,7 +58,8 @@ class Curves:
         points = [p for one in series for p in self.points(one) if p] or [(1.0, 1.0)]
         xs, ys = zip(*points, strict=True)
         low, high = self.y_range or (min(ys), max(ys))
-        x_axis = Axis(min(xs), max(xs), self.log_x, integers=self.x_label == "epoch")
+        integers = all(float(x).is_integer() for x in xs)  # epochs or layers: no tick at 2.5
+        x_axis = Axis(min(xs), max(xs), self.log_x, integers)
         return x_axis, Axis(low, high, self.log_y).widened(margin)
 
     @property
@@ -191,7 +191,10 @@ def confusion_matrix(evaluation: "Evaluation") -> Matrix:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from `low` to `high`, both above 0 if it is logarithmic."""
+    """An axis from `low` to `high`, both above 0 if it is logarithmic.
+
+    One of `integers` has ticks at these only.
+    """
 
     low: float
     high: float

@@ -321,39 +321,30 @@ def reproduction_tables(figures: Sequence[Any]) -> list[Any]:
     lines: list[Any] = []
     for section, members in groupby(figures, key=lambda figure: figure.section):
         lines += [Text(f"section {section}", style="bold"), ""]
-        for (title, is_spread), group in groupby(
-            members, key=lambda figure: (_curve_of(figure), figure.low is not None)
-        ):
-            if is_spread:
-                lines += ["", title] if title else []
-                lines.append(_spread_table(list(group)))
-            else:
+        for curve, group in groupby(members, key=_curve_of):
+            if curve is None:
                 lines += [line for figure in group for line in _exact_lines(figure)]
+            else:
+                lines += ["", curve] if curve else []
+                lines.append(_spread_table(list(group)))
         lines.append("")
     return lines
 
 
-def _curve_of(figure: Any) -> str:
-    """`two layers, accuracy` of `two layers, accuracy, epoch 3`; empty for a single figure."""
+def _curve_of(figure: Any) -> str | None:
+    """`two layers, accuracy` of its epoch 3; empty for a single figure, None for an exact one."""
     title, _, last = str(figure.item).rpartition(", ")
-    return title if last.startswith("epoch") and figure.low is not None else ""
+    return None if figure.low is None else title if last.startswith("epoch") else ""
 
 
 def _exact_lines(figure: Any) -> list[str]:
-    head = f"{figure.verdict:<8}  {figure.item}"
-    indent = " " * 10
-    if figure.chapter is True and figure.verdict == "equal":
-        return textwrap.wrap(head, 80, subsequent_indent=indent)
-    tail = _value(figure.chapter)
+    text, book = f"{figure.verdict:<8}  {figure.item}", _value(figure.chapter)
     if figure.verdict != "equal":
-        tail = f"book {tail}, ours {_value(figure.ours)}" if figure.ours is not None else tail
-        tail += f" ({figure.reason})" if figure.reason else ""
-    if len(head) + 2 + len(tail) <= 80:
-        return [f"{head}: {tail}"]
-    return [
-        *textwrap.wrap(f"{head}:", 80, subsequent_indent=indent),
-        *textwrap.wrap(tail, 80, initial_indent=indent, subsequent_indent=indent),
-    ]
+        text += f": {book}" if figure.ours is None else f": book {book}, ours {_value(figure.ours)}"
+        text += f" ({figure.reason})" if figure.reason else ""
+    elif figure.chapter is not True:
+        text += f": {book}"
+    return textwrap.wrap(text, 80, subsequent_indent=" " * 10)
 
 
 def _spread_table(figures: Sequence[Any]) -> Table:
