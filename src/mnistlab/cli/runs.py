@@ -10,18 +10,13 @@ from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
 from mnistlab.names import printable
-from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs, summaries, summarize
+from mnistlab.runs import DEFAULT_FOLDER, SORTABLE, find_run, list_runs, summaries, summarize
 
 
 def list_(
     out: Output,
     sort: Annotated[
-        str,
-        typer.Option(
-            "--sort",
-            metavar="created|name|model|status|epochs|accuracy|best|seconds",
-            help="What to sort by.",
-        ),
+        str, typer.Option("--sort", metavar="|".join(SORTABLE), help="What to sort by.")
     ] = "created",
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The largest first.")] = False,
     limit: Annotated[
