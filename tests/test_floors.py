@@ -16,6 +16,7 @@ FLOORS: dict[str, int] = {
     "config": 0,
     "runs": 0,
     "records": 0,
+    "summaries": 0,
     # floor 1: data, models, and what they are made of
     "vision": 1,
     "data": 1,

@@ -18,16 +18,8 @@ from mnistlab import runs as module
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.records import EpochRow
-from mnistlab.runs import (
-    DEFAULT_FOLDER,
-    SORTABLE,
-    Run,
-    create_run,
-    find_run,
-    list_runs,
-    summaries,
-    summarize,
-)
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, find_run, list_runs
+from mnistlab.summaries import SORTABLE, summaries, summarize
 from tests.command import Result
 from tests.conftest import CHECKOUT
 

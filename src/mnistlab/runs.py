@@ -15,10 +15,10 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -31,7 +31,7 @@ from mnistlab.files import (
     temporary_beside,
     write_whole,
 )
-from mnistlab.names import natural_key, nearest, printable
+from mnistlab.names import nearest, printable
 
 if TYPE_CHECKING:
     from mnistlab.records import EpochRow, RunRecord
@@ -43,7 +43,6 @@ OWN_FILES = {
 }
 _STAMP = "%Y%m%d-%H%M%S"
 _LOCK_SECONDS = 0.1  # who only looks at a lock holds it for some microseconds: wait that long
-_MAX_HEADER = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -125,28 +124,6 @@ class Run:
             lines.append(",".join(map(repr, values)))
         write_whole(self.path / "metrics.csv", ("\n".join(lines) + "\n").encode())
 
-    def result_is_sealed(self, record: "RunRecord") -> bool:
-        """Whether the result in `run.json` is the one in the sealed files; True if they lack it.
-
-        Only the headers are read, so that hundreds of runs take no time; `verify` and `eval` check
-        the seals.
-        """
-        result = record.result
-        if result is None or record.status == "running":
-            return True
-        if digest := _header(self.model_file).get("result"):
-            return bool(digest == result.digest())
-        state = _header(self.state_file)  # runs of version 0.1 have no digest, but this
-        if not state.get("history"):
-            return True
-        rows, best = state["history"], state["best"]
-        return (
-            rows == [row.model_dump() for row in result.epochs]
-            and result.best is not None
-            and result.best.model_dump() == best
-            and result.accuracy in (rows[-1]["accuracy"], best["accuracy"])
-        )
-
     def foreign_files(self) -> list[str]:
         """What lies in the folder and is none of a run's own files."""
         return sorted(
@@ -219,17 +196,6 @@ class Run:
             yield
         finally:
             lock.release()
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The metadata in the header of a sealed file, its seal not checked; empty if it has none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _MAX_HEADER)))
-        metadata = json.loads(header["__metadata__"]["mnistlab"])
-        return metadata if isinstance(metadata, dict) else {}
-    return {}
 
 
 def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None]) -> Run:
@@ -320,90 +286,6 @@ def find_run(name: str, folder: Path) -> Run:
     if names:
         hint = nearest(name, near or ["latest", *names[:-6:-1]])  # the last five of perhaps many
     raise ConfigError(f"{printable(name)}: no such run in {printable(folder)}{hint}")
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run was and what came of it; None for what its folder does not say.
-
-    status: done, stopped, running, killed (it says running, but nobody holds it), diverged, edited
-    (its result is not the one in its sealed files), damaged (`run.json` cannot be read). epochs:
-    those done. accuracy: the last one (of several seeds, the median seed's). best: that of the
-    best epoch (of several seeds, of the best seed). seconds: of all epochs and seeds.
-    """
-
-    name: str
-    path: str
-    created: str | None = None
-    model: str | None = None
-    seed: int | None = None
-    seeds: int = 1
-    status: str = "damaged"
-    epochs: int | None = None
-    accuracy: float | None = None
-    best: float | None = None
-    seconds: float | None = None
-    data: str | None = None
-    lr: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-
-def summarize(run: Run) -> RunSummary:
-    """The summary of one run; never fails for what is in its folder."""
-    record = run.known_record()
-    if record is None:
-        return RunSummary(run.name, str(run.path))
-    status = record.status
-    if status == "running" and not run.is_locked():
-        status = "killed"
-    elif not run.result_is_sealed(record):
-        status = "edited"
-    config, result = record.config, record.result
-    seconds = None
-    if result is not None and result.epochs:
-        # of several seeds the epochs are one seed's; the band has the time of all
-        band = [float(row.get("seconds", 0.0)) for row in result.band or []]
-        seconds = round(sum(band or [row.seconds for row in result.epochs]), 6)
-    return RunSummary(
-        name=run.name,
-        path=str(run.path),
-        created=record.created or None,
-        model=record.model,
-        seed=config.seed,
-        seeds=config.seeds,
-        status=status,
-        epochs=None if result is None else len(result.epochs),
-        accuracy=None if result is None else result.accuracy,
-        best=None if result is None or result.best is None else result.best.accuracy,
-        seconds=seconds,
-        data=config.data,
-        lr=config.lr if config.applies("lr") else None,
-    )
-
-
-SORTABLE = ("created", "name", "model", "status", "epochs", "accuracy", "best", "seconds")
-
-
-def summaries(
-    folder: Path, sort: str = "created", *, reverse: bool = False, limit: int | None = None
-) -> list[RunSummary]:
-    """Every run in `folder`, sorted; those that have no such value come last.
-
-    `limit` keeps so many of those that have one: the first of a reversed order, else the last.
-    Raises ConfigError for an unknown `sort`, RunError if the folder cannot be listed.
-    """
-    if sort not in SORTABLE:
-        raise ConfigError(f"--sort {sort}{nearest(sort, SORTABLE)}")
-    runs = [summarize(run) for run in list_runs(folder)]
-    known = [run for run in runs if getattr(run, sort) is not None]
-    key: Any = natural_key if sort in ("name", "model", "status", "created") else float
-    known.sort(key=lambda run: key(getattr(run, sort)), reverse=reverse)
-    if limit is None:
-        return known + [run for run in runs if getattr(run, sort) is None]
-    return known[:limit] if reverse else known[-limit:]
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

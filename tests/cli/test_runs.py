@@ -12,7 +12,8 @@ import pytest
 from rich.cells import cell_len
 
 from mnistlab.report.tables import runs_lines
-from mnistlab.runs import Run, RunSummary
+from mnistlab.runs import Run
+from mnistlab.summaries import RunSummary
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]

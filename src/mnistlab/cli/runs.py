@@ -10,7 +10,8 @@ from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
 from mnistlab.names import printable
-from mnistlab.runs import DEFAULT_FOLDER, SORTABLE, find_run, list_runs, summaries, summarize
+from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs
+from mnistlab.summaries import SORTABLE, summaries, summarize
 
 
 def list_(

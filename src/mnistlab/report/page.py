@@ -29,6 +29,7 @@ from mnistlab.report.pictures import Curves, Images, confusion_matrix, shrunk
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
 from mnistlab.storage import weights_sha256
+from mnistlab.summaries import result_is_sealed
 
 FILES = {
     "config.toml": "every setting with its origin, usable as --config",
@@ -245,7 +246,7 @@ def _notes(report: Report) -> Iterator[str]:
     recorded = report.result.weights_sha256
     if recorded and not report.best and recorded != weights_sha256(report.model.state_dict()):
         yield "The weights are not those that run.json names: another file is in their place."
-    elif not report.run.result_is_sealed(record):
+    elif not result_is_sealed(report.run, record):
         yield "The result in run.json is not the one that was sealed with the model: it was edited."
     if score and record.data.fingerprint and score.data == record.config.data:
         fingerprint = record.data.fingerprint

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, brief, epoch_line
-from mnistlab.runs import RunSummary
+from mnistlab.summaries import RunSummary
 
 if TYPE_CHECKING:  # these bring torch
     from mnistlab.data.audit import Audit

@@ -14,6 +14,7 @@ from mnistlab.records import Result, RunRecord
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
 from mnistlab.studies.seeds import SeedStudy
+from mnistlab.summaries import result_is_sealed
 
 Show = Callable[[int, int], None]
 """Called as show(done, total) after each epoch or seed."""
@@ -135,7 +136,7 @@ def _compare(
     now = environment(experiment.device)
     for key in _BITS:
         outcome.note(key, record.environment.get(key), now[key])
-    if not run.result_is_sealed(record):
+    if not result_is_sealed(run, record):
         outcome.note("result in run.json", "another", "not the one in the sealed files")
     try:
         weights = weights_sha256(load_model(run.model_file)[0].state_dict())
