@@ -152,6 +152,7 @@ def test_every_flipped_byte_of_a_model_is_refused(tmp_path: Path) -> None:
         ({"card": {**CARD.__dict__, "classes": ("a", "b", "a")}}, "two or more different names"),
         ({"card": {**CARD.__dict__, "settings": {"hidden": -4}}}, "cannot be built"),
         ({"card": {**CARD.__dict__, "settings": {"depth": 4}}}, "unexpected keyword"),
+        ({"card": {**CARD.__dict__, "settings": {"\x1b[2J": 4}}}, r"argument .\\x1b"),
         ({"card": {**CARD.__dict__, "settings": {"hidden": 6}}}, "two-layer needs"),
         ({"card": {**CARD.__dict__, "image_size": (3, 5)}}, "two-layer needs"),
         ({"card": {**CARD.__dict__, "model": "linear", "settings": {}}}, "linear needs"),

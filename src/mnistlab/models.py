@@ -237,7 +237,7 @@ def build_model(
         try:
             return MODELS[name](image_size, len(classes), **settings)
         except TypeError as error:
-            raise ConfigError(f"model {name}: {error}") from error
+            raise ConfigError(f"model {name}: {printable(error)}") from error
 
 
 @dataclass(frozen=True)
