@@ -7,9 +7,8 @@ and the default. Completion in the shell needs no torch.
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
@@ -26,14 +25,6 @@ from mnistlab.config import (
 )
 from mnistlab.errors import MnistlabError
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
-
-
-class Color(StrEnum):
-    """When to colour the output."""
-
-    auto = "auto"
-    always = "always"
-    never = "never"
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -107,7 +98,8 @@ _OUTPUT_FLAGS = {
     ],
     "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
     "color": Annotated[
-        Color, typer.Option("--color", help="When to colour the output.", case_sensitive=False)
+        Literal["auto", "always", "never"],
+        typer.Option("--color", help="When to colour the output.", case_sensitive=False),
     ],
 }
 
@@ -139,7 +131,7 @@ def command(
     parameters = [_parameter(key, _setting_flag(key), None) for key in settings]
     parameters += [parameter.replace(kind=_KEYWORD) for parameter in own]
     parameters += [
-        _parameter(key, flag, Color.auto if key == "color" else False)
+        _parameter(key, flag, "auto" if key == "color" else False)
         for key, flag in _OUTPUT_FLAGS.items()
     ]
     # typer asks for the signature; with one of our own it makes all of these flags

@@ -2,9 +2,8 @@
 
 import shutil
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,17 +12,7 @@ from mnistlab.cli.output import Output
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
-
-class What(StrEnum):
-    """The pictures that there are of a run."""
-
-    curves = "curves"
-    confusion = "confusion"
-    mistakes = "mistakes"
-    weights = "weights"
-    samples = "samples"
-
-
+What = Literal["curves", "confusion", "mistakes", "weights", "samples"]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
