@@ -59,10 +59,14 @@ def room_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> set[str]:
-    """Every module imported anywhere in `path`, also inside functions."""
+def imports_of(path: Path, types: bool = True) -> set[str]:
+    """Every module that `path` imports, also inside functions; if `types`, also for types only."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -94,3 +98,28 @@ def test_imports_go_down_only(path: Path) -> None:
             assert own in ROOMS[parts[0]], f"{parts[0]} does not belong into {own}"
         if parts[0] == "torch":
             assert own not in NO_TORCH, f"{path.name} is on the floor without torch"
+
+
+def test_no_chain_of_imports_is_long_or_closed() -> None:
+    modules = {f"mnistlab.{path.relative_to(SOURCE).with_suffix('')}".replace("/", "."): path
+               for path in FILES if path.name != "__init__.py"}  # fmt: skip
+    below = {
+        name: {
+            part
+            for module in imports_of(path, types=False)
+            for part in (module, module.rpartition(".")[0])
+        }
+        & (modules.keys() - {name})
+        for name, path in modules.items()
+    }
+    chains: dict[str, list[str]] = {}
+
+    def chain(name: str, above: tuple[str, ...] = ()) -> list[str]:
+        assert name not in above, f"a cycle: {' > '.join((*above, name))}"
+        if name not in chains:
+            longest = max((chain(m, (*above, name)) for m in below[name]), key=len, default=[])
+            chains[name] = [name, *longest]
+        return chains[name]
+
+    longest = max(map(chain, modules), key=len)
+    assert len(longest) <= 12, " > ".join(longest)

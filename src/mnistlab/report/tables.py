@@ -13,15 +13,15 @@ from rich.text import Text
 
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, brief, epoch_line
-from mnistlab.summaries import RunSummary
 
-if TYPE_CHECKING:  # these bring torch
+if TYPE_CHECKING:  # most of these bring torch
     from mnistlab.data.audit import Audit
     from mnistlab.metrics import Evaluation
     from mnistlab.report.pictures import Matrix
     from mnistlab.scoring import Verdict
     from mnistlab.studies.compare import Comparison
     from mnistlab.studies.verify import Verification
+    from mnistlab.summaries import RunSummary
 
 _PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 _MAX_GROUPS = 20  # of equal images
@@ -178,7 +178,7 @@ def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
 # runs
 
 
-def runs_lines(runs: Sequence[RunSummary], width: int, sort: str = "created") -> list[Any]:
+def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") -> list[Any]:
     """One run a line under a header; two lines where `width` columns are too few for one.
 
     The last column has the accuracy, or what they are sorted by: `best` or `seconds`. Data with a
@@ -218,7 +218,7 @@ def runs_lines(runs: Sequence[RunSummary], width: int, sort: str = "created") ->
 
 
 def run_tables(
-    run: RunSummary, info: Mapping[str, Any], files: Mapping[str, int], *, epochs: bool
+    run: "RunSummary", info: Mapping[str, Any], files: Mapping[str, int], *, epochs: bool
 ) -> list[Any]:
     """All that a run folder says, the result first."""
     accuracy = "none yet" if run.accuracy is None else f"{run.accuracy:.6f}"
