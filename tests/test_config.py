@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnistlab import config as module
 from mnistlab.config import (
-    MODELS,
+    MODEL_NAMES,
     SETTINGS,
     ModelName,
     Resolved,
@@ -117,7 +117,7 @@ def test_a_preset_gives_its_settings(name: str) -> None:
         assert resolved.origins[key] == origin, key
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - {"pixel-similarity"}))
+@pytest.mark.parametrize("name", sorted(set(MODEL_NAMES) - {"pixel-similarity"}))
 def test_the_preset_of_a_model_repeats_its_defaults(name: str) -> None:
     assert resolve({}, name).config == resolve({"model": name}).config
 
@@ -169,10 +169,10 @@ def test_a_setting_stands_in_one_place_with_its_help_and_what_it_needs() -> None
     assert list(SETTINGS) == [field.name for field in fields(TrainConfig)]
     for key, setting in SETTINGS.items():
         assert setting.help.endswith("."), key
-        assert set(setting.defaults) <= set(MODELS), key
+        assert set(setting.defaults) <= set(MODEL_NAMES), key
         for other, values in setting.needs.items():
             assert set(values) <= set(choices_of(other)), key
-    for model in MODELS:
+    for model in MODEL_NAMES:
         checked({"model": model, **defaults_of(model)})
 
 

@@ -117,6 +117,7 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
         "verify": "runs verify latest --run-dir a --json",
         "show": "runs show latest --run-dir a --json",
         "lr-find": f"lr-find --model dropout --data {tiny} --steps 20 --json",
+        "pictures": "show latest --run-dir a --json",
         "report": "report latest --run-dir a --json",
         "seeds": f"{train} --epochs 1 --seeds 2 --run-dir e",
         "eject": "eject latest --run-dir a -o plain.py --json",
@@ -142,6 +143,7 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
     assert documents["predict"]["predictions"][0]["class"] in ("dark", "light")
     assert documents["verify"]["repeats"] is True
     assert documents["show"]["config"]["drop"] == 0.25
+    assert "unit 0" in results["pictures"]["out"]
     assert "belongs to --model dropout" in results["other model"]["err"]
     # dropout in a script draws what it drew here
     plain = subprocess.run([sys.executable, "plain.py"], stdout=subprocess.PIPE, text=True)

@@ -23,7 +23,7 @@ _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
 _WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
 
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
-MODELS: tuple[str, ...] = get_args(ModelName)
+MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
 Width = Annotated[int, Interval(ge=1, le=2**16)]
 
 
@@ -227,14 +227,19 @@ class TrainConfig:
 
     @property
     def is_wide(self) -> bool:
-        """Whether all seeds train at once: linear models that see the same batches, plainly."""
+        """Whether all seeds train at once: linear models that see the same batches, plainly.
+
+        A new setting that changes what a step does must be named here.
+        """
         shared = not self.shuffle or self.order_seed != "own"
         plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
         plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
         return self.seeds > 1 and self.model == "linear" and shared and plain
 
 
-_ANNOTATIONS: dict[str, Any] = {field.name: field.type for field in fields(TrainConfig)}
+# From the field `lr: Annotated[float, Interval(gt=0, le=1e38), Setting("Learning rate")]` come
+# TYPES["lr"], which is float, and SETTINGS["lr"]; pydantic reads the range.
+_ANNOTATIONS: dict[str, Any] = {item.name: item.type for item in fields(TrainConfig)}
 SETTINGS: dict[str, Setting] = {
     key: next(item for item in get_args(annotation) if isinstance(item, Setting))
     for key, annotation in _ANNOTATIONS.items()
@@ -319,8 +324,8 @@ def _checker() -> Any:
     from pydantic import create_model
 
     defaults = asdict(TrainConfig())
-    fields: Any = {key: (item, defaults[key]) for key, item in _ANNOTATIONS.items()}
-    return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **fields)
+    typed: Any = {key: (item, defaults[key]) for key, item in _ANNOTATIONS.items()}
+    return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **typed)
 
 
 def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
@@ -342,7 +347,8 @@ def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
 def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any], only: str = "") -> list[str]:
     """A fault for each flag that means nothing beside the other settings.
 
-    In a file, where all settings stand side by side, such a setting is ignored.
+    In a file, where all settings stand side by side, such a setting is ignored. `only`: the one
+    need to look at, where the other settings are not known to be right.
     """
     faults = []
     for key in given:
@@ -352,7 +358,7 @@ def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any], only: str = 
                 continue
             if other != "model":
                 needs = f"needs {other.replace('_', '-')} {' or '.join(allowed)}, not {value}"
-            elif value in MODELS:
+            elif value in MODEL_NAMES:
                 needs = (
                     f"the {value} model has no such setting; it belongs to --model "
                     f"{' or '.join(allowed)}"

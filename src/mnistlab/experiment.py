@@ -2,6 +2,14 @@
 
 `prepare` makes everything that a config means, `start` gives it a run folder, `Experiment.train`
 trains and saves. `resuming.py` makes the experiment of a run that stopped.
+
+`mnistlab train` calls, from the outside in:
+
+    prepare, start                 here: data, model, optimizer; the run folder
+    Experiment.train               here: keeps the history, saves
+      run_epochs                   here: hands over what the config says
+        training.train_epochs      one EpochMetrics after each epoch
+          training.train_batches   one step for each batch
 """
 
 import os

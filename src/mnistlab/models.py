@@ -1,7 +1,7 @@
 """The models. One contract: images float (b, 1, H, W) in 0…1 → logits (b, 1) or (b, C).
 
 `losses.py` says what logits mean. A model is made from plain values (`settings`), so that a file
-can say how to make it again; `MODELS` names them all. A new model is a class here, a name and its
+can say how to make it again. A new model is a class here with a line in `MODELS`, a name and its
 settings in `config.py`, and a line in the README.
 """
 
@@ -17,6 +17,12 @@ from mnistlab.config import MODEL_SETTINGS, checked
 from mnistlab.errors import ConfigError
 from mnistlab.losses import losses_for, n_logits
 from mnistlab.names import nearest, printable
+
+_MAX_SIDE = 2**16  # pixels
+
+# Grey levels of MNIST's training images, 0…1. Nets with many layers train better on inputs around
+# zero; for other images a shift and a scale that are merely close do as well.
+MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 
 
 class LinearModel(nn.Module):
@@ -136,13 +142,6 @@ class Cnn(nn.Module):
         return logits
 
 
-_MAX_SIDE = 2**16  # pixels
-
-# Grey levels of MNIST's training images, 0…1. Nets with many layers train better on inputs around
-# zero; for other images a shift and a scale that are merely close do as well.
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
-
-
 class ResNet18(nn.Module):
     """torchvision's resnet18 for grey images, from scratch. He et al., arXiv:1512.03385.
 
@@ -245,7 +244,8 @@ class ModelCard:
     """What a model file says beside the weights: enough to build the model and to use it.
 
     settings: the model's own arguments. loss: the name of the loss that scores it. ground: the
-    grey level around the ink of the training images, 0…1, None if they have no even background.
+    grey level around the ink of the training images, 0…1, None if they have no even background;
+    `predict` prepares other images to match it, training does not use it.
     """
 
     model: str

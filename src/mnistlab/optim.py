@@ -1,7 +1,7 @@
 """The optimizers, by hand. `BasicOptim` is that of fastbook ch. 4, § "Creating an Optimizer".
 
-Each gives what torch.optim gives (`tests/test_optim.py`), without the second that importing
-torch.optim's machinery takes. A schedule may set `lr` and `momentum` before any step.
+Each gives what torch.optim gives (`tests/test_optim.py`), and saves the second that importing
+torch.optim takes. A schedule may set `lr` and `momentum` before any step.
 """
 
 import math
@@ -19,7 +19,7 @@ class BasicOptim:
     are all there is. Bit for bit the same as `torch.optim.SGD(params, lr)`.
     """
 
-    kinds: tuple[str, ...] = ()  # the tensors it keeps for each parameter, by name
+    buffer_names: tuple[str, ...] = ()  # the tensors it keeps for each parameter, by name
 
     def __init__(self, params: Iterable[torch.nn.Parameter], lr: float) -> None:
         self.params = list(params)
@@ -27,7 +27,7 @@ class BasicOptim:
         self.momentum = 0.0
         self.steps = 0
         self.buffers = [
-            {kind: torch.zeros_like(param) for kind in self.kinds} for param in self.params
+            {name: torch.zeros_like(param) for name in self.buffer_names} for param in self.params
         ]
 
     # no_grad: the steps themselves are no part of what is differentiated
@@ -42,7 +42,7 @@ class BasicOptim:
     def move(
         self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
     ) -> None:
-        """Move one parameter by its gradient; `buffers` are its tensors of `kinds`."""
+        """Move one parameter by its gradient; `buffers` are its tensors by name."""
         # The gradient points to where the loss grows: go the other way, lr times as far. The
         # underscore of add_ means in place: no second tensor is made.
         param.add_(grad, alpha=-self.lr)
@@ -55,7 +55,7 @@ class BasicOptim:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on beside lr, momentum and the weights, copied."""
-        if not self.kinds:
+        if not self.buffer_names:
             return {}
         state = {
             f"{kind}.{i}": tensor.detach().cpu().clone()
@@ -83,7 +83,7 @@ class Momentum(BasicOptim):
     momentum: 0…1. Bit for bit `torch.optim.SGD(params, lr, momentum)`.
     """
 
-    kinds = ("velocity",)
+    buffer_names = ("velocity",)
 
     def __init__(
         self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.9
@@ -123,7 +123,7 @@ class Adam(BasicOptim):
     after each step, 0…1. Bit for bit `torch.optim.Adam(params, lr, (momentum, beta2))`.
     """
 
-    kinds = ("mean", "square")
+    buffer_names = ("mean", "square")
 
     def __init__(
         self,

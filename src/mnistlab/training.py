@@ -52,7 +52,7 @@ class Recipe:
     train_loss: what is minimised, where it is not the loss that scores (smoothed targets).
     schedule: lr and momentum of each step. augment: move the training images about a little.
     bf16: compute the model in bfloat16, the loss and the weights in float32.
-    draws: the model draws random numbers (dropout); see `check_model`.
+    draws: the model draws random numbers (dropout). The loop finds that out itself (`check_model`).
     """
 
     train_loss: Loss | None = None
@@ -91,12 +91,12 @@ def train_epochs(
     # Targets are made once, so that the loop gathers images and targets in the same way.
     ds = TensorDataset(images, targets_for(labels, len(classes)))
     n_batches = -(-len(ds) // batch_size)
-    train_loss = recipe.train_loss or loss_func
+    step_loss = recipe.train_loss or loss_func  # what a step makes smaller
     while place.epoch < epochs:  # one pass over all images: 12,396 in batches of 256 are 49 steps
         started = time.perf_counter() - place.seconds
         order = epoch_order(len(ds), seed, place.epoch).to(images.device) if shuffle else None
-        for _ in train_batches(model, opt, train_loss, ds, batch_size, order, seed, recipe, place):
-            pass
+        for _ in train_batches(model, opt, step_loss, ds, batch_size, order, seed, recipe, place):
+            pass  # each step is done when its loss arrives; `lr-find` looks at these losses
         if place.batch < n_batches:  # stopped
             place.seconds = time.perf_counter() - started
             _check_finite(model, opt, place, place.losses)
@@ -104,7 +104,7 @@ def train_epochs(
         # On images that no step has seen: the training loss falls also when a model learns its
         # training images by heart.
         evaluation = evaluate(model, valid_ds, classes, loss_func)
-        losses = torch.stack(place.losses).cpu()  # the only time an epoch waits for a GPU
+        losses = torch.stack(place.losses).cpu()  # between two batches nothing waits for a GPU
         _check_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
         metrics = EpochMetrics(
             epoch=place.epoch,
@@ -150,11 +150,11 @@ def train_batches(
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
         with precision(device, recipe.bf16), _randomness(recipe.draws, device, seed, place):
             logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
-        # How wrong? Adding up a single number changes nothing; of a wide model, the sum of S
-        # losses has for each model its own gradient and nothing of the others.
+        # How wrong? One model gives one number, and sum() leaves it as it is. S models side by
+        # side give S numbers: the gradient of their sum is for each model that of its own loss.
         loss = loss_func(logits.float(), targets)
         # backward follows the operations back to the weights, at about twice the cost of the
-        # prediction, and fills param.grad of every parameter: which way is up?
+        # prediction, and fills param.grad of every parameter: where to does the loss grow?
         loss.sum().backward()
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
@@ -164,6 +164,70 @@ def train_batches(
         place.losses.append(loss)
         place.batch += 1
         yield loss
+
+
+def evaluate(
+    model: nn.Module, ds: TensorDataset, classes: Sequence[str], loss_func: Loss
+) -> Evaluation:
+    """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
+
+    Every image counts once, however the batches fall. Raises ConfigError for other data.
+    """
+    _check_dataset(ds, len(classes))
+    return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
+
+
+def score_logits(
+    logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], loss_func: Loss
+) -> Evaluation:
+    """Score logits (n, 1) or (n, C) against labels int64 (n,). Raises ConfigError for others."""
+    _check_logits(logits, len(labels), len(classes))
+    loss = loss_func(logits, targets_for(labels, len(classes)))
+    return score(logits, labels, classes, loss.item())
+
+
+def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode."""
+    was_training = model.training
+    # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
+    # image do not depend on the other images beside it
+    model.eval()
+    # no_grad: nothing is noted down for a backward pass, which saves time and memory
+    with torch.no_grad():
+        logits = torch.cat([model(to_float(xb)) for xb in images.split(EVAL_BATCH)])
+    model.train(was_training)
+    return logits
+
+
+def mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> torch.Tensor:
+    """The mean loss over `n` images from those of their batches: (batches, …) → (…), float64."""
+    # The loss of a batch is the mean over its images, and the last batch may be smaller.
+    sizes = torch.full((len(losses),), batch_size, dtype=torch.float64)
+    sizes[-1] = n - batch_size * (len(losses) - 1)
+    total: torch.Tensor = torch.tensordot(sizes, losses.double(), dims=1)
+    return total / n
+
+
+def fit_epoch(
+    model: nn.Module,
+    loss_func: Loss,
+    train_ds: TensorDataset,
+    valid_ds: TensorDataset,
+    classes: Sequence[str],
+    place: Place,
+) -> Generator[EpochMetrics]:
+    """For a model that is fitted and not trained (the baseline): one epoch, the same figures."""
+    if place.epoch > 0 or place.stop():
+        return
+    started = time.perf_counter()
+    # Nothing to step down: a mean is computed in one pass. So there is one epoch, number 0.
+    model.fit(*train_ds.tensors)  # type: ignore[operator]
+    valid = evaluate(model, valid_ds, classes, loss_func)
+    train = evaluate(model, train_ds, classes, loss_func)
+    place.epoch = 1
+    seconds = time.perf_counter() - started
+    losses = torch.tensor([train.loss])
+    yield EpochMetrics(0, train.loss, valid.loss, valid.accuracy, seconds, losses)
 
 
 def precision(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
@@ -211,16 +275,6 @@ def check_model(model: nn.Module, ds: TensorDataset, n_classes: int) -> bool:
     return draws
 
 
-def _check_logits(logits: object, n: int, n_classes: int) -> None:
-    expected = (n, n_logits(n_classes))
-    if not isinstance(logits, torch.Tensor) or logits.shape != expected:
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ConfigError(
-            f"the model gives {shape} for {n} images of {n_classes} classes; it must give logits "
-            f"{expected}"
-        )
-
-
 def _check_dataset(ds: Dataset[tuple[torch.Tensor, ...]], n_classes: int) -> None:
     if not isinstance(ds, TensorDataset) or len(ds.tensors) != 2:
         raise ConfigError(
@@ -241,68 +295,14 @@ def _check_dataset(ds: Dataset[tuple[torch.Tensor, ...]], n_classes: int) -> Non
         )
 
 
-def fit_epoch(
-    model: nn.Module,
-    loss_func: Loss,
-    train_ds: TensorDataset,
-    valid_ds: TensorDataset,
-    classes: Sequence[str],
-    place: Place,
-) -> Generator[EpochMetrics]:
-    """For a model that is fitted and not trained (the baseline): one epoch, the same figures."""
-    if place.epoch > 0 or place.stop():
-        return
-    started = time.perf_counter()
-    # Nothing to step down: a mean is computed in one pass. So there is one epoch, number 0.
-    model.fit(*train_ds.tensors)  # type: ignore[operator]
-    valid = evaluate(model, valid_ds, classes, loss_func)
-    train = evaluate(model, train_ds, classes, loss_func)
-    place.epoch = 1
-    seconds = time.perf_counter() - started
-    losses = torch.tensor([train.loss])
-    yield EpochMetrics(0, train.loss, valid.loss, valid.accuracy, seconds, losses)
-
-
-def evaluate(
-    model: nn.Module, ds: TensorDataset, classes: Sequence[str], loss_func: Loss
-) -> Evaluation:
-    """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
-
-    Every image counts once, however the batches fall. Raises ConfigError for other data.
-    """
-    _check_dataset(ds, len(classes))
-    return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
-
-
-def score_logits(
-    logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], loss_func: Loss
-) -> Evaluation:
-    """Score logits (n, 1) or (n, C) against labels int64 (n,). Raises ConfigError for others."""
-    _check_logits(logits, len(labels), len(classes))
-    loss = loss_func(logits, targets_for(labels, len(classes)))
-    return score(logits, labels, classes, loss.item())
-
-
-def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode."""
-    was_training = model.training
-    # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
-    # image do not depend on the other images beside it
-    model.eval()
-    # no_grad: nothing is noted down for a backward pass, which saves time and memory
-    with torch.no_grad():
-        logits = torch.cat([model(to_float(xb)) for xb in images.split(EVAL_BATCH)])
-    model.train(was_training)
-    return logits
-
-
-def mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> torch.Tensor:
-    """The mean loss over `n` images from those of their batches: (batches, …) → (…), float64."""
-    # The loss of a batch is the mean over its images, and the last batch may be smaller.
-    sizes = torch.full((len(losses),), batch_size, dtype=torch.float64)
-    sizes[-1] = n - batch_size * (len(losses) - 1)
-    total: torch.Tensor = torch.tensordot(sizes, losses.double(), dims=1)
-    return total / n
+def _check_logits(logits: object, n: int, n_classes: int) -> None:
+    expected = (n, n_logits(n_classes))
+    if not isinstance(logits, torch.Tensor) or logits.shape != expected:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConfigError(
+            f"the model gives {shape} for {n} images of {n_classes} classes; it must give logits "
+            f"{expected}"
+        )
 
 
 def _check_finite(
@@ -311,6 +311,7 @@ def _check_finite(
     finite = torch.stack([loss.cpu() for loss in losses]).isfinite().tolist() if losses else []
     if all(finite) and all(param.isfinite().all() for param in model.parameters()):
         return
+    # where every loss is finite, it is the last step that made a weight infinite
     bad = finite.index(False) if False in finite else place.batch - 1
     where = f"batch {bad}" if bad < place.batch else "validation"
     raise DivergedError(

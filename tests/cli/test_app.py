@@ -17,7 +17,7 @@ from mnistlab import __version__
 from mnistlab.cli import app as module
 from mnistlab.cli import evaluate as evaluate_module
 from mnistlab.cli.app import app
-from mnistlab.config import MODELS, SETTINGS, TYPES, TrainConfig, choices_of
+from mnistlab.config import MODEL_NAMES, SETTINGS, TYPES, TrainConfig, choices_of
 from mnistlab.errors import RunError
 from tests.command import Result
 from tests.conftest import CHECKOUT
@@ -187,7 +187,7 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
             "resnet18", "two-layer",
         ]),
         (completion("mnistlab", "train", "--config", "book-t"), ["book-two-layer"]),
-        (completion("mnistlab", "train", "--model", ""), list(MODELS)),
+        (completion("mnistlab", "train", "--model", ""), list(MODEL_NAMES)),
         (completion("mnistlab", "train", "--model", "t"), ["two-layer"]),
         (completion("mnistlab", "train", "--resume", ""), runs),
         (completion("mnistlab", "eval", ""), runs),

@@ -112,13 +112,16 @@ def test_hidden_units_stand_in_order_of_their_weight_to_the_output() -> None:
     assert picture.title == "Hidden units, by weight to the output, 64 of 70"
 
 
-def test_a_convolution_has_its_first_filters_and_other_models_no_picture() -> None:
+def test_other_models_have_the_filters_or_units_of_their_first_layer_or_no_picture() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Conv2d(4, 2, 3))
     picture = weights_of(layers, "cnn")
     assert list(picture.images) == ["filter 0", "filter 1", "filter 2", "filter 3"]
     weights = layers.state_dict()["0.weight"]
     assert torch.equal(picture.images["filter 3"], weights[3, 0] + weights[3, 1] + weights[3, 2])
-    for other in (nn.Linear(6, 1), nn.Conv2d(1, 1, 1)):
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 1))
+    units = weights_of(dense, "two-layer").images
+    assert torch.equal(units["unit 1"], dense.state_dict()["1.weight"][1].reshape(2, 3))
+    for other in (nn.Linear(7, 1), nn.Conv2d(1, 1, 1)):
         card = ModelCard("cnn", ("a", "b"), (2, 3), {}, "mnist")
         assert sources.weight_images(nn.Sequential(other), card) is None
 

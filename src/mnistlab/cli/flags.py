@@ -104,6 +104,13 @@ _OUTPUT_FLAGS = {
 }
 
 
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation)
+
+
 def command(
     app: typer.Typer, name: str, function: Callable[..., None], settings: Sequence[str] = ()
 ) -> None:
@@ -112,6 +119,8 @@ def command(
     The function gets `out: Output`, made from the flags that every command has, and with
     `settings` (names of `TrainConfig`) also `settings: dict[str, Any]`, the values of those flags,
     None where a flag was not given. Its other parameters are flags and arguments of its own.
+    After `command(app, "train", train, ["lr"])` the line `mnistlab train --lr 0.5 -q` calls
+    `train(Output(quiet=True), {"lr": 0.5})`.
     """
     own = [
         parameter
@@ -124,7 +133,9 @@ def command(
         out = Output(**{key: values.pop(key) for key in ("as_json", "quiet", "color")})
         if settings:
             values["settings"] = {key: values.pop(key) for key in settings}
-        if "model" not in settings:  # a value out of its range is refused before any work
+        if (
+            "model" not in settings
+        ):  # `train` and `lr-find` do this themselves: wrong values are refused
             resolve({key: values["settings"][key] for key in settings if key not in MODEL_SETTINGS})
         function(out=out, **values)
 
@@ -138,13 +149,6 @@ def command(
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__doc__ = function.__doc__
     app.command(name)(run)
-
-
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation)
 
 
 def _setting_flag(key: str) -> Any:

@@ -46,6 +46,8 @@ def train(
 
     Settings come from flags, then --config, then the defaults.
     """
+    # `flags.command` calls this, with `settings` made of the flags of TrainConfig: --lr 0.5 is
+    # settings["lr"] == 0.5. The other parameters are flags of its own.
     if resume is not None:
         if dry_run:
             raise ConfigError("--dry-run: shows a new run; it does not go with --resume")

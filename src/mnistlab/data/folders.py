@@ -357,7 +357,8 @@ def _decode(
 ) -> Split:
     """The images of `scan`, decoded into a store at `path`; in memory where that is None.
 
-    size: height and width; those of the first image until other ones are known to be more common.
+    size: height and width of the images to take, those of the first image by default. Where another
+    size turns out to be more common, all files are decoded once more, with that size.
     """
     from mnistlab.data import images  # a warm start does without it
 
@@ -374,7 +375,7 @@ def _decode(
                 image = images.decode_grey(scan.folder / file)
             except images.UndecodableError as fault:
                 skipped[file] = str(fault)
-                # of what could not be read, another attempt may make something else
+                # the next attempt may be able to read it: this result is not for the cache
                 keep = keep and not isinstance(fault, images.UnreadableError)
                 continue
             size = size or (image.height, image.width)

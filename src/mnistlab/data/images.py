@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mnistlab.data.integrity import load_fault
+from mnistlab.data.integrity import load_pixels
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
@@ -61,7 +61,7 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
         raise UndecodableError("empty file (zero bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
-            return _to_grey(image, content)
+            return _to_grey(image, content)  # its pixels are loaded: the file is not needed
     except UndecodableError:
         raise
     except Image.DecompressionBombError as error:
@@ -112,7 +112,7 @@ def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
             )
         if stored in _PNG_STEPS:
             image.info["transparency"] *= _PNG_STEPS[stored]
-    if fault := load_fault(image, content):
+    if fault := load_pixels(image, content):
         raise UndecodableError(f"damaged or truncated image: {fault}")
     # Asking for the EXIF block of every small PNG costs more than decoding it.
     noted = " ".join(map(str, image.info)).lower()

@@ -27,8 +27,8 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 
 
-def load_fault(image: Image.Image, content: bytes) -> str:
-    """Load the pixels of an opened image; what of them is not in the file, or nothing.
+def load_pixels(image: Image.Image, content: bytes) -> str:
+    """Decode the pixels of an opened image; returns what is missing in the file, "" if nothing.
 
     Damage that Pillow sees by itself ends in its own errors.
     """

@@ -212,14 +212,19 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
         images, title = _hidden_units(model, card), "Hidden units, by weight to the output"
         note = "Positive (red) pixels raise a unit, negative (blue) ones lower it."
     else:
-        layer = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-        if layer is None or max(layer.kernel_size) < 2:
+        layers = (part for part in model.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+        layer = next(layers, None)
+        height, width = card.image_size
+        if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
+            # several input channels hold the same grey image, so what acts on it is their sum
+            weights, part = layer.weight.detach().sum(1), "filter"
+        elif isinstance(layer, nn.Linear) and layer.in_features == height * width:
+            weights, part = layer.weight.detach().reshape(-1, height, width), "unit"
+        else:
             return None
-        # several input channels hold the same grey image, so what acts on it is their sum
-        filters = layer.weight.detach().sum(1)
-        images = {f"filter {number}": image for number, image in enumerate(filters)}
-        title = "Filters of the first layer"
-        note = "Ink on positive (red) pixels raises the output of a filter, on blue ones lowers it."
+        images = {f"{part} {number}": image for number, image in enumerate(weights)}
+        title = f"{part.capitalize()}s of the first layer"
+        note = f"Ink on positive (red) pixels raises what a {part} gives, on blue ones lowers it."
     if len(images) > MAX_WEIGHTS:
         title += f", {MAX_WEIGHTS} of {len(images)}"
         images = dict(list(images.items())[:MAX_WEIGHTS])

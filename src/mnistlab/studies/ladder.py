@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mnistlab.config import MODELS, resolve
+from mnistlab.config import MODEL_NAMES, resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES
 from mnistlab.metrics import Evaluation
 from mnistlab.training import evaluate
 
-STEPS = ("pixel-similarity", *(model for model in MODELS if model != "pixel-similarity"))
+STEPS = ("pixel-similarity", *(model for model in MODEL_NAMES if model != "pixel-similarity"))
 # The chapter's accuracies; of pixel similarity and linear a mean over classes or batches.
 CHAPTER = {
     "pixel-similarity": 0.9511,
