@@ -31,14 +31,11 @@ def test_levels_follow_the_limits_the_image_or_the_sign() -> None:
     assert flat.tolist() == [[0, 0], [0, 0]]
 
 
-def test_images_with_one_scale_have_a_key_and_others_none() -> None:
+def test_weights_of_two_panels_are_on_one_scale() -> None:
     pair = {"before": torch.tensor([[-1.0, 0.5]]), "after": torch.tensor([[0.0, 3.0]])}
     assert Images("", pair).scale is None
-    shared, signed = Images("", pair, shared=True), Images("", pair, signed=True)
-    assert (shared.scale, signed.scale) == ((-1.0, 3.0), (-3.0, 3.0))
-    assert shared.has_key
-    assert signed.has_key
-    assert not Images("", pair, limits=(0, 255)).has_key
+    assert Images("", pair, signed=True).scale == (-3.0, 3.0)
+    assert Images("", pair, limits=(0, 255)).scale == (0, 255)
 
 
 def test_few_mistakes_and_more_of_them_have_shades_that_differ() -> None:

@@ -168,7 +168,7 @@ def _draw_images(cell: "Figure | SubFigure", picture: Images) -> None:
         )
         lines = map(_shortened, name.split("\n"))
         axes.set_title("\n".join(lines), fontsize=small, parse_math=False)
-    if picture.has_key:
+    if picture.signed:
         bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02, panchor=False)
         bar.ax.tick_params(labelsize=7)
 

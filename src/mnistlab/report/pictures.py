@@ -91,35 +91,25 @@ class Images:
     """Grey images side by side, each (H, W) under its name; a name may have several lines.
 
     `signed` draws 0 in the middle of a diverging scale (for weights), the same scale for all
-    images. Otherwise `limits` are the values of black and white; without them they are the lowest
-    and highest value of each image, or with `shared` of all images together. A signed or shared
-    scale has a key; `limits` make several pictures comparable. `note` explains the picture.
+    images, with a key. Otherwise `limits` are the values of black and white, which make several
+    pictures comparable; without them they are the lowest and highest value of each image. `note`
+    explains the picture.
     """
 
     title: str
     images: Mapping[str, torch.Tensor]
     signed: bool = False
     limits: tuple[float, float] | None = None
-    shared: bool = False
     note: str = ""
 
     @property
     def scale(self) -> tuple[float, float] | None:
         """The values of both ends of the scale of all images; None if each has its own."""
-        if self.limits is None and not self.signed and not self.shared:
-            return None
-        ends = self.limits or [
-            float(bound(image.detach()))
-            for image in self.images.values()
-            for bound in (torch.min, torch.max)
-        ]
+        if not self.signed:
+            return self.limits
+        ends = self.limits or [float(image.detach().abs().max()) for image in self.images.values()]
         largest = max(map(abs, ends)) or 1.0
-        return (-largest, largest) if self.signed else (min(ends), max(ends))
-
-    @property
-    def has_key(self) -> bool:
-        """Whether a reader needs to know the ends of the scale."""
-        return self.signed or self.shared
+        return -largest, largest
 
     def levels(self) -> dict[str, torch.Tensor]:
         """Each image (H, W) as float32 levels in 0…1: 0 black and 1 white.

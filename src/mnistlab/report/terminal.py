@@ -116,8 +116,14 @@ def _append_images(text: Text, picture: Images, width: int, blocks: bool, height
     One larger than `width`, or than `height` lines, is made smaller by averaging.
     """
     text.append("".join(f"{line}\n" for line in textwrap.wrap(picture.note, max(width, 1))))
-    if picture.has_key and picture.scale:
-        _append_key(text, picture, blocks)
+    if picture.signed and picture.scale:
+        text.append("scale ")
+        for level, value in zip(
+            (0.0, 0.5, 1.0), (picture.scale[0], 0.0, picture.scale[1]), strict=True
+        ):
+            [line] = _pixel_lines(torch.full((2, 2), level), True, blocks)
+            text.append(" ").append_text(line).append(f" {value:.3g} ")
+        text.append("\n")
     rows: list[list[tuple[list[str], torch.Tensor, int]]] = []
     free = 0
     for name, levels in picture.levels().items():
@@ -142,16 +148,6 @@ def _append_images(text: Text, picture: Images, width: int, blocks: bool, height
                 text.append("  " if place else "").append_text(line)
                 text.append(" " * (own - line.cell_len))
             text.append("\n")
-
-
-def _append_key(text: Text, picture: Images, blocks: bool) -> None:
-    low, high = picture.scale or (0.0, 1.0)
-    values = {0.0: low, 0.5: 0.0, 1.0: high} if picture.signed else {0.0: low, 1.0: high}
-    text.append("scale ")
-    for level, value in values.items():
-        [line] = _pixel_lines(torch.full((2, 2), level), picture.signed, blocks)
-        text.append(" ").append_text(line).append(f" {value:.3g} ")
-    text.append("\n")
 
 
 def _pixel_lines(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]:
