@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
     flush_folder,
@@ -150,6 +148,8 @@ class Run:
 
     def is_locked(self) -> bool:
         """Whether a process is working on it right now."""
+        from filelock import FileLock, Timeout  # here and below: --help shall be quick
+
         lock = FileLock(self.path / ".lock", timeout=0.02)
         if not os.path.exists(lock.lock_file):
             return False
@@ -167,6 +167,8 @@ class Run:
 
         Raises LockedError at once if another process holds it, RunError if it cannot be written.
         """
+        from filelock import FileLock, Timeout
+
         path = self.path / ".lock"
         lock = FileLock(path, timeout=_LOCK_SECONDS)
         existed = self.path.is_dir()
