@@ -389,7 +389,7 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
     if item["type"] == "literal_error":
         message = "not a known name" + nearest(str(item["input"]), choices_of(key))
     elif key == "order_seed":
-        message = "must be a whole number from 0 on, or own"
+        message = "must be an integer from 0 on, or own"
     elif item["type"] == "string_unicode":
         message = "the path is not UTF-8; rename or move the folder"
     else:

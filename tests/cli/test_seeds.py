@@ -75,8 +75,8 @@ def test_a_config_of_such_a_run_trains_the_same_seeds(mnistlab: Mnistlab, tiny: 
     ("arguments", "told"),
     [
         (("--seeds", "0"), "--seeds: input should be greater than or equal to 1"),
-        (("--order-seed", "mine"), "--order-seed: must be a whole number from 0 on, or own"),
-        (("--order-seed", "-3"), "--order-seed: must be a whole number from 0 on, or own"),
+        (("--order-seed", "mine"), "--order-seed: must be an integer from 0 on, or own"),
+        (("--order-seed", "-3"), "--order-seed: must be an integer from 0 on, or own"),
         (("--seed", str(2**63 - 2), "--seeds", "5"), "5 seeds from there pass 2^63"),
     ],
 )

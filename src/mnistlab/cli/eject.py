@@ -46,8 +46,8 @@ def eject(
         out.result(script.rstrip("\n"))
     else:
         write_file(output, script.encode())
-        words = [str(output), folder] if folder else [str(output)]
-        out.notice(f"run it with: python {printable(shlex.join(words))}")
+        arguments = [str(output), folder] if folder else [str(output)]
+        out.notice(f"run it with: python {printable(shlex.join(arguments))}")
     out.document(
         {
             "run": str(chosen.path),

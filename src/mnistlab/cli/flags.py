@@ -181,16 +181,16 @@ def _setting_flag(key: str) -> Any:
 def _default_text(key: str) -> str:
     setting = SETTINGS[key]
     texts = [
-        f"{model} {_shown(value, key)}"
+        f"{model} {_value_text(value, key)}"
         for model, value in setting.defaults.items()
         if model != "pixel-similarity"
     ]
     if "linear" not in setting.defaults:
-        texts.insert(0, _shown(getattr(TrainConfig(), key), key))
+        texts.insert(0, _value_text(getattr(TrainConfig(), key), key))
     return ", ".join(texts)
 
 
-def _shown(value: Any, key: str) -> str:
+def _value_text(value: Any, key: str) -> str:
     if isinstance(value, bool):
         return ("" if value else "no-") + key.replace("_", "-")
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

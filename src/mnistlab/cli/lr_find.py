@@ -77,14 +77,14 @@ def lr_find(
 
 def _train_command(settings: dict[str, Any], config: str | None, lr: float) -> str:
     """The command that trains with `lr`, and otherwise with the settings of this sweep."""
-    words = ["mnistlab", "train"] + (["--config", config] if config else [])
+    arguments = ["mnistlab", "train"] + (["--config", config] if config else [])
     for key, value in settings.items():
         if isinstance(value, bool):
-            words.append(flag_of(key) if value else flag_of(key).replace("--", "--no-", 1))
+            arguments.append(flag_of(key) if value else flag_of(key).replace("--", "--no-", 1))
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            words += [flag_of(key), text]
-    return printable(shlex.join([*words, "--lr", f"{lr:g}"]))
+            arguments += [flag_of(key), text]
+    return printable(shlex.join([*arguments, "--lr", f"{lr:g}"]))
 
 
 def _picture(sweep: "Sweep") -> "Curves":

@@ -57,10 +57,10 @@ def train(
                 f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs and "
                 "--threads go with --resume"
             )
-        resolve(settings)  # out of range is told at once
+        resolve(settings)  # a value out of range is refused at once
         accuracy = _resume(find_run(resume, run_dir), settings, out)
     else:
-        resolved = resolve(settings, config)  # before torch is imported: a typo is told at once
+        resolved = resolve(settings, config)  # before torch is imported: a typo is refused at once
         from mnistlab.experiment import prepare, start
 
         with out.loading() as progress:

@@ -208,12 +208,12 @@ def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") 
     for name, status, data, *figures in rows:
         while cell_len(data) > widths[2]:
             data = "..." + data.removeprefix("...")[1:]
-        words = [
+        cells = [
             set_cell_size(text, w) for text, w in zip((status, data), widths[1:], strict=False)
         ]
-        words += [text.rjust(w) for text, w in zip(figures, widths[3:], strict=True)]
+        cells += [text.rjust(w) for text, w in zip(figures, widths[3:], strict=True)]
         head = set_cell_size(name, widths[0]) if in_one else f"{name}\n"
-        lines.append("  ".join([head, *words]).rstrip())
+        lines.append("  ".join([head, *cells]).rstrip())
     return [Text(lines[0], style="bold"), *lines[1:]]
 
 
@@ -251,9 +251,11 @@ def run_tables(
     return [*lines, "", table(("file", "bytes"), sizes)]
 
 
-def comparison_tables(a: str, b: str, found: "Comparison", *, quiet: bool = False) -> list[Any]:
+def comparison_tables(
+    a: str, b: str, comparison: "Comparison", *, quiet: bool = False
+) -> list[Any]:
     """On how many images the runs `a` and `b` were right, and what to conclude."""
-    paired = found.paired
+    paired = comparison.paired
     low, high = paired.interval
     p_value = f"{paired.p_value:.4f}" if paired.p_value >= 0.0001 else f"{paired.p_value:.1e}"
     verdict = (
@@ -264,7 +266,7 @@ def comparison_tables(a: str, b: str, found: "Comparison", *, quiet: bool = Fals
         return [verdict]
     rows = [
         (name, run, f"{score.evaluation.accuracy:.6f}", brief(score.evaluation.loss))
-        for name, run, score in (("A", a, found.a), ("B", b, found.b))
+        for name, run, score in (("A", a, comparison.a), ("B", b, comparison.b))
     ]
     counts = [("A right", paired.both, paired.only_a), ("A wrong", paired.only_b, paired.neither)]
     lines: list[Any] = [table(("", "run", "accuracy", "loss"), rows, left=2), ""]
@@ -274,31 +276,31 @@ def comparison_tables(a: str, b: str, found: "Comparison", *, quiet: bool = Fals
         f"          they disagree on {disagree} of {paired.n} images; two equally good models\n"
         f"          would split them this unevenly in {100 * paired.p_value:.3g} % of cases"
     )
-    return lines + _changes("setting", "A", "B", found.settings)
+    return lines + _changes("setting", "A", "B", comparison.settings)
 
 
-def verification_tables(found: "Verification", *, quiet: bool = False) -> list[Any]:
+def verification_tables(outcome: "Verification", *, quiet: bool = False) -> list[Any]:
     """Whether a run repeats; if not, what is different."""
-    seeds, changed = len(found.expected), {} if quiet else found.changed
-    if found.repeats:
+    seeds, changed = len(outcome.expected), {} if quiet else outcome.changed
+    if outcome.repeats:
         what = f"{seeds} seeds" if seeds > 1 else "weights"
-        one = next(iter(found.actual.values())) or ""
-        tail = f"sha256 {one}" if seeds == 1 else f"{found.epochs} epochs each"
+        one = next(iter(outcome.actual.values())) or ""
+        tail = f"sha256 {one}" if seeds == 1 else f"{outcome.epochs} epochs each"
         line = f"repeats   {what} equal to the last bit, {tail}"
         return [line, *_changes("changed all the same", "then", "now", changed)]
     lines: list[Any] = []
-    differing = [key for key, value in found.expected.items() if found.actual.get(key) != value]
+    differing = [key for key, value in outcome.expected.items() if outcome.actual.get(key) != value]
     if differing:
         first = differing[0]
         lines.append(f"differs   {len(differing)} of {seeds}: {first}")
-        lines.append(f"  then    sha256 {found.expected.get(first)}")
-        lines.append(f"  now     sha256 {found.actual.get(first)}")
+        lines.append(f"  then    sha256 {outcome.expected.get(first)}")
+        lines.append(f"  now     sha256 {outcome.actual.get(first)}")
     else:
         lines.append(
             "weights   equal to the last bit, but the files of the run are not as it left them"
         )
-    if found.first_epoch is not None:
-        lines.append(f"  first     in epoch {found.first_epoch} of {found.epochs}")
+    if outcome.first_epoch is not None:
+        lines.append(f"  first     in epoch {outcome.first_epoch} of {outcome.epochs}")
     return lines + _changes("changed", "then", "now", changed)
 
 

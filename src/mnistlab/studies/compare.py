@@ -44,7 +44,7 @@ class Paired:
         """
         discordant = self.only_a + self.only_b
         fewer = min(self.only_a, self.only_b)
-        tail, term = 0, 1  # term is the binomial coefficient, in whole numbers: nothing is rounded
+        tail, term = 0, 1  # term is the binomial coefficient, in integers: nothing is rounded
         for k in range(fewer + 1):
             tail += term
             term = term * (discordant - k) // (k + 1)
