@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import runpy
 import signal
 import struct
 import subprocess
@@ -69,6 +70,15 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Result(code, texts[0].getvalue(), texts[1].getvalue())
+
+
+def run_script(file: str | Path, *arguments: str | Path) -> list[str]:
+    """The lines that a Python file prints, run here as `python FILE ARGUMENTS` would run it."""
+    printed = io.StringIO()
+    words = [str(file), *map(str, arguments)]
+    with mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(printed):
+        runpy.run_path(words[0], run_name="__main__")
+    return printed.getvalue().splitlines()
 
 
 def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
