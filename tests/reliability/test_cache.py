@@ -15,7 +15,8 @@ from PIL import Image
 
 from mnistlab import MnistlabError, load_folders
 from tests.command import run_in_process
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.processes import Server
 from tests.reliability.runs import environment, make_folders, make_idx
 
