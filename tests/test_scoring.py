@@ -174,7 +174,7 @@ def test_the_halves_of_the_drawn_set_share_no_tool_and_no_hand() -> None:
 def test_digits_drawn_with_tools_that_nothing_was_tuned_on_are_told_apart(
     two_layer: Opened, examples: Examples
 ) -> None:
-    drawn = list(drawings(held_out=True, half=True))[:: examples(3, 1)]
+    drawn = list(drawings(held_out=True, part=examples(7, 1)))
     outcomes = predicted(*two_layer, drawn)
     right = {name: count / total for name, (count, total) in shares(outcomes).items()}
     assert right["all"] >= 0.9
