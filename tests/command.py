@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import gc
 import io
 import json
@@ -19,6 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import typer.main
+
+# making click's commands of the functions of mnistlab takes 13 ms, as long as many a test
+_get_command = functools.cache(typer.main.get_command)
 
 
 @dataclass
@@ -58,6 +64,7 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
     try:
         with (
             mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
+            mock.patch.object(typer.main, "get_command", _get_command),
             contextlib.redirect_stdout(out or texts[0]),
             contextlib.redirect_stderr(err or texts[1]),
         ):

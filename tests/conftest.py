@@ -52,38 +52,30 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes | bytearray) else None
 
 
-def made_once(
-    factory: pytest.TempPathFactory, name: str, cache: Path | None, make: Callable[[Path], object]
-) -> Path:
-    """A folder that the first of the processes that share the tests out makes; the others wait."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNISTLAB_CACHE", str(cache or folder))
-        if not folder.exists():
-            make(folder)
-    return folder
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all processes that share the tests out."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that the bundled data is unpacked and decoded once."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return tmp_path_factory.mktemp("cache")
-    from mnistlab.data.named import load_data
-
-    return made_once(tmp_path_factory, "cache", None, lambda _: load_data("mnist_sample"))
+def shared_cache(shared_folder: Path) -> Path:
+    """One cache for all tests, so that the bundled data is unpacked and decoded once."""
+    return shared_folder / "cache"
 
 
 @pytest.fixture(scope="session")
-def book_two_layer(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def book_two_layer(shared_cache: Path, shared_folder: Path) -> Run:
     """The run of `train --config book-two-layer`, trained once; not to be changed."""
     from mnistlab.experiment import train_run
 
-    def train(folder: Path) -> None:
-        train_run({}, "book-two-layer", folder)
-
-    [path] = made_once(tmp_path_factory, "two-layer", shared_cache, train).iterdir()
+    runs = shared_folder / "two-layer"
+    with FileLock(f"{runs}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTLAB_CACHE", str(shared_cache))
+        if not runs.exists():
+            train_run({}, "book-two-layer", runs)
+    [path] = runs.iterdir()
     return Run(path)
 
 
