@@ -20,7 +20,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 coverage: $(VENV)/.installed-dev ## which lines the tests run; half as long again as the tests alone
 	rm -f .coverage .coverage.*
@@ -35,7 +35,7 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --group campaign || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
-	$(BIN)/python -m pytest $(or $(ARGS),tests/reliability) --campaign --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
 
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build

@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import functools
 import gc
 import io
 import json
 import os
 import pty
+import runpy
 import signal
 import struct
 import subprocess
@@ -18,6 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import typer.main
+
+# making click's commands of the functions of mnistlab takes 13 ms, as long as many a test
+_get_command = functools.cache(typer.main.get_command)
 
 
 @dataclass
@@ -57,6 +64,7 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
     try:
         with (
             mock.patch.object(sys, "argv", ["mnistlab", *map(str, arguments)]),
+            mock.patch.object(typer.main, "get_command", _get_command),
             contextlib.redirect_stdout(out or texts[0]),
             contextlib.redirect_stderr(err or texts[1]),
         ):
@@ -69,6 +77,15 @@ def run_in_process(*arguments: str | Path, out: Any = None, err: Any = None) -> 
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Result(code, texts[0].getvalue(), texts[1].getvalue())
+
+
+def run_script(file: str | Path, *arguments: str | Path) -> list[str]:
+    """The lines that a Python file prints, run here as `python FILE ARGUMENTS` would run it."""
+    printed = io.StringIO()
+    words = [str(file), *map(str, arguments)]
+    with mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(printed):
+        runpy.run_path(words[0], run_name="__main__")
+    return printed.getvalue().splitlines()
 
 
 def spawn(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mnistlab.cli.signals import SIGNALS
 from mnistlab.data.folders import ImageData
 from mnistlab.runs import Run
 from tests.command import Result, run_in_process
+from tests.reliability.processes import Server
 
 # Before torch is imported, here and in every process that a test starts: the tests run side by
 # side, one a core, and a second thread would only get in the way of the others.
@@ -29,6 +31,20 @@ for number, default in (
 
 CHECKOUT = Path(__file__).parents[1]
 
+Examples = Callable[[int, int], int]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--campaign", action="store_true", help="many examples, and the table of the promises"
+    )
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> Examples:
+    """`examples(few, many)` is the number of examples to try: many under `--campaign`."""
+    return lambda few, many: many if request.config.getoption("campaign") else few
+
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes by the name of their argument: what is packed with the time in it would give a case
@@ -37,21 +53,40 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that the bundled data is unpacked and decoded once.
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all processes that share the tests out."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    Where several processes share the tests out, the first one fills it, and the others wait.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return tmp_path_factory.mktemp("cache")
-    from mnistlab.data.named import load_data
 
-    base = tmp_path_factory.getbasetemp().parent
-    with FileLock(base / "cache.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNISTLAB_CACHE", str(base / "cache"))
-        if not (base / "cache").exists():
-            load_data("mnist_sample")
-    return base / "cache"
+@pytest.fixture(scope="session")
+def shared_cache(shared_folder: Path) -> Path:
+    """One cache for all tests, so that the bundled data is unpacked and decoded once."""
+    return shared_folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def book_two_layer(shared_cache: Path, shared_folder: Path) -> Run:
+    """The run of `train --config book-two-layer`, trained once; not to be changed."""
+    from mnistlab.experiment import train_run
+
+    runs = shared_folder / "two-layer"
+    with FileLock(f"{runs}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTLAB_CACHE", str(shared_cache))
+        if not runs.exists():
+            train_run({}, "book-two-layer", runs)
+    [path] = runs.iterdir()
+    return Run(path)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Starts commands as forks of a process that has torch imported."""
+    if sys.platform != "linux":
+        pytest.skip("processes are killed, limited and measured as Linux does it")
+    started = Server()
+    yield started
+    started.close()
 
 
 @pytest.fixture(autouse=True)

@@ -114,15 +114,15 @@ class Drawing:
 Outcome = tuple[Drawing, Prediction | None]
 
 
-def drawings(*, held_out: bool, rounds: int = 1, half: bool = False) -> Iterator[Drawing]:
+def drawings(*, held_out: bool, rounds: int = 1, part: int = 1) -> Iterator[Drawing]:
     """Every tool x size x ink x digit; the effect goes round, another one each round.
 
-    With `half`, each tool and size has one digit in dark ink and the other in light.
+    Of these only each `part`-th is drawn.
     """
     tools = (*HELD_OUT_FONTS, *HELD_OUT_PENS) if held_out else (*TUNING_FONTS, *TUNING_PENS)
     sides = [range(len(side)) for side in (tools, SIZES, (True, False), DIGITS)]
-    for turn, t, s, d, n in itertools.product(range(rounds), *sides):
-        if not half or (t + s + d + n) % 2 == 0:
+    for place, (turn, t, s, d, n) in enumerate(itertools.product(range(rounds), *sides)):
+        if place % part == 0:
             effect = EFFECTS[(3 * turn + t + 2 * s + 5 * d + 3 * n) % len(EFFECTS)]
             yield draw(DIGITS[n], tools[t], SIZES[s], dark=d == 0, effect=effect, seed=turn)
 

@@ -26,7 +26,7 @@ from mnistlab.resuming import note_start, resume
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process
-from tests.conftest import make_tree
+from tests.conftest import Examples, make_tree
 
 
 def begun(folder: Path, **settings: Any) -> Experiment:
@@ -106,14 +106,19 @@ GRID += [
 
 @pytest.mark.parametrize(("model", "loss", "shuffle"), GRID)
 def test_resume_equals_uninterrupted_run(
-    model: dict[str, Any], loss: str, shuffle: bool, trees: dict[int, str], tmp_path: Path
+    model: dict[str, Any],
+    loss: str,
+    shuffle: bool,
+    trees: dict[int, str],
+    tmp_path: Path,
+    examples: Examples,
 ) -> None:
-    # 24 (or 36) images by 5 are 5 (or 8) batches an epoch: every stopping epoch, mid and ends
+    # 24 (or 36) images by 5 are 5 (or 8) batches an epoch: in the middle of an epoch and at its end
     data = trees[3 if loss == "cross-entropy" else 2]
     settings = {**model, "loss": loss, "shuffle": shuffle, "data": data}
     whole = begun(tmp_path / "whole", **settings)
     expected = finished(whole)
-    for batches in (0, 1, 5, 7, 8, 13, 16, 19):
+    for batches in (5, 16, 0, 1, 7, 8, 13, 19)[: examples(2, 8)]:
         broken = begun(tmp_path / f"broken{batches}", **settings)
         stop_after(broken, batches)
         assert run_of(broken).record().status == "stopped"

@@ -8,12 +8,15 @@ from rich.console import Console
 
 from mnistlab.models import MODELS
 from mnistlab.report.tables import ladder_table
+from mnistlab.studies import ladder
 from mnistlab.studies.ladder import STEPS, climb
 from tests.command import run_in_process
 from tests.conftest import make_tree
 
 
-def test_the_ladder_on_the_bundled_data() -> None:
+def test_the_ladder_on_the_bundled_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    # two steps; tests/golden climbs all of it, on images that take less time
+    monkeypatch.setattr(ladder, "STEPS", ("pixel-similarity", "linear"))
     steps = list(climb("mnist_sample", {"threads": 1}))
     drawn = io.StringIO()
     Console(file=drawn, width=10_000).print(ladder_table(steps))
@@ -22,7 +25,6 @@ def test_the_ladder_on_the_bundled_data() -> None:
     assert by_name["pixel-similarity"]["errors"] == 2038 - 1939
     assert by_name["pixel-similarity"]["lift"] is None
     assert by_name["linear"]["parameters"] == 785
-    assert by_name["two-layer"]["parameters"] == 784 * 30 + 30 + 30 + 1
     assert by_name["linear"]["chapter"] == 0.9785
     lift = by_name["linear"]["accuracy"] - by_name["pixel-similarity"]["accuracy"]
     assert by_name["linear"]["lift"] == pytest.approx(lift)

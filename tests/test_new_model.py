@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.command import run_script
 from tests.conftest import CHECKOUT
 
 CLASS = '''
@@ -146,7 +147,6 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
     assert "unit 0" in results["pictures"]["out"]
     assert "belongs to --model dropout" in results["other model"]["err"]
     # dropout in a script draws what it drew here
-    plain = subprocess.run([sys.executable, "plain.py"], stdout=subprocess.PIPE, text=True)
-    assert plain.stdout.split()[-1:] == [weights["unbroken"]]
+    assert run_script("plain.py")[-1] == weights["unbroken"]
     [page] = Path("a").glob("*/report.html")
     assert "drop" in page.read_text(encoding="utf-8")

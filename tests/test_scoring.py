@@ -4,8 +4,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,13 @@ from PIL import Image
 from torch import nn
 
 from mnistlab import scoring
-from mnistlab.data.folders import ImageData, even_background, load_folders
+from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.errors import DataError, RunError
-from mnistlab.losses import mnist_loss
 from mnistlab.models import ModelCard, PixelSimilarity, build_model
-from mnistlab.optim import BasicOptim
 from mnistlab.runs import Run
 from mnistlab.scoring import data_of, open_model, predict_images, save_prepared, score_run
 from mnistlab.storage import save_model
-from mnistlab.training import train_epochs
-from tests.conftest import baseline_of, make_tree
+from tests.conftest import Examples, baseline_of, make_tree
 from tests.drawn import (
     HELD_OUT_FONTS,
     HELD_OUT_PENS,
@@ -164,18 +159,9 @@ def test_of_equally_sure_mistakes_the_first_file_comes_first(tiny: Path) -> None
 # predicting files
 
 
-@pytest.fixture(scope="module")
-def two_layer(sample: ImageData) -> Opened:
-    """What `mnistlab train --config two-layer` makes."""
-    torch.set_num_threads(1)
-    model = build_model("two-layer", sample.image_size, sample.classes, seed=0, hidden=30)
-    opt = BasicOptim(model.parameters(), lr=0.1)
-    for _ in train_epochs(
-        model, opt, mnist_loss, sample.train_ds, sample.valid_ds, sample.classes, epochs=40
-    ):
-        pass
-    ground = even_background(sample.train_ds.tensors[0])
-    return model, ModelCard("two-layer", sample.classes, (28, 28), {"hidden": 30}, "mnist", ground)
+@pytest.fixture(scope="session")
+def two_layer(book_two_layer: Run) -> Opened:
+    return open_model(book_two_layer)
 
 
 def test_the_halves_of_the_drawn_set_share_no_tool_and_no_hand() -> None:
@@ -186,9 +172,9 @@ def test_the_halves_of_the_drawn_set_share_no_tool_and_no_hand() -> None:
 
 
 def test_digits_drawn_with_tools_that_nothing_was_tuned_on_are_told_apart(
-    two_layer: Opened,
+    two_layer: Opened, examples: Examples
 ) -> None:
-    drawn = list(drawings(held_out=True, half=True))
+    drawn = list(drawings(held_out=True, part=examples(7, 1)))
     outcomes = predicted(*two_layer, drawn)
     right = {name: count / total for name, (count, total) in shares(outcomes).items()}
     assert right["all"] >= 0.9
@@ -197,11 +183,6 @@ def test_digits_drawn_with_tools_that_nothing_was_tuned_on_are_told_apart(
     # the preparation does it, not the model
     scaled = shares(predicted(*two_layer, drawn, "never"))["all"]
     assert scaled[0] / scaled[1] < 0.7
-
-
-def test_only_predict_needs_scipy() -> None:
-    code = "import sys, mnistlab.scoring, mnistlab.experiment; assert 'scipy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def write(images: torch.Tensor) -> list[str]:

@@ -1,77 +1,56 @@
 """torchvision can be imported beside any build of torch, and nothing is declared without need."""
 
-import json
+import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 from mnistlab import vision
+from mnistlab.data import download
 from mnistlab.errors import RunError
+from mnistlab.vision import torchvision
+from tests.conftest import CHECKOUT
+from tests.originals import publish
 
 
-def told_by(program: str) -> Any:
-    """The JSON that a process of its own prints: what is imported there is imported anew."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+def test_its_datasets_and_models_are_there() -> None:
+    package = torchvision()
+    assert package is torchvision()
+    assert package.datasets.MNIST.resources[0][0] == "train-images-idx3-ubyte.gz"
+    out = package.models.resnet18(num_classes=3).eval()(torch.zeros(2, 3, 32, 32))
+    assert list(out.shape) == [2, 3]
 
 
-def test_datasets_and_models_are_there_also_where_the_operators_do_not_load() -> None:
-    told = told_by("""
-        import json, sys
-        import torch
-        from mnistlab.vision import torchvision
-        late = "torchvision" not in sys.modules
-        package = torchvision()
-        out = package.models.resnet18(num_classes=3).eval()(torch.zeros(2, 3, 32, 32))
-        print(json.dumps([late, package is torchvision(), list(out.shape),
-                          package.datasets.MNIST.resources[0][0]]))
-    """)
-    assert told == [True, True, [2, 3], "train-images-idx3-ubyte.gz"]
-
-
-# A torchvision that looks its operators up as the real one does, with and without a compiled part.
-FAKE = """
-    import json, pathlib, sys
-    import torch
-    folder = pathlib.Path("fake/torchvision")
-    folder.mkdir(parents=True)
-    load = {compiled}
-    folder.joinpath("__init__.py").write_text(
-        ("import torch\\nlibrary = torch.library.Library('torchvision', 'DEF')\\n"
-         "library.define('nms(Tensor dets) -> Tensor')\\n"
-         "library.define('qnms(Tensor dets) -> Tensor')\\n" if load else "")
-        + "import torch\\n"
-        "assert torch._C._dispatch_has_kernel_for_dispatch_key('torchvision::nms', 'Meta') in (0, 1)\\n"
-        "assert torch._C._dispatch_has_kernel_for_dispatch_key('torchvision::qnms', 'Meta') in (0, 1)\\n"
-    )
-    sys.path.insert(0, "fake")
-    declared = []
-    define = torch.library.define
-    torch.library.define = lambda name, schema: declared.append(name) or define(name, schema)
-    from mnistlab.vision import torchvision
-    assert torchvision().__file__.startswith(str(pathlib.Path("fake").resolve()))
-    torchvision()
-    print(json.dumps(declared))
-"""  # noqa: E501
-
-
-@pytest.mark.parametrize(
-    ("compiled", "declared"), [(True, []), (False, ["torchvision::nms", "torchvision::qnms"])]
-)
+@pytest.mark.parametrize("compiled", [True, False])
 def test_operators_are_declared_only_where_they_are_missing(
-    compiled: bool, declared: list[str]
+    compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert told_by(FAKE.format(compiled=compiled)) == declared
+    # a torchvision that looks its operators up as the real one does; of names of its own, as what
+    # is declared stays in this process
+    names = [f"{name}_{'compiled' if compiled else 'missing'}" for name in ("one", "two")]
+    lines = ["import torch"]
+    if compiled:
+        lines += ["library = torch.library.Library('torchvision', 'FRAGMENT')"]
+        lines += [f"library.define('{name}(Tensor dets) -> Tensor')" for name in names]
+    looked_up = "torch._C._dispatch_has_kernel_for_dispatch_key('torchvision::{}', 'Meta')"
+    lines += [looked_up.format(name) for name in names]
+    (tmp_path / "torchvision.py").write_text("\n".join(lines))
+    declared = mock.Mock(wraps=torch.library.define)
+    monkeypatch.setattr(torch.library, "define", declared)
+    monkeypatch.setattr(vision, "_LOOKED_UP", names)
+    monkeypatch.syspath_prepend(tmp_path)
+    with mock.patch.dict(sys.modules):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        assert torchvision().__file__ == str(tmp_path / "torchvision.py")
+        torchvision()
+    assert [call.args[0] for call in declared.call_args_list] == (
+        [] if compiled else [f"torchvision::{name}" for name in names]
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,24 +75,24 @@ def test_whatever_keeps_it_from_being_imported_is_told(
     assert str(told.value).isprintable()
 
 
-def test_training_the_chapters_models_imports_neither_torchvision_nor_the_compiler(
-    tiny: Path,
+def test_training_linear_models_imports_neither_torchvision_nor_the_compiler_nor_scipy(
+    tiny: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usps = publish(monkeypatch, "usps", tmp_path / "from")
+    download.obtain(usps.dataset, str(usps.folder))
     program = """
 import sys
-from unittest import mock
-from mnistlab.__main__ import main
-folder = sys.argv[1]
-for model in ("linear", "two-layer"):
-    command = ["-", "train", "--data", folder, "--model", model]
-    with mock.patch.object(sys, "argv", command):
-        try:
-            main()
-        except SystemExit as leaving:
-            assert not leaving.code
-print(sorted({"torchvision", "torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
+from tests.command import run_in_process
+for model, data in (("linear", "usps"), ("two-layer", sys.argv[1])):
+    run_in_process("train", "--model", model, "--data", data, "--epochs", "2").ok()
+heavy = {"torchvision", "torch._dynamo", "torch._inductor", "sympy", "scipy"}
+print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tiny)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tiny)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKOUT / "src"), str(CHECKOUT)))},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"

@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from jinja2 import Environment, StrictUndefined, meta
+from jinja2 import DictLoader, Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
@@ -35,6 +35,14 @@ from mnistlab.runs import Run
 from mnistlab.training import EVAL_BATCH, check_model
 
 TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
+ENVIRONMENT = Environment(
+    loader=DictLoader({"script": TEMPLATE}),
+    autoescape=False,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 # What the template makes of a setting that is a name; any other name is refused.
 NAMES = {
@@ -79,7 +87,7 @@ def eject(run: Run) -> tuple[str, str]:
 def require_known(config: TrainConfig) -> None:
     """Raise ConfigError, which names them all, for settings that a script does not follow."""
     # It follows those that the template names, and those that are arguments of the model.
-    known = meta.find_undeclared_variables(Environment().parse(TEMPLATE)).union(MODEL_SETTINGS)
+    known = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE)).union(MODEL_SETTINGS)
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
@@ -107,13 +115,6 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
-    environment = Environment(
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),
         "loss": LOSSES[config.loss].__name__,
@@ -134,7 +135,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "draws": check_model(model, data.train_ds, len(data.classes)),
         "eval_batch": EVAL_BATCH,
     }
-    return environment.from_string(TEMPLATE).render(values), argument
+    return ENVIRONMENT.get_template("script").render(values), argument
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:

@@ -1,10 +1,7 @@
 """`mnistlab data …`: audit, import, download and list, as commands."""
 
-import json
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,18 +246,3 @@ def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: 
     mnistlab("runs", "verify", "latest").ok()
     mnistlab("train", "--resume", "latest", "--epochs", "3").ok()
     mnistlab("baseline", "pixel-similarity", "--data", "usps").ok()
-
-
-def test_training_on_a_dataset_by_name_needs_no_torchvision(usps: Made) -> None:
-    download.obtain(usps.dataset, str(usps.folder))
-    program = """
-import json, sys
-from mnistlab.data.named import load_data
-load_data("usps")
-from mnistlab.experiment import prepare
-print(json.dumps(sorted(name for name in sys.modules if name.startswith("torchvision"))))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == []

@@ -161,13 +161,3 @@ def test_the_code_of_every_lesson_can_be_read(mnistlab: Mnistlab) -> None:
         assert mnistlab("lesson", name, "--code").ok().out == source
     document = mnistlab("lesson", "pixels", "--code", "--json").ok().json
     assert "def lesson" in document["source"]
-
-
-@pytest.mark.parametrize("name", [name for name in LESSONS if name != "mistakes"])
-def test_every_lesson_has_a_document_without_pixels(mnistlab: Mnistlab, name: str) -> None:
-    document = mnistlab("lesson", name, "--json").ok().json
-    assert document["held"] == document["checks"] > 0
-    images = [item["images"].values() for item in document["items"] if item["kind"] == "images"]
-    for image in (image for group in images for image in group):
-        assert image["shape"] == [28, 28]
-        assert image["min"] < image["max"]

@@ -1,6 +1,6 @@
 """`mnistlab show` and `mnistlab plot`: the same pictures, on the terminal and in a file."""
 
-import os
+import io
 import re
 import shutil
 import sys
@@ -12,7 +12,6 @@ from PIL import Image
 
 from mnistlab.report.terminal import RAMP
 from tests.command import Result
-from tests.command import run as run_alone
 
 Mnistlab = Callable[..., Result]
 
@@ -176,19 +175,20 @@ def test_it_is_as_wide_as_the_terminal_and_no_wider(
 
 
 def test_colour_and_blocks_where_the_terminal_has_both(
-    monkeypatch: pytest.MonkeyPatch, stairs: Path
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch, stairs: Path
 ) -> None:
+    def third_line(encoding: str) -> str:
+        stream = io.TextIOWrapper(io.BytesIO(), encoding)
+        mnistlab("show", stairs, "--color", "always", out=stream).ok()
+        stream.seek(0)
+        return stream.read().splitlines()[2]
+
     monkeypatch.setenv("COLORTERM", "truecolor")
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    drawn = run_alone("show", stairs, "--color", "always", env=environment, encoding="utf-8").ok()
-    line = drawn.out.splitlines()[2]
+    line = third_line("utf-8")
     assert re.sub(r"\x1b\[[0-9;]*m", "", line) == "▀" * 20
     assert "\x1b[38;2;255;255;255;48;2;255;255;255m▀" in line
     assert "\x1b[38;2;0;0;0;48;2;0;0;0m▀" in line
-    environment["PYTHONIOENCODING"] = "cp1252"
-    plain = run_alone("show", stairs, "--color", "always", env=environment).ok()
-    assert plain.out.splitlines()[2] == " " * 10 + "@" * 10
-    assert "\x1b" not in plain.out
+    assert third_line("cp1252") == " " * 10 + "@" * 10
 
 
 def test_json_has_the_figures_and_names_of_what_is_drawn(

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +11,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mnistlab.data.named import load_data
+from mnistlab.runs import Run
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
-    """A two-layer run."""
-    import mnistlab
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNISTLAB_CACHE", str(shared_cache))
-        folder = tmp_path_factory.mktemp("two-layer")
-        return mnistlab.train_run({"epochs": 20}, "two-layer", folder).path
+def trained(book_two_layer: Run) -> Path:
+    return book_two_layer.path
 
 
 def three(name: str, *, dark: bool = True, size: int = 200) -> str:
@@ -157,13 +151,17 @@ def test_odd_names_are_printed_safely_and_complete_in_the_csv(
     assert len(list(Path("seen").iterdir())) == len(names)
 
 
-def test_stdin_is_an_image_like_any_other(trained: Path) -> None:
-    command = [sys.executable, "-m", "mnistlab", "predict", str(trained), "-", "-q"]
-    content = Path(three("three.png")).read_bytes()
-    assert subprocess.check_output(command, input=content).startswith(b"-\t3\t")
-    bad = subprocess.run(command, input=b"nonsense", capture_output=True, check=False)
-    assert bad.returncode == 2
-    assert b"-: not an image" in bad.stderr
+def test_stdin_is_an_image_like_any_other(
+    mnistlab: Mnistlab, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predicted(content: bytes) -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return mnistlab("predict", trained, "-", "-q")
+
+    assert predicted(Path(three("three.png")).read_bytes()).ok().out.startswith("-\t3\t")
+    bad = predicted(b"nonsense")
+    assert bad.code == 2
+    assert "-: not an image" in bad.err
 
 
 def test_all_bad_images_are_named_with_advice_that_helps(mnistlab: Mnistlab, trained: Path) -> None:

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.command import Result, spawn
+from tests.command import Result
+from tests.reliability.processes import Server
 
 Mnistlab = Callable[..., Result]
 
@@ -97,16 +97,10 @@ def test_such_a_run_is_not_resumed(mnistlab: Mnistlab, tiny: Path) -> None:
     assert "trained several seeds" in result.err
 
 
-def test_ctrl_c_keeps_the_finished_seeds(tiny: Path, mnistlab: Mnistlab) -> None:
-    flags = ("--data", tiny, "--epochs", "40", "--seeds", "5000", "--order-seed", "own")
-    with spawn("train", *flags) as process:
-        assert process.stdout is not None
-        for _ in range(4):  # the header and three seeds
-            assert process.stdout.readline()
-        os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert " of 5000 seeds, which are saved" in err
+def test_ctrl_c_keeps_the_finished_seeds(server: Server, tiny: Path, mnistlab: Mnistlab) -> None:
+    stopped = interrupted(server, 4, "--data", tiny, "--epochs", "40")  # the header, three seeds
+    assert stopped.code == 130
+    assert " of 5000 seeds, which are saved" in stopped.err
     found = mnistlab("runs", "show", "--json").ok().json
     assert found["status"] == "stopped"
     assert len(found["result"]["seeds"]) >= 3
@@ -114,13 +108,21 @@ def test_ctrl_c_keeps_the_finished_seeds(tiny: Path, mnistlab: Mnistlab) -> None
     mnistlab("runs", "verify").ok()
 
 
-def test_ctrl_c_before_the_first_epoch_is_told(tiny: Path) -> None:
-    flags = ("--data", tiny, "--epochs", "100000", "--seeds", "2", "--order-seed", "own")
-    with spawn("train", *flags) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        time.sleep(0.3)  # into the first seed; at any moment the outcome is the same
-        os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped before anything was finished; nothing of it is saved" in err
+def test_ctrl_c_before_the_first_seed_is_done_is_told(server: Server, tiny: Path) -> None:
+    stopped = interrupted(server, 1, "--data", tiny, "--epochs", "100000")
+    assert stopped.code == 130
+    assert "stopped before anything was finished; nothing of it is saved" in stopped.err
+
+
+def interrupted(server: Server, lines: int, *flags: str | Path) -> Result:
+    """What a training of 5000 seeds says to a Ctrl-C after so many lines on stdout."""
+    reader, writer = os.pipe()
+    flags = (*flags, "--seeds", "5000", "--order-seed", "own")
+    process = server.start("train", *flags, cwd=Path.cwd(), env=os.environ, out=writer)
+    os.close(writer)
+    with open(reader) as stream:
+        for _ in range(lines):
+            assert stream.readline()
+        process.send(signal.SIGINT)
+        stream.read()
+    return process.finish()

@@ -8,8 +8,6 @@ import platform
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 from PIL import Image
 
 from mnistlab.data.named import mnist_sample
-from tests.command import run_in_process
+from tests.command import run_in_process, run_script
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected.json"
@@ -91,9 +89,7 @@ def _step(words: list[str]) -> dict[str, Any]:
             text = Path(file).read_text(encoding="utf-8").lower()
             return {"one page": text.startswith("<!doctype html>") and text.count("</html>") == 1}
         case ["script", file]:
-            command = [sys.executable, file, str(mnist_sample())]
-            ran = subprocess.run(command, capture_output=True, text=True)
-            return {"exit": ran.returncode, "last line": ran.stdout.split("\n")[-2:-1]}
+            return {"exit": 0, "last line": run_script(file, mnist_sample())[-1:]}
     done = run_in_process(*words)
     document = masked(json.loads(done.out)) if "--json" in words and done.out else None
     return {"exit": done.code, "document": document}

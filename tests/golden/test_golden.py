@@ -2,17 +2,17 @@
 
 On another processor or torch the last bits are others: there figures are only compared within a
 tolerance, and the test is skipped at its end with the reason. The slow ones take two minutes; they
-run where the environment variable MNISTLAB_GOLDEN is `all`.
+run under `--campaign`.
 """
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Examples
 from tests.golden.cases import GROUPS, MNIST, SLOW, Case
 from tests.golden.play import EXPECTED, differences, help_of, machine, play
 
@@ -51,8 +51,9 @@ def test_a_run_on_named_data_opens_and_goes_on(mnist: Path, tmp_path: Path) -> N
     compare("mnist", MNIST, tmp_path, mnist)
 
 
-@pytest.mark.skipif(os.environ.get("MNISTLAB_GOLDEN") != "all", reason="takes two minutes")
-def test_slow_ones_are_as_frozen(mnist: Path, tmp_path: Path) -> None:
+def test_slow_ones_are_as_frozen(mnist: Path, tmp_path: Path, examples: Examples) -> None:
+    if not examples(0, 1):
+        pytest.skip("takes two minutes; --campaign runs it")
     compare("slow", SLOW, tmp_path, mnist)
 
 

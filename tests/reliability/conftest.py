@@ -7,7 +7,6 @@ trials in a `tally`. Under `--campaign` the counts are written into the table at
 import functools
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ HEAD = """\
 | promise | tried | held | seconds | commit | date | Python, torch, pillow, safetensors | notes |
 |---|---|---|---|---|---|---|---|"""
 
-Examples = Callable[[int, int], int]
 TrainingOf = Callable[[str], Training]
 
 
@@ -51,12 +49,6 @@ class Tally:
 def tally() -> Tally:
     """Counts the trials of one test, which fails if one of them did."""
     return Tally()
-
-
-@pytest.fixture
-def examples(request: pytest.FixtureRequest) -> Examples:
-    """`examples(few, many)` is the number of examples to try."""
-    return lambda few, many: many if _is_campaign(request.config) else few
 
 
 SETTINGS = {
@@ -92,29 +84,9 @@ def training(training_of: TrainingOf) -> Training:
     return training_of("linear")
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """Starts commands as forks of a process that has torch imported."""
-    if sys.platform != "linux":
-        pytest.skip("processes are killed, limited and measured as Linux does it")
-    started = Server()
-    yield started
-    started.close()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--campaign", action="store_true", help="many examples, and the table of the promises"
-    )
-
-
-def _is_campaign(config: pytest.Config) -> bool:
-    return bool(config.getoption("campaign", False))  # not there where all tests are run
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "trials(few, many): run with `trial` = 0, 1, … so often")
-    many = _is_campaign(config)
+    many = config.getoption("campaign")
     hypothesis.settings.register_profile(
         "reliability",
         max_examples=2000 if many else 20,
@@ -128,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker := metafunc.definition.get_closest_marker("trials"):
         few, many = marker.args
-        metafunc.parametrize("trial", range(many if _is_campaign(metafunc.config) else few))
+        metafunc.parametrize("trial", range(many if metafunc.config.getoption("campaign") else few))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -164,7 +136,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     in_part = config.option.keyword or any("::" in argument for argument in config.args)
-    if not _is_campaign(config) or in_part or hasattr(config, "workerinput"):
+    if not config.getoption("campaign") or in_part or hasattr(config, "workerinput"):
         return
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)

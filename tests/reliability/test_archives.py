@@ -18,8 +18,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from tests.conftest import Examples
 from tests.originals import idx_bytes
-from tests.reliability.conftest import Examples, Tally
+from tests.reliability.conftest import Tally
 from tests.reliability.processes import CHECKOUT, Server, start_real
 from tests.reliability.runs import environment, fault_of_message
 

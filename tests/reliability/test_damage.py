@@ -17,7 +17,8 @@ import pytest
 
 from mnistlab import MnistlabError, load_model, train_run
 from tests.command import Result, run_in_process
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.runs import make_folders
 
 SECOND_LIFE = "4"  # epochs in all, of a run of two that is resumed

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.command import Result
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.runs import (
     Training,
     broken_file,

@@ -14,7 +14,8 @@ import pytest
 
 from mnistlab import MnistlabError
 from mnistlab.data import download
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.webserver import Answer, Server, send, serving, whole
 
 CONTENT = Random(1).randbytes(90_000)

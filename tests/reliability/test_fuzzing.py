@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.fuzz_targets import TARGETS, seeds
 from tests.reliability.processes import CHECKOUT
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import Result
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.hostile_files import cards, claiming, headers, pickles, states, texts
 from tests.reliability.processes import Server
 from tests.reliability.runs import Training, make_folders

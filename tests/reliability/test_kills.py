@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from tests.reliability.conftest import Examples, TrainingOf
+from tests.conftest import Examples
+from tests.reliability.conftest import TrainingOf
 from tests.reliability.processes import KILLED
 from tests.reliability.runs import RESUME, broken_file, only_run
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from mnistlab import load_folders
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.odd_pictures import PICTURE, Odd, bombs, odd_pictures
 from tests.reliability.processes import Server
 from tests.reliability.runs import environment, fault_of_message

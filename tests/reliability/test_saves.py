@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Examples, Tally, TrainingOf
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally, TrainingOf
 from tests.reliability.processes import KILLED
 from tests.reliability.runs import RESUME, Training, broken_file, only_run
 

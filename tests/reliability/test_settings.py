@@ -21,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mnistlab.config import TrainConfig
 from tests.command import run_in_process
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.runs import all_commands, make_folders
 
 SCHEMA: dict[str, dict[str, Any]] = TypeAdapter(TrainConfig).json_schema()["properties"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.command import Result
-from tests.reliability.conftest import Examples
+from tests.conftest import Examples
 from tests.reliability.runs import Training, environment, left_over, make_folders, only_run
 
 LOAD = ("train", "--dry-run", "--json", "--data")

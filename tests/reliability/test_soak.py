@@ -13,7 +13,8 @@ import pytest
 
 from mnistlab import train_run
 from tests.command import run, run_in_process
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.runs import RESUME, Training, make_folders, only_run
 
 WARM_UP = 10  # cycles at most, after which nothing may grow any more

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests.command import Result, terminal
-from tests.reliability.conftest import Examples, Tally
+from tests.conftest import Examples
+from tests.reliability.conftest import Tally
 from tests.reliability.processes import CLOSED, Server
 from tests.reliability.runs import Training, all_commands, fault_of_message, make_folders
 

@@ -30,8 +30,9 @@ def test_a_picture_is_drawn_the_same_each_time_under_any_names(ending: str, tmp_
         CURVES,
         Images("i", {f"{name}\nline": CROSS - 0.5 for name in odd}, signed=True, note="$why_$"),
         Matrix("m", odd, [(1, 0, 2, 3)] * 4),
-        Matrix("large", [str(k) for k in range(40)], [[1] * 40] * 40),
     ]
+    if ending == "png":
+        pictures.append(Matrix("large", [str(k) for k in range(40)], [[1] * 40] * 40))
     for name in ("one", "two"):
         draw(pictures, tmp_path / f"{name}.{ending}")
     content = (tmp_path / f"one.{ending}").read_bytes()

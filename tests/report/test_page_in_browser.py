@@ -64,15 +64,14 @@ addEventListener('load', () => {
 """
 
 # A window is never narrower than 500 pixels; a frame can be as narrow as a phone.
-FRAME = """<!doctype html><title>frame</title>
+FRAMES = """<!doctype html><title>frames</title><style>iframe { border: 0 }</style>
 <script>addEventListener('message', event => {
   const pre = document.createElement('pre');
-  pre.id = 'measured';
   pre.textContent = event.data;
   document.body.append(pre);
 });</script>
-<iframe src="page.html" style="width: WIDTHpx; height: 1500px; border: 0"></iframe>
 """
+FRAME = '<iframe src="page{place}.html" style="width: {width}px; height: 1500px"></iframe>'
 
 
 @pytest.fixture(autouse=True)
@@ -116,47 +115,47 @@ def opened(chromium: str, file: Path, *, dark: bool) -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def measure(chromium: str, page: str, folder: Path, width: int, *, dark: bool) -> dict[str, Any]:
-    """What `MEASURE` says of `page` where it has `width` pixels.
+def measure(
+    chromium: str, pages: list[tuple[int, str]], folder: Path, *, dark: bool
+) -> list[dict[str, Any]]:
+    """What `MEASURE` says of pages with so many pixels of width, narrow ones first.
 
-    The script is put into a copy without the page's own policy, which would not let it run.
+    The script is put into copies without the page's own policy, which would not let it run.
     """
-    copy, policies = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    assert policies == 1
-    copy = copy.replace("</body>", f"<script>{MEASURE}</script></body>")
-    (folder / "page.html").write_text(copy, encoding="utf-8")
-    frame = folder / "frame.html"
-    frame.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")
-    dom, console = opened(chromium, frame, dark=dark)
+    frames = FRAMES
+    for place, (width, page) in enumerate(pages):
+        copy, policies = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+        assert policies == 1
+        copy = copy.replace("</body>", f"<script>{MEASURE}</script></body>")
+        (folder / f"page{place}.html").write_text(copy, encoding="utf-8")
+        frames += FRAME.format(place=place, width=width)
+    (folder / "frames.html").write_text(frames, encoding="utf-8")
+    dom, console = opened(chromium, folder / "frames.html", dark=dark)
     assert console == []
-    match = re.search(r'<pre id="measured">(.*?)</pre>', dom, re.DOTALL)
-    assert match, "the page was not measured"
-    measured: dict[str, Any] = json.loads(html.unescape(match[1]))
-    assert (measured["width"], measured["dark"]) == (width, dark)
-    assert (measured["outside"], measured["content"] <= width) == ([], True)
-    assert measured["lowest"][0] >= 4.5, measured["lowest"]  # WCAG 2, level AA
+    texts = re.findall(r"<pre>(.*?)</pre>", dom, re.DOTALL)
+    measured = [json.loads(html.unescape(text)) for text in texts]
+    measured.sort(key=lambda one: one["width"])
+    assert [(one["width"], one["dark"]) for one in measured] == [(w, dark) for w, _ in pages]
+    for one in measured:
+        assert (one["outside"], one["content"] <= one["width"]) == ([], True)
+        assert one["lowest"][0] >= 4.5, one["lowest"]  # WCAG 2, level AA
     return measured
 
 
-@pytest.mark.parametrize(("width", "dark"), [(320, False), (360, True), (1280, False)])
+@pytest.mark.parametrize("dark", [False, True])
 def test_nothing_overflows_and_all_text_stands_out(
-    chromium: str, digits_page: str, tmp_path: Path, width: int, dark: bool
-) -> None:
-    measured = measure(chromium, digits_page, tmp_path, width, dark=dark)
-    assert (measured["images"] > 40, measured["broken"]) == (True, 0)
-    # zero is transparent, so that in the dark the weights are no bright block
-    assert (measured["weights"] < 0.02) is dark
-
-
-def test_names_of_any_length_stay_inside_a_phone(
-    chromium: str, mnistlab: Mnistlab, tmp_path: Path
+    chromium: str, mnistlab: Mnistlab, digits_page: str, tmp_path: Path, dark: bool
 ) -> None:
     names: tuple[str, ...] = ("<b>bold<\u2215b>", "w" * 120, "several words " * 7 + "end")
     names += tuple(f"class number {k}" for k in range(9))
     data = make_tree(tmp_path / "odd", names, (30, 9), train=4, valid=3)
     mnistlab("train", "--data", data, "--epochs", "3", "-q").ok()
-    page = render(open_report(Run(next(Path("runs").iterdir()))))
-    measure(chromium, page, tmp_path, 320, dark=True)
+    odd_page = render(open_report(Run(next(Path("runs").iterdir()))))
+    pages = [(320, odd_page), (360, digits_page), (1280, digits_page)]
+    for measured in measure(chromium, pages, tmp_path, dark=dark)[1:]:
+        assert (measured["images"] > 40, measured["broken"]) == (True, 0)
+        # zero is transparent, so that in the dark the weights are no bright block
+        assert (measured["weights"] < 0.02) is dark
 
 
 def test_the_page_is_painted_in_both_schemes_and_printed(

@@ -123,13 +123,11 @@ def _draw_curves(axes: "Axes", picture: Curves) -> None:
 def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
     from matplotlib import colormaps
 
+    right, wrong = colormaps["Blues"], colormaps["Oranges"]
     shades = picture.shades()
     # mistakes against the worst of them: beside thousands that are right, 20 would look white
     colors = [
-        [
-            colormaps["Blues" if i == k else "Oranges"](0.8 * shade)[:3]
-            for k, shade in enumerate(row)
-        ]
+        [(right if i == k else wrong)(0.8 * shade)[:3] for k, shade in enumerate(row)]
         for i, row in enumerate(shades)
     ]
     axes.imshow(colors, aspect="auto")

@@ -7,12 +7,14 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from PIL import Image
 from torch import nn
@@ -122,32 +124,12 @@ def open_report(
 
 def render(report: Report) -> str:
     """The page. It depends on the run and the data alone: the same ones, the same bytes."""
-    hide_folders = _folders_hidden(report)
-
-    def text(value: Any) -> Any:
-        """Text as it may stand in the page: no control characters, no folders of the machine."""
-        plain = isinstance(value, str) and not isinstance(value, Markup)
-        return hide_folders(printable(value)) if plain else value
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=text,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "breakable": lambda value: _breakable(text(str(value))),
-        "count": lambda number: f"{number:,}",
-        "loss": lambda value: "" if value is None else f"{value:.3g}",
-        "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
-    }
     run, score, summary = report.run, report.score, report.result.summary or {}
     curves = sources.curves_of(report.record) if report.record else []
     data = score.data if score else report.record.config.data if report.record else "unknown data"
     weights = sources.weight_images(report.model, report.card)
     content = {
+        "hide_folders": _folders_hidden(report),
         "report": report,
         "record": report.record,
         "result": report.result,
@@ -176,10 +158,36 @@ def render(report: Report) -> str:
         ],
         "version": __version__,
     }
-    return environment.get_template("page.html.j2").render(content) + "\n"
+    return _template().render(content) + "\n"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "breakable": _breakable,
+        "count": lambda number: f"{number:,}",
+        "loss": lambda value: "" if value is None else f"{value:.3g}",
+        "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
+    }
+    return environment.get_template("page.html.j2")
 
 
 # text
+
+
+@pass_context
+def _text(context: Context, value: Any) -> Any:
+    """Text as it may stand in the page: no control characters, no folders of the machine."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return context["hide_folders"](printable(value)) if plain else value
 
 
 def _folders_hidden(report: Report) -> Callable[[str], str]:
@@ -202,8 +210,10 @@ def _folders_hidden(report: Report) -> Callable[[str], str]:
     return lambda text: pattern.sub(lambda match: names[match[1]], text)
 
 
-def _breakable(text: str) -> Markup:
+@pass_context
+def _breakable(context: Context, value: Any) -> Markup:
     """A name that is broken, where it must be, after `/` and `_`; a long one before its ending."""
+    text = _text(context, str(value))
     return Markup(re.sub(r"(?<=[/_])(?=.)|(?<=\w{9})(?=\.[A-Za-z]+$)", "<wbr>", escape(text)))
 
 
