@@ -5,13 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from PIL import Image
 
 from mnistlab.cli.signals import SIGNALS
-from mnistlab.data.folders import ImageData
 from mnistlab.runs import Run
 from tests.command import Result, run_in_process
 from tests.reliability.processes import Server
@@ -28,6 +28,9 @@ for number, default in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
+
+if TYPE_CHECKING:  # torch, which the process that shares the tests out need not import
+    from mnistlab.data.folders import ImageData
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -120,7 +123,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample(shared_cache: Path) -> ImageData:
+def sample(shared_cache: Path) -> "ImageData":
     """The bundled MNIST_SAMPLE, loaded."""
     from mnistlab.data.named import load_data
 

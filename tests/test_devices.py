@@ -1,19 +1,14 @@
 """Devices and threads: what is chosen, and what is refused."""
 
 import platform
-import resource
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from mnistlab import __version__
-from mnistlab.devices import (
-    TORCHS_THREADS,
-    choose_device,
-    environment,
-    keep_freed_memory,
-    set_threads,
-)
+from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
 
 
@@ -88,13 +83,17 @@ def test_the_environment_names_what_can_change_the_last_bits(
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries differ")
 def test_freed_memory_is_kept_for_the_next_tensors() -> None:
-    def fresh_pages() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(20):
-            tensors = [torch.ones(2**20) for _ in range(10)]
-            del tensors  # 40 MB at once: more than the library keeps on its own
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    keep_freed_memory()
-    fresh_pages()
-    assert fresh_pages() < 1000  # 200,000 where all is given back each time
+    program = """
+import resource, torch
+from mnistlab.devices import keep_freed_memory
+def fresh_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        kept = [torch.ones(2**20) for _ in range(10)]
+        del kept  # 40 MB at once: more than the library keeps on its own
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+keep_freed_memory()
+fresh_pages()
+assert fresh_pages() < 1000  # 200,000 where all is given back each time
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -19,7 +19,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.trials(5, 200)
+@pytest.mark.trials(3, 200)
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_never_been(
     trial: int, training_of: TrainingOf, examples: Examples, tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def test_a_kill_at_any_step_leaves_whole_files_and_a_run_that_goes_on(
     steps = Path(f"{runs}.steps").stat().st_size
     assert steps > 10
     tally.notes.append(f"{steps} steps of {what}")
-    for step in range(0, steps, max(1, steps // examples(3, steps))):
+    for step in range(0, steps, max(1, steps // examples(2, steps))):
         runs = tmp_path / f"step{step}"
         code = end(runs, at_step=(step, "kill", str(runs)))
         fault = f"exit {code}" if code != KILLED else fault_afterwards(training, runs)
