@@ -5,6 +5,8 @@ formula before it is a method call, and what a module and an optimizer each take
 fastbook ch. 4, "Stochastic Gradient Descent" and "Creating an Optimizer".
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -102,4 +104,6 @@ def lesson(seed: int = 0) -> Lesson:
     source = "the line through the points"
     yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")
-    yield check_true("the loss never rises", losses == sorted(losses, reverse=True))
+    # but for the rounding of float32, once the errors themselves are as small as that
+    falls = all(after <= before + 1e-9 for before, after in pairwise(losses))
+    yield check_true("the loss never rises", falls)
