@@ -167,7 +167,9 @@ def test_a_tree_that_changes_while_it_is_loaded_is_loaded_anew(
     time.sleep(chance.random() * 0.15)
     one = chance.choice(sorted((root / "train" / "dark").iterdir()))
     restoring_time(one, lambda: rewrite(one, chance))
-    assert loading.finish().code == 0
+    result = loading.finish()
+    # read just while it was written, it is refused by its name
+    assert result.code == 0 or (result.code == 2 and one.name in result.err)
     assert loaded(root, tmp_path / "cache") == loaded(root, tmp_path / "empty")
 
 
