@@ -14,7 +14,6 @@ from mnistlab.report.pictures import Curves
 from mnistlab.reproduction import Figure, Reproduction, spread
 from mnistlab.runs import Run
 from tests.command import run_in_process
-from tests.conftest import Examples
 
 
 def test_a_value_in_the_range_of_our_seeds_is_inside_with_its_percentile() -> None:
@@ -46,29 +45,20 @@ def test_a_mean_of_batch_means_gives_the_small_batch_a_full_share() -> None:
     assert reproduction.mean_of_batch_means(right).item() == pytest.approx(7 / 8)
 
 
-def test_every_figure_of_the_chapter_is_compared(
-    sample: ImageData, examples: Examples, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    epochs = examples(5, 39)  # of the table of two layers, the longest training
-    table = dict([*reproduction.TWO_LAYER_TABLE.items()][:epochs])
-    monkeypatch.setattr(reproduction, "TWO_LAYER_TABLE", table)
-    # one lesson of each section: tests/lessons has the checks of them all
-    lessons = {key: names[: examples(1, 99)] for key, names in reproduction.EXACT.items()}
-    monkeypatch.setattr(reproduction, "EXACT", lessons)
+def test_every_figure_of_the_chapter_is_compared(sample: ImageData) -> None:
     # One figure per printed number of §6, and the checks of every lesson that the sections name.
     steps: list[str] = []
-    result = reproduction.reproduce(sample, examples(2, 6), steps.append)
+    result = reproduction.reproduce(sample, 6, steps.append)
     trained = [figure for figure in result.figures if figure.section == "6 training"]
-    assert len(trained) == 2 + 21 + 20 + 20 + 3 * 10 + 3 * epochs + 3
+    assert len(trained) == 2 + 21 + 20 + 20 + 3 * 10 + 3 * 39 + 3
     exact = [figure.verdict for figure in result.figures if figure.seeds is None]
-    equal = examples(53, 79)
-    assert (exact.count("equal"), exact.count("left out"), len(exact)) == (equal, 3, equal + 3)
+    assert (exact.count("equal"), exact.count("left out"), len(exact)) == (79, 3, 82)
     assert len({figure.section for figure in result.figures}) == 6
     assert len(result.curves) == 4
     assert "lesson derivative" in steps
-    # Few seeds make a narrow range; much of the chapter still lies inside it.
+    # Six seeds make a narrow range; most of the chapter still lies inside it.
     inside = [figure for figure in result.figures if figure.verdict == "inside"]
-    assert len(inside) > examples(20, 60) / 100 * len(trained)
+    assert len(inside) > 0.6 * len(trained)
 
 
 def test_the_command_exits_with_3_if_a_figure_differs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ class DataRecord(_Record):
 
 
 class RunRecord(_Record):
-    """All of `run.json`. A part that an older file lacks has the value of that time."""
+    """All of `run.json`. A part that an older file lacks gets the value that held at its time."""
 
     status: str
     created: str = ""

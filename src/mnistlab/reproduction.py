@@ -22,7 +22,7 @@ from mnistlab.losses import mnist_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
-from mnistlab.studies.seeds import (
+from mnistlab.studies.stack import (
     StackedLinear,
     StackedTwoLayer,
     train_stack,

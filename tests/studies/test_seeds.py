@@ -19,15 +19,8 @@ from mnistlab.optim import BasicOptim
 from mnistlab.records import EpochRow
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
-from mnistlab.studies.seeds import (
-    WIDE_LOSSES,
-    SeedResult,
-    SeedStudy,
-    StackedLinear,
-    StackedTwoLayer,
-    band,
-    train_stack,
-)
+from mnistlab.studies.seeds import SeedResult, SeedStudy, band
+from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackedTwoLayer, train_stack
 from mnistlab.training import compute_logits, train_epochs
 
 

@@ -1,7 +1,7 @@
 """`train/<class>/*` and `valid/<class>/*` → two TensorDatasets.
 
 fastbook ch. 4 stacks each folder by hand and joins them (`train_x`, `train_y`, `dset`); this is
-`load_folders`. Its way is that of a folder: names and stamps are listed, and no file is opened
+`load_folders`. First the names and stamps of all files are listed, and no file is opened
 (`scan_split`); if a store in the cache was made of exactly these files, it is mapped; else every
 image is decoded, once, into a new store (`_decode`).
 
@@ -40,8 +40,8 @@ EXPECTED = "train/<class>/*.png and valid/<class>/*.png"
 Progress = Callable[[str, int, int], None]
 """Called as progress(split, done, total) while images are decoded."""
 
-# Pillow's own packages bring their libraries along; those of a distribution or of conda are
-# updated without it, and what they make of lossy formats may change.
+# Pillow's own packages contain these libraries; a Linux distribution or conda updates them
+# separately, and then lossy formats may be decoded a little differently.
 _LIBRARIES = ", ".join(
     f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
 )

@@ -1,0 +1,156 @@
+"""Models side by side as one wide model: each is trained as it would be alone.
+
+S linear models that see the same batches are one (pixels, S) matrix. The sum of their S losses has
+for each model the gradient of its own loss and nothing of the others.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from mnistlab.data.batches import epoch_order, to_float
+from mnistlab.errors import DivergedError
+from mnistlab.losses import Loss, targets_for
+from mnistlab.training import EVAL_BATCH, Place, Recipe, train_batches
+
+
+def _side_by_side(models: Sequence[nn.Module], name: str, dim: int = 0) -> nn.Parameter:
+    """The parameter `name` of all models as one, a copy."""
+    return nn.Parameter(torch.cat([m.get_parameter(name).detach() for m in models], dim=dim))
+
+
+class StackedLinear(nn.Module):
+    """S linear models as one: weights (pixels, S·K), bias (S·K,) for K logits each.
+
+    Logits (b, S) for two classes, (b, S, C) for more.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.each = models[0].get_parameter("weights").shape[1]
+        self.weights = _side_by_side(models, "weights", dim=1)
+        self.bias = _side_by_side(models, "bias")
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        """Images (b, 1, H, W) → the logits of each model, (b, S) or (b, S, C)."""
+        logits = torch.addmm(self.bias, xb.flatten(1), self.weights)
+        return logits if self.each == 1 else logits.unflatten(1, (-1, self.each))
+
+    def state_of(self, index: int) -> dict[str, torch.Tensor]:
+        """The state dict of model `index` alone."""
+        own = slice(index * self.each, (index + 1) * self.each)
+        weights, bias = self.weights.detach()[:, own], self.bias.detach()[own]
+        return {"weights": weights.cpu().clone(), "bias": bias.cpu().clone()}
+
+
+class StackedTwoLayer(nn.Module):
+    """S two-class two-layer models as one; logits (b, S)."""
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.size = len(models)
+        self.weights = nn.Parameter(_side_by_side(models, "hidden.weight").detach().T)
+        self.bias = _side_by_side(models, "hidden.bias")
+        self.out_weights = _side_by_side(models, "out.weight")
+        self.out_bias = _side_by_side(models, "out.bias")
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        """Images (b, 1, H, W) → one logit per model, (b, S)."""
+        hidden = torch.addmm(self.bias, xb.flatten(1), self.weights).relu()
+        each = hidden.reshape(len(hidden), self.size, -1)
+        return (each * self.out_weights).sum(2) + self.out_bias
+
+
+@dataclass(frozen=True)
+class StackMetrics:
+    """One epoch of S models. batch_losses: (batches, S); valid_logits: (n, S) or (n, S, C)."""
+
+    epoch: int
+    batch_losses: torch.Tensor
+    valid_logits: torch.Tensor
+
+
+def wide_mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`mnist_loss` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
+    _require_column(logits, targets)
+    return (logits.sigmoid() - targets).abs().mean(0)
+
+
+def wide_binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`binary_cross_entropy` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
+    _require_column(logits, targets)
+    return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean(0)
+
+
+def wide_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """`cross_entropy` of each of S models: logits (b, S, C), targets int64 (b,) → (S,)."""
+    if logits.ndim != 3 or targets.shape != logits.shape[:1]:
+        raise ValueError(f"targets must be ({len(logits)},), not {tuple(targets.shape)}")
+    log_probs = logits - logits.logsumexp(dim=2, keepdim=True)
+    own = targets[:, None, None].expand(-1, logits.shape[1], 1)
+    return -log_probs.gather(2, own).squeeze(2).mean(0)
+
+
+WIDE_LOSSES: dict[str, Loss] = {
+    "mnist": wide_mnist_loss,
+    "bce": wide_binary_cross_entropy,
+    "cross-entropy": wide_cross_entropy,
+}
+
+
+def train_stack(
+    stack: nn.Module,
+    make_opt: Callable[[Sequence[nn.Parameter]], Any],
+    train_ds: TensorDataset,
+    valid_ds: TensorDataset,
+    *,
+    epochs: int,
+    batch_size: int = 256,
+    order_seed: int | None = None,
+    loss_func: Loss = wide_mnist_loss,
+    n_classes: int = 2,
+    place: Place | None = None,
+    keep_going: bool = False,
+) -> Generator[StackMetrics]:
+    """The loop of `train_epochs` for a stack of models and a wide loss.
+
+    All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
+    make_opt: parameters → anything with `step` and `zero_grad`. `place` is kept up to date; it
+    ends early, between two batches, when `place.stop()` is true. A model whose loss is no longer
+    finite raises DivergedError unless `keep_going`: it cannot touch the others.
+    """
+    place = Place() if place is None else place
+    opt = make_opt(list(stack.parameters()))
+    images, labels = train_ds.tensors
+    ds = TensorDataset(images, targets_for(labels, n_classes))
+    n_batches = -(-len(ds) // batch_size)
+    while place.epoch < epochs:
+        order = None if order_seed is None else epoch_order(len(ds), order_seed, place.epoch)
+        order = order if order is None else order.to(images.device)
+        for _ in train_batches(
+            stack, opt, loss_func, ds, batch_size, order, order_seed or 0, Recipe(), place
+        ):
+            pass
+        if place.batch < n_batches:  # stopped
+            return
+        losses = torch.stack(place.losses)
+        if not keep_going and not losses.isfinite().all():
+            raise DivergedError(f"a loss is no longer a finite number in epoch {place.epoch}")
+        metrics = StackMetrics(place.epoch, losses, wide_logits(stack, valid_ds))
+        place.epoch, place.batch, place.losses = place.epoch + 1, 0, []
+        yield metrics
+
+
+def wide_logits(stack: nn.Module, ds: TensorDataset) -> torch.Tensor:
+    """Logits (n, S) or (n, S, C) of every image of `ds`, without gradients."""
+    with torch.no_grad():
+        return torch.cat([stack(to_float(xb)) for xb in ds.tensors[0].split(EVAL_BATCH)])
+
+
+def _require_column(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    if targets.shape != (len(logits), 1):
+        raise ValueError(f"targets must be ({len(logits)}, 1), not {tuple(targets.shape)}")
