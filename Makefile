@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
+PIP_INSTALL = $(BIN)/python -m pip install --quiet $(PIP_FLAGS)
+# The versions that were tested, also of what builds mnistlab; see CONTRIBUTING.md.
+LOCK := requirements.lock
+LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
-.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel clean help
+.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel lock clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -33,7 +37,7 @@ bench: $(VENV)/.installed-bench ## speed and memory beside other tools → docs/
 
 campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour → docs/reliability.md
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
-	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --group campaign || \
+	  $(LOCKED_INSTALL) --group campaign || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
 
@@ -56,6 +60,17 @@ archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST
 wheel: $(VENV)/.installed-dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
+lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS=--upgrade: the newest of everything
+	$(PIP_INSTALL) --upgrade 'pip>=25.1'
+	$(PIP_INSTALL) --group lock
+	mkdir -p build
+	cp $(LOCK) build/$(LOCK)
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra plot \
+	  $(foreach group,dev bench campaign compat audit lock tested,--group $(group)) --annotation-style line \
+	  --custom-compile-command 'make lock' --output-file build/$(LOCK) $(ARGS)
+	# the CUDA parts go with the build of torch, which names their versions itself
+	grep -vE '^(cuda-|nvidia-|triton=)' build/$(LOCK) > $(LOCK)
+
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -67,12 +82,12 @@ $(VENV)/bin/python:
 	  { echo "mnistlab needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot]'
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(LOCKED_INSTALL) --editable '.[plot]'
 	touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed-%: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	@# 25.1 is the first pip that knows dependency groups
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable '.[plot]' --group $*
+	$(LOCKED_INSTALL) --upgrade 'pip>=25.1'
+	$(LOCKED_INSTALL) --editable '.[plot]' --group $*
 	touch $@ $(VENV)/.installed
