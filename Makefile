@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel clean help
+.PHONY: train test lint types unit coverage bench campaign newcomer audit sbom archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -36,6 +36,9 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	  $(BIN)/python -m pip install --quiet $(PIP_FLAGS) --group campaign || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
+
+newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new user would
+	PYTHON="$(PYTHON)" $(BIN)/python -m tests.newcomer $(ARGS)
 
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build
