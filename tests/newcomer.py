@@ -17,6 +17,7 @@ MNISTLAB_MNIST, as for the tests; without it the command downloads them.
 """
 
 import argparse
+import gzip
 import json
 import os
 import pwd
@@ -25,7 +26,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,9 +33,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from mnistlab.data.named import mnist_sample
 from tests.command import Result
+from tests.drawn import draw
+from tests.originals import idx_bytes
 from tests.pages import ROOT, Page
 
 TOLERANCE = 0.001  # two images of 2,038: another processor rounds otherwise
@@ -215,16 +219,7 @@ class Newcomer:
 
     def prepare(self) -> None:
         """The images that the README takes as given, and small files in MNIST's format."""
-        import gzip
-
-        import numpy as np
-
-        from tests.drawn import draw
-        from tests.originals import idx_bytes
-
-        with tarfile.open(ROOT / "data" / "mnist_sample.tgz") as archive:
-            archive.extractall(self.work, filter="data")
-        digits = (self.work / "mnist_sample").rename(self.work / "digits")
+        digits = shutil.copytree(mnist_sample(), self.work / "digits")
         shutil.copy(min(digits.glob("valid/3/*.png")), self.work / "three.png")
         photo = draw("3", "felt", "photo", dark=True, effect="plain", seed=0)
         photo.image.save(self.work / "photo.jpg")
@@ -277,7 +272,7 @@ class Newcomer:
         python = self.environment["PYTHON"]
         for name in ("own", "env"):
             yield f"{name}: an empty environment", self.run([python, "-m", "venv", f"../{name}"])
-        wheel = [*"pip wheel --no-deps --quiet -w".split(), str(self.base / "wheel"), "."]
+        wheel = ["pip", "wheel", "--no-deps", "--quiet", "-w", str(self.base / "wheel"), "."]
         yield "the wheel, built", self.run(wheel, "own", self.clone)
         [built] = (self.base / "wheel").glob("*.whl")
         lock = self.clone / "requirements.lock"
