@@ -13,15 +13,14 @@ names; what it prints is held against what the README says:
 - A figure with a comma in the prose was printed by some command.
 
 Times and sizes (`2 s`, `12 MB`) are not compared. The folder of MNIST's own files is named by
-MNISTLAB_MNIST, as for the tests; without it the command downloads them, and if it cannot, what needs
-them is left out.
+MNISTLAB_MNIST, as for the tests; without it they are downloaded, and where that fails the
+commands that need them are left out.
 """
 
 import argparse
 import gzip
 import json
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -204,6 +203,8 @@ class Newcomer:
         self.rights: dict[str, Any] = {}
         path = os.environ.get("PATH", os.defpath)
         if os.geteuid() == 0:
+            import pwd  # Windows has none
+
             nobody = pwd.getpwnam("nobody")
             self.rights = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             path = "/usr/local/bin:/usr/bin:/bin"
