@@ -9,7 +9,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet $(PIP_FLAGS)
 LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
-.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel lock clean help
+.PHONY: train test lint types unit coverage bench campaign audit \
+  sbom archive wheel lock clean help newcomer
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -40,6 +41,9 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	  $(LOCKED_INSTALL) --group campaign || \
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
+
+newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new user would
+	PYTHON="$(PYTHON)" $(BIN)/python -m tests.newcomer $(ARGS)
 
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build

@@ -12,29 +12,15 @@ from mnistlab.cli.app import app
 from mnistlab.lessons import LESSONS
 from mnistlab.models import build_model
 from mnistlab.studies.ladder import CHAPTER
+from tests.pages import ROOT, Page
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "mnistlab"
 NAMES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"]
 PAGES = [name for name in NAMES if (ROOT / name).exists()]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 FOLDERS = ("src", "tests", "docs", "data", "configs", "benchmarks")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # A command, up to what ends it on a line: a comment, another command, a redirection.
 COMMAND = re.compile(r"(?:^|\s)mnistlab(?= |$)([^#;|>]*)")
-
-
-class Page:
-    """A page as prose, inline code, and blocks of code with their language."""
-
-    def __init__(self, name: str) -> None:
-        self.path = ROOT / name
-        text = self.path.read_text(encoding="utf-8")
-        self.blocks = FENCE.findall(text)
-        self.prose = FENCE.sub("", text)
-        self.inline = re.findall(r"`([^`]+)`", self.prose)
-        console = "\n".join(block for language, block in self.blocks if language == "console")
-        self.console = re.findall(r"^\$ (.*)", console, re.MULTILINE)
 
 
 def headings(path: Path) -> set[str]:

@@ -210,6 +210,19 @@ def test_it_is_unpacked_once_and_decoded_once(archive: Path, own_cache: Path) ->
     assert beside(folder) == {".mnist_sample.lock"}
 
 
+def test_a_python_without_filters_for_archives_unpacks_it_too(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractall = tarfile.TarFile.extractall
+
+    def older(tar: tarfile.TarFile, path: Path) -> None:
+        extractall(tar, path, filter="fully_trusted")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", older)
+    monkeypatch.delattr(tarfile, "data_filter")
+    assert listing(mnist_sample()) == NAMES
+
+
 def test_a_damaged_archive_is_refused_before_anything_is_written(
     archive: Path, own_cache: Path, mnistlab: Callable[..., Result]
 ) -> None:

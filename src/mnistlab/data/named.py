@@ -128,7 +128,9 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
                     "again"
                 )
             with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-                tar.extractall(temporary, filter="data")
+                # as filter="data", which no Python before 3.11.4 knows; Debian 12 has 3.11.2
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                tar.extractall(temporary)
             with contextlib.suppress(FileNotFoundError):
                 move(folder, temporary / "changed")
             move(temporary / "mnist_sample", folder)
