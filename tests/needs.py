@@ -1,0 +1,34 @@
+"""Marks for tests that need what not every system has: `@needs.symlinks`."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.systems import INSTALLED
+
+WINDOWS = os.name == "nt" or INSTALLED == "windows"
+LINUX = sys.platform == "linux" and not INSTALLED
+
+
+def _symlinks() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.symlink("nowhere", Path(folder) / "link")
+        except OSError:
+            return False
+    return True
+
+
+symlinks = pytest.mark.skipif(not _symlinks(), reason="no symbolic links for this user")
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+ctimes = pytest.mark.skipif(WINDOWS, reason="ctime is the time of creation here")
+permissions = pytest.mark.skipif(WINDOWS, reason="chmod does not protect a folder here")
+any_name = pytest.mark.skipif(WINDOWS, reason="a file cannot have such a name here")
+signals = pytest.mark.skipif(WINDOWS, reason="no other process can be sent a signal here")
+shell = pytest.mark.skipif(WINDOWS, reason="no Unix shell here")
+devices = pytest.mark.skipif(WINDOWS, reason="no files that are devices here")
+deleting = pytest.mark.skipif(WINDOWS, reason="what is open cannot be deleted or renamed here")
+linux = pytest.mark.skipif(not LINUX, reason="done as Linux does it")
