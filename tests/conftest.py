@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start again with the layer of `--system` below everything."""
     system = config.getoption("system")
-    if system and systems.INSTALLED != system:
+    if system and system != systems.INSTALLED:
         config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
         # a folder without what only the system below can delete
         own = Path(tempfile.gettempdir()) / f"mnistlab-{system}"

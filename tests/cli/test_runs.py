@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,7 +232,7 @@ def test_a_damaged_record_is_named_and_hides_no_other_run(
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
 def test_rm_asks_on_a_terminal(runs: list[Path], answer: str, code: int) -> None:
-    ours, theirs = pty.openpty()
+    ours, theirs = pytest.importorskip("pty").openpty()
     command = [sys.executable, "-m", "mnistlab", "runs", "rm", runs[0].name]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
