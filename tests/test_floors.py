@@ -12,6 +12,7 @@ FLOORS: dict[str, int] = {
     "__init__": 0,
     "errors": 0,
     "names": 0,
+    "system": 0,
     "files": 0,
     "config": 0,
     "runs": 0,

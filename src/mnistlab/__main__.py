@@ -54,14 +54,16 @@ def _run() -> int:
 
 
 def _flush(code: int) -> int:
+    from mnistlab.system import is_closed_pipe
+
     # Python flushes once more on exit and complains if that fails; do it here, quietly.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
-            _to_nowhere(stream.fileno())
         except (OSError, ValueError) as error:
             _to_nowhere(stream.fileno())
+            if isinstance(error, OSError) and is_closed_pipe(error):
+                continue
             code = code or 1
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"error: cannot write the output: {error}\n")

@@ -9,7 +9,6 @@ import ast
 import inspect
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -32,6 +31,7 @@ from mnistlab.models import build_model
 from mnistlab.names import printable
 from mnistlab.optim import one_cycle
 from mnistlab.runs import Run
+from mnistlab.system import quoted
 from mnistlab.training import EVAL_BATCH, check_model
 
 TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
@@ -68,7 +68,7 @@ def eject(run: Run) -> tuple[str, str]:
     if config.model == "pixel-similarity":
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
     if config.seeds > 1:
-        file = printable(shlex.quote(str(run.config_file)))
+        file = printable(quoted(run.config_file))
         raise ConfigError(
             f"{name}: trained {config.seeds} seeds, and a script trains one; train one alone with "
             f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"

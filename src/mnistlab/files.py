@@ -5,7 +5,6 @@ the target in one step; then the folder is flushed, so that the new name survive
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.names import nearest, printable
+from mnistlab.system import flush, flush_folder, move
 
 
 def packaged(folder: str) -> Path:
@@ -62,14 +62,12 @@ def write_whole(path: Path, *content: bytes | memoryview) -> None:
     """
     temporary = temporary_beside(path)
     try:
-        # 0o666 so that the umask decides, as for any file the user makes
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(fd, "wb") as file:
+        with open(temporary, "xb") as file:  # x: never through a link that somebody laid there
             for piece in content:
                 file.write(piece)
             file.flush()
-            os.fsync(fd)
-        os.replace(temporary, path)
+            flush(file.fileno())
+        move(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -86,20 +84,6 @@ def temporary_beside(path: Path) -> Path:
 def is_temporary(name: str) -> bool:
     """Whether `name` is one that `temporary_beside` made."""
     return name.endswith(_SUFFIX)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can."""
-    if os.name == "nt":  # pragma: no cover - Windows cannot open a folder
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network folders know no such thing
-            raise
-    finally:
-        os.close(fd)
 
 
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
@@ -148,8 +132,19 @@ def require_file(path: Path, endings: Sequence[str], flag: str) -> None:
         raise ConfigError(f"{where}: is a file of the run itself; name another one")
     if not regular:
         raise ConfigError(f"{where}: exists and is not a regular file")
-    if not os.access(folder, os.W_OK):
+    if not is_writable(folder):
         raise RunError(f"{where}: the folder {printable(folder)} cannot be written")
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a file can be made in `folder`: tried, as the permissions of Windows do not tell."""
+    import tempfile  # only here: --help shall be quick
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -13,16 +13,15 @@ import difflib
 import errno
 import json
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnistlab import system
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
-    flush_folder,
     is_temporary,
     remove,
     remove_leftovers,
@@ -30,8 +29,11 @@ from mnistlab.files import (
     write_whole,
 )
 from mnistlab.names import nearest, printable
+from mnistlab.system import flush_folder, move, quoted
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from mnistlab.records import EpochRow, RunRecord
 
 DEFAULT_FOLDER = Path("runs")
@@ -56,7 +58,7 @@ class Run:
     @property
     def reference(self) -> str:
         """How a command line names this run, quoted for a shell: its name where that is enough."""
-        return shlex.quote(self.name if self.path.parent == DEFAULT_FOLDER else str(self.path))
+        return quoted(self.name if self.path.parent == DEFAULT_FOLDER else self.path)
 
     @property
     def model_file(self) -> Path:
@@ -136,10 +138,12 @@ class Run:
         It leaves the list in one step, then its files go: a run is never seen in part.
         """
         folder = self.path.resolve()  # `.` has no name to put another one beside
-        with self.locked():
+        with self.locked() as lock:
             doomed = temporary_beside(folder)
+            if system.WINDOWS:  # no folder is renamed there while a file in it is open
+                lock.release()
             try:
-                os.rename(folder, doomed)
+                move(folder, doomed)
             except OSError as error:
                 raise RunError(
                     f"{printable(self.path)}: cannot be deleted: {error.strerror or error}"
@@ -162,7 +166,7 @@ class Run:
             return False
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> "Iterator[BaseFileLock]":
         """Hold the run for writing; the system frees it even after a kill.
 
         Raises LockedError at once if another process holds it, RunError if it cannot be written.
@@ -195,7 +199,7 @@ class Run:
             raise unwritable(self.path, error) from error
         try:
             remove_leftovers(self.path)
-            yield
+            yield lock
         finally:
             lock.release()
 
@@ -231,7 +235,7 @@ def _rename_to_free(draft: Path, base: Path) -> Path:
             try:
                 # Two processes may take the same name: only one gets it, as a folder with files in
                 # it is never replaced.
-                os.rename(draft, path)
+                move(draft, path)
                 return path
             except OSError:
                 if not os.path.lexists(path):

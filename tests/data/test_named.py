@@ -299,7 +299,7 @@ def test_without_a_cache_it_goes_to_one_temporary_folder(
     if obstacle == "file":
         own_cache.write_text("in the way")
     else:
-        monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setattr(named, "is_writable", lambda _: False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     loaded = load_data()
     assert not loaded.root.is_relative_to(own_cache)
@@ -317,7 +317,7 @@ def test_what_a_killed_process_left_goes_when_it_is_unpacked(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", killed)
+        patch.setattr(os, "replace", killed)
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             mnist_sample()

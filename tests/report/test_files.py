@@ -89,6 +89,6 @@ def test_a_file_that_cannot_be_made_is_refused_before_the_work(
             require_file(tmp_path / name, ("html",), "-o")
     with pytest.raises(ConfigError, match=r"end in .png or .svg; did you mean svg"):
         require_file(tmp_path / "a.svgz", ("png", "svg"), "-o")
-    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("mnistlab.files.is_writable", lambda _: False)
     with pytest.raises(RunError, match="cannot be written"):
         require_file(tmp_path / "a.html", ("html",), "-o")

@@ -1,6 +1,5 @@
 """`mnistlab data …`: datasets by name, folders of images, MNIST's own files."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from mnistlab.cli.output import Output
 from mnistlab.data import BUNDLED
 from mnistlab.errors import DataError
 from mnistlab.names import printable
+from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from mnistlab.data.cache import CacheEntry
@@ -249,4 +249,4 @@ def _report_counts(out: Output, counts: dict[str, dict[str, int]], data: str) ->
     for split, by_class in counts.items():
         counted = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
         out.result(f"{split}  {counted}")
-    out.notice(f"next   mnistlab train --data {printable(shlex.quote(data))}")
+    out.notice(f"next   mnistlab train --data {printable(quoted(data))}")

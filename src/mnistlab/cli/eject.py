@@ -1,6 +1,5 @@
 """`mnistlab eject RUN`: a run as one plain PyTorch script."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from mnistlab.errors import ConfigError
 from mnistlab.files import require_file, write_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
+from mnistlab.system import quoted
 
 
 def eject(
@@ -46,8 +46,7 @@ def eject(
         out.result(script.rstrip("\n"))
     else:
         write_file(output, script.encode())
-        arguments = [str(output), folder] if folder else [str(output)]
-        out.notice(f"run it with: python {printable(shlex.join(arguments))}")
+        out.notice(f"run it with: python {printable(quoted(output, *filter(None, [folder])))}")
     out.document(
         {
             "run": str(chosen.path),

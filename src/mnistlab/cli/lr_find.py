@@ -1,7 +1,6 @@
 """`mnistlab lr-find`: which learning rate?"""
 
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import headline
 from mnistlab.config import flag_of, resolve
 from mnistlab.names import printable
+from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from mnistlab.report.pictures import Curves
@@ -84,7 +84,7 @@ def _train_command(settings: dict[str, Any], config: str | None, lr: float) -> s
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             arguments += [flag_of(key), text]
-    return printable(shlex.join([*arguments, "--lr", f"{lr:g}"]))
+    return printable(quoted(*arguments, "--lr", f"{lr:g}"))
 
 
 def _picture(sweep: "Sweep") -> "Curves":

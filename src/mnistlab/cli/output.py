@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mnistlab.errors import RunError
 from mnistlab.files import write_file
 from mnistlab.names import printable
+from mnistlab.system import is_closed_pipe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -230,7 +231,7 @@ def surviving(stream: Any) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reader_gone = isinstance(error, BrokenPipeError)
+        reader_gone = is_closed_pipe(error)
         if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
             reader_gone = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
         silence(stream)

@@ -1,7 +1,6 @@
 """`mnistlab predict RUN IMAGE...`: class and probability of image files."""
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from mnistlab.errors import ConfigError, DataError
 from mnistlab.files import require_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
+from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,7 @@ def _require_run(ctx: typer.Context, value: str) -> str:
     if not ctx.resilient_parsing and (looks_like_image(value) or os.path.isfile(value)):
         raise ConfigError(
             f"{printable(value)}: not a run; name the run first, as in: "
-            f"mnistlab predict latest {printable(shlex.quote(value))}"
+            f"mnistlab predict latest {printable(quoted(value))}"
         )
     return value
 

@@ -7,9 +7,17 @@ import sys
 from types import FrameType
 from typing import Any
 
+# SIGBREAK: Ctrl-Break on Windows, and what it sends when the window is closed
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 ]
+
+
+def exit_code_of(number: int) -> int:
+    """128 + the number of the signal; SIGBREAK counts as SIGTERM, which Windows does not send."""
+    return 128 + (signal.SIGTERM if number == getattr(signal, "SIGBREAK", None) else number)
 
 
 class StopSignals:
@@ -28,7 +36,7 @@ class StopSignals:
     @property
     def exit_code(self) -> int:
         """130 for Ctrl-C, 143 for SIGTERM, 129 for a lost terminal; 0 if none came."""
-        return 0 if self.received is None else 128 + self.received
+        return 0 if self.received is None else exit_code_of(self.received)
 
     def __enter__(self) -> "StopSignals":
         for number in SIGNALS:
@@ -43,7 +51,7 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise SystemExit(128 + number)
+            raise SystemExit(exit_code_of(number))
         self.received = number
         # os.write, because the interrupted code may be in the middle of a print
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -62,11 +70,11 @@ class _Leaving:
         # shown on the way: libraries catch it, and what a module's lock calls back swallows it.
         # And whoever asks twice does not want to wait.
         if self.begun or _importing(frame):
-            os._exit(128 + number)
+            os._exit(exit_code_of(number))
         self.begun = True
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + number)
+        raise SystemExit(exit_code_of(number))
 
 
 def end_on_signals() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mnistlab.data.store import read_description
 from mnistlab.errors import DamagedFileError
 from mnistlab.files import cache_folder, remove, remove_leftovers
+from mnistlab.system import size_on_disk
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def list_cache() -> list[CacheEntry]:
                 about = ""
                 with contextlib.suppress(OSError, DamagedFileError), open(path, "rb") as file:
                     about = read_description(file)["about"]
-                size = sum(each.lstat().st_blocks * 512 for each in [path, *path.rglob("*")])
+                size = sum(size_on_disk(each.lstat()) for each in [path, *path.rglob("*")])
                 entries.append(CacheEntry(kind, path, about, size))
     return entries
 

@@ -32,6 +32,7 @@ from mnistlab.data.idx import (
 )
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
+from mnistlab.system import move
 from mnistlab.vision import torchvision
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -227,7 +228,7 @@ def fetch(
                 _receive(url, part, start, progress)
                 fault = check(part)
                 if not fault:
-                    os.replace(part, target)
+                    move(part, target)
                     return
                 part.unlink()
                 if not start:

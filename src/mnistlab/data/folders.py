@@ -7,14 +7,14 @@ image is decoded, once, into a new store (`_decode`).
 
 A cache can cost time, never truth: a store is used only if its signature is that of the folder now
 (names, sizes, mtimes, ctimes and inodes of all files, and the decoder). An edit that restores size
-and mtime still moves ctime, which no program can set. One edit no stamp shows: that of a program
-which has an image file mapped into its memory and goes on writing there.
+and mtime still moves ctime, which no program can set. Two edits no stamp shows: that of a program
+which has an image file mapped into its memory and goes on writing there; and on Windows, where
+ctime is the time of creation, one that keeps the size and sets back the mtime.
 """
 
 import contextlib
 import hashlib
 import os
-import shlex
 import stat
 import time
 from array import array
@@ -34,6 +34,7 @@ from mnistlab.data.store import Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import cache_folder
 from mnistlab.names import is_clean, natural_key, printable
+from mnistlab.system import quoted
 
 SPLITS = ("train", "valid")
 EXPECTED = "train/<class>/*.png and valid/<class>/*.png"
@@ -134,8 +135,10 @@ def load_splits(
         stored = pool.map(_open_sound_store, paths)
         scans = [scan_split(root, split) for split in splits]
     loaded, faults, bad, sizes = [], [], [], {}
-    for scan, path, split in zip(scans, paths, stored, strict=True):
+    for scan, path in zip(scans, paths, strict=True):
+        split = next(stored)
         if split is None or split.signature != scan.signature():
+            split = None  # lets go of an old store: Windows replaces no file that is mapped
             keep = keep_young or scan.shows_every_edit()
             try:
                 split = _decode(scan, path, progress, keep)
@@ -161,7 +164,7 @@ def load_splits(
         each = ", ".join(f"{split} has {size}" for split, size in sizes.items())
         faults.append(f"{printable(root)}: the splits differ in image size: {each} pixels")
     if faults:
-        advice = f"see everything with: mnistlab data check {printable(shlex.quote(str(root)))}"
+        advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
         if bad and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)
@@ -282,22 +285,18 @@ def scan_split(root: Path, split: str) -> Scan:
 
 def _add_class(scan: Scan, label: str) -> None:
     """List the files of one class. Raises OSError."""
-    # This is the cost of a warm start, so it stays in few C calls a file: names by listdir, stat
-    # relative to the open folder (the path is not walked again).
-    fd = os.open(scan.folder / label, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        listed = os.listdir(fd)
-        names = sorted([name for name in listed if name[0] != "."])
-        add, status = scan.stamps.extend, os.stat
-        for name in names:
-            try:
-                s = status(name, dir_fd=fd)
-            except OSError:
-                add((0, 0, 0, 0, 0))
-            else:
-                add((s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
-    finally:
-        os.close(fd)
+    # This is the cost of a warm start, so a file costs few calls: no Path is made of its name.
+    folder = os.path.join(scan.folder, label, "")
+    listed = os.listdir(folder)
+    names = sorted([name for name in listed if name[0] != "."])
+    add, status = scan.stamps.extend, os.stat
+    for name in names:
+        try:
+            s = status(folder + name)
+        except OSError:
+            add((0, 0, 0, 0, 0))
+        else:
+            add((s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
     scan.names[label] = names
     scan.hidden += len(listed) - len(names)
     if not names:

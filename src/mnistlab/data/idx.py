@@ -29,6 +29,7 @@ from mnistlab.data.store import finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import temporary_beside
 from mnistlab.names import natural_key, nearest, printable
+from mnistlab.system import move
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -300,7 +301,7 @@ def write_folders(
                     rows.append(f"{split}/{name}/{index}.png,{position}")
                     done += 1
         (temporary / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
-        os.rename(temporary, target)
+        move(temporary, target)
     except OSError as error:
         raise RunError(f"{printable(target)}: cannot be written: {error.strerror}") from error
     finally:

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import os
 import shutil
 import tarfile
 import tempfile
@@ -22,8 +21,15 @@ from mnistlab.data import BUNDLED
 from mnistlab.data.folders import SPLITS, ImageData, Progress, load_folders, load_splits
 from mnistlab.data.store import Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import cache_folder, packaged, remove_leftovers, temporary_beside
+from mnistlab.files import (
+    cache_folder,
+    is_writable,
+    packaged,
+    remove_leftovers,
+    temporary_beside,
+)
 from mnistlab.names import nearest, printable
+from mnistlab.system import move
 
 ARCHIVE = "mnist_sample.tgz"
 ARCHIVE_SHA256 = "b2ea514c5c641508e3caca211f91dbc794f1c73862656f391e1055afe0b2a371"
@@ -87,7 +93,7 @@ def mnist_sample() -> Path:
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder.parent, os.W_OK):
+        if not is_writable(folder.parent):
             raise PermissionError
     except (OSError, RunError):
         folder = _temporary_home() / name
@@ -124,8 +130,8 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
             with tarfile.open(fileobj=io.BytesIO(content)) as tar:
                 tar.extractall(temporary, filter="data")
             with contextlib.suppress(FileNotFoundError):
-                os.replace(folder, temporary / "changed")
-            os.rename(temporary / "mnist_sample", folder)
+                move(folder, temporary / "changed")
+            move(temporary / "mnist_sample", folder)
     except OSError as error:
         raise RunError(
             f"{printable(folder)}: the bundled data cannot be unpacked: {error.strerror or error}; "

@@ -12,10 +12,8 @@ import hashlib
 import io
 import json
 import math
-import mmap
 import os
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,17 +22,16 @@ from typing import Any, BinaryIO
 import torch
 from torch.utils.data import TensorDataset
 
+from mnistlab import system
 from mnistlab.errors import DamagedFileError
 from mnistlab.files import remove_leftovers, temporary_beside
 from mnistlab.names import printable
+from mnistlab.system import flush, map_private, move
 
 CHECKED_AT_ONCE = 2**30  # bytes; of a larger store, each block is checked when it is first read
 BLOCK = 2**20  # bytes under one checksum
 _TAIL = struct.Struct("<32sQ8s")  # SHA-256 of the description, its length, the mark
 _MARK = b"mnist-s1"  # another one where the content is arranged differently
-# MAP_NORESERVE, which Python names from 3.13 on: no memory is set aside for private copies of all
-# pages; else the system refuses to map a file that is larger than memory.
-_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 @dataclass(frozen=True)
@@ -98,31 +95,36 @@ def finish_store(
     (`class/name`). `signature` says what they were made from, `about` tells a person.
     Raises OSError.
     """
-    file.flush()
     shape = (len(names), *image_size)
-    pixels = _mapped(file, shape)
-    flat = pixels.numpy().reshape(-1).data
+    # SHA-256 of what training sees: classes, counts, size and every pixel, in order
+    fingerprint = hashlib.sha256(repr((sorted(counts.items()), shape)).encode())
+    blocks = []
+    file.seek(0)
+    while block := file.read(BLOCK):
+        fingerprint.update(block)
+        blocks.append(hashlib.sha256(block).hexdigest())
     description = {
         "shape": shape,
         "counts": dict(counts),
         "names": list(names),
         "skipped": dict(skipped or {}),
-        "fingerprint": fingerprint(pixels, dict(counts)),
-        "blocks": [
-            hashlib.sha256(flat[start : start + BLOCK]).hexdigest()
-            for start in range(0, len(flat), BLOCK)
-        ],
+        "fingerprint": fingerprint.hexdigest(),
+        "blocks": blocks,
         "signature": signature,
         "about": about,
     }
-    if path is not None:
-        text = json.dumps(description).encode()
-        file.seek(pixels.nbytes)
-        file.write(text + _TAIL.pack(hashlib.sha256(text).digest(), len(text), _MARK))
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(file.name, path)
-    return _split(pixels, description)
+    if path is None:
+        if system.WINDOWS:  # `new_store` is about to delete it, and cannot while it is mapped
+            file.seek(0)
+            file = io.BytesIO(file.read())
+        return _split(_mapped(file, shape), description)
+    text = json.dumps(description).encode()
+    file.write(text + _TAIL.pack(hashlib.sha256(text).digest(), len(text), _MARK))
+    file.flush()
+    flush(file.fileno())
+    file.close()  # Windows renames no file that is open or mapped
+    move(file.name, path)
+    return open_store(path)
 
 
 def open_store(path: Path) -> Split:
@@ -175,13 +177,6 @@ def read_description(file: BinaryIO) -> dict[str, Any]:
     raise DamagedFileError(f"{printable(file.name)}: damaged, or not a store of mnistlab")
 
 
-def fingerprint(images: torch.Tensor, counts: Mapping[str, int]) -> str:
-    """SHA-256 of what training sees: classes, counts, size and every pixel, in order."""
-    digest = hashlib.sha256(repr((sorted(counts.items()), tuple(images.shape))).encode())
-    digest.update(images.numpy().data)
-    return digest.hexdigest()
-
-
 def _mapped(file: BinaryIO, shape: Sequence[int]) -> torch.Tensor:
     size = math.prod(shape)
     if not size:  # neither mmap nor torch takes an empty buffer
@@ -189,7 +184,7 @@ def _mapped(file: BinaryIO, shape: Sequence[int]) -> torch.Tensor:
     if isinstance(file, io.BytesIO):
         buffer: Any = file.getbuffer()
     else:
-        buffer = mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE | _NO_RESERVE)
+        buffer = map_private(file.fileno(), size)
     return torch.frombuffer(buffer, dtype=torch.uint8, count=size).reshape(tuple(shape))
 
 

@@ -4,7 +4,6 @@ import base64
 import io
 import math
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +31,7 @@ from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
 from mnistlab.storage import weights_sha256
 from mnistlab.summaries import result_is_sealed
+from mnistlab.system import quoted
 
 FILES = {
     "config.toml": "every setting with its origin, usable as --config",
@@ -272,9 +272,9 @@ def _commands(report: Report) -> list[tuple[str, str]]:
     """(what it does, command line): as it was called, and how to do it again."""
     run, record, commands = report.run, report.record, []
     if record and record.command:
-        commands.append(("As it was called", shlex.join(["mnistlab", *record.command[1:]])))
+        commands.append(("As it was called", quoted("mnistlab", *record.command[1:])))
     if report.trained and run.config_file.is_file():
-        again = f"mnistlab train --config {shlex.quote(str(run.config_file))}"
+        again = f"mnistlab train --config {quoted(run.config_file)}"
         commands.append(("Train it again, every setting the same", again))
     if record:
         commands.append(("Check that it repeats", f"mnistlab runs verify {run.reference}"))
