@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from mnistlab.report.tables import runs_lines
 from mnistlab.runs import Run
 from mnistlab.summaries import RunSummary
+from tests import needs
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]
@@ -207,6 +208,7 @@ def test_rm_leaves_a_folder_that_holds_anything_else(mnistlab: Mnistlab, runs: l
     assert not runs[0].exists()
 
 
+@needs.deleting
 def test_rm_takes_the_folder_that_one_is_in(
     mnistlab: Mnistlab, runs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

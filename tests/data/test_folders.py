@@ -350,6 +350,7 @@ def test_one_split_alone_needs_no_other_nor_all_classes(tiny: Path) -> None:
     assert valid.counts == {"light": 4}
 
 
+@needs.deleting
 def test_pixels_take_no_memory_while_they_are_decoded(tmp_path: Path) -> None:
     make_tree(tmp_path, size=(512, 512), train=24, valid=1)
     load_folders(tmp_path)  # numpy, plugins, …

@@ -176,9 +176,9 @@ def _rename(original: Callable[..., None]) -> Callable[..., None]:
     def rename(source: Any, target: Any, **options: Any) -> None:
         _check_name(source)
         _check_name(target)
-        if os.path.lexists(source) and os.path.lexists(target):
-            if not os.path.samefile(source, target):
-                _refuse(183, source, target)
+        there = os.path.lexists(source) and os.path.lexists(target)
+        if there and not os.path.samefile(source, target):
+            _refuse(183, source, target)
         original(source, target, **options)
 
     return rename
