@@ -11,7 +11,6 @@ would break otherwise; `mnistlab.system` alone says which system it is.
 
 import builtins
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -133,9 +132,9 @@ def _spellings(name: str) -> set[str]:
     return cases - {name}
 
 
-def open_files(encoding: str, newline: str, folder: type[OSError]) -> None:
+def open_files(encoding: str, newline: str, folder: int) -> None:
     """Open files as `ignore_case` names them: texts in `encoding` where the caller says nothing,
-    with lines that end in `newline`; an attempt to open a folder raises `folder`."""
+    with lines that end in `newline`; to open a folder is the error number `folder`."""
     original = io.open
 
     def opened(
@@ -156,7 +155,7 @@ def open_files(encoding: str, newline: str, folder: type[OSError]) -> None:
             name = same_name(file)
             return original(name, mode, buffering, encoding, errors, newline, *others, **options)
         except IsADirectoryError as error:
-            raise folder(errno.EACCES, os.strerror(errno.EACCES), file) from error
+            raise OSError(folder, os.strerror(folder), file) from error
 
     plain, ends = encoding, newline
     io.open = builtins.open = opened  # type: ignore[assignment]

@@ -29,7 +29,7 @@ def install() -> None:
     wrap(os, "fsync", _fsync)
     declare(windows=False, macos=True)
     ignore_case()
-    open_files("utf-8", "\n", IsADirectoryError)
+    open_files("utf-8", "\n", errno.EISDIR)
     wrap(os, "listdir", _listed)
 
 

@@ -52,7 +52,7 @@ def install() -> None:
     declare(windows=True, macos=False)
     mmap.mmap = _Map  # type: ignore[misc]
     ignore_case()
-    open_files("cp1252", "\r\n", PermissionError)
+    open_files("cp1252", "\r\n", errno.EACCES)
     for name in ("stat", "lstat", "fstat"):
         wrap(os, name, _status)
     wrap(os, "rename", _rename)
@@ -144,9 +144,8 @@ def _check_unused(given: Any, dir_fd: int = -1) -> None:
     folder, name = os.path.split(path)
     if _is_used(os.path.join(os.path.realpath(folder), name)):
         _refuse(32, given)
-    with contextlib.suppress(OSError):
-        if not _lstat(path).st_mode & 0o200:
-            _refuse(5, given)
+    if os.path.lexists(path) and not _lstat(path).st_mode & 0o200:
+        _refuse(5, given)
 
 
 def _is_used(path: str) -> bool:
