@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel clean help
+.PHONY: train test lint types unit systems coverage bench campaign audit sbom archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -20,7 +20,13 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 \
+	  $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+systems: $(VENV)/.installed-dev ## the tests with what Windows refuses refused, then macOS (on Linux)
+	for system in windows macos; do \
+	  $(BIN)/python -m pytest --system $$system --numprocesses auto --dist worksteal $(ARGS) \
+	  || exit; done
 
 coverage: $(VENV)/.installed-dev ## which lines the tests run; half as long again as the tests alone
 	rm -f .coverage .coverage.*

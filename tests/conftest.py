@@ -21,11 +21,6 @@ from tests.command import Result, run_in_process
 # side, one a core, and a second thread would only get in the way of the others.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Python warns of a text file of ours that is opened without an encoding; elsewhere that is not
-# UTF-8. Only here, as those that the tests start print what they are warned of.
-if not systems.INSTALLED:
-    os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
-
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what ignores a signal
 # hands that on: the processes that the tests send one would never hear it.
 for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
@@ -127,6 +122,8 @@ def surroundings(
     # what a test runs in this process ends like a process of its own: deaf to signals
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
+    if not systems.INSTALLED:  # a warning is an error here, but printed by what a test starts
+        monkeypatch.delenv("PYTHONWARNDEFAULTENCODING", raising=False)
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -32,6 +32,7 @@ posix = pytest.mark.skipif(WINDOWS, reason="the shell of this system quotes in a
 shell = pytest.mark.skipif(os.name == "nt", reason="no Unix shell here")
 devices = pytest.mark.skipif(WINDOWS, reason="no files that are devices here")
 deleting = pytest.mark.skipif(WINDOWS, reason="what is open cannot be deleted or renamed here")
+real_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux's own folders and locales")
 linux = pytest.mark.skipif(not LINUX, reason="done as Linux does it")
 
 

@@ -22,6 +22,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@needs.permissions
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_the_umask_decides_who_may_read_it(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)

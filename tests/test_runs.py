@@ -173,7 +173,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 @needs.posix
 def test_a_reference_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     assert Run(Path("runs/20261122-120000-linear-s0")).reference == "20261122-120000-linear-s0"
-    assert Run(Path("else/where")).reference == "else/where"
+    assert Run(Path("else/where")).reference == str(Path("else/where"))
     run = Run(tmp_path / "a 'b' $c")
     said = subprocess.run(
         ["sh", "-c", f"printf %s {run.reference}"], capture_output=True, text=True, check=True

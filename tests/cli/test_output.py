@@ -21,6 +21,7 @@ from mnistlab.cli.output import Output, surviving
 from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
+from tests import needs
 from tests.command import Result, run, run_in_process, terminal
 from tests.conftest import make_tree
 from tests.originals import publish
@@ -138,7 +139,7 @@ def test_a_process_on_a_real_terminal(server: "Server", tiny: Path) -> None:
     lines = Screen(40).feed(b"".join(got).decode()).text.splitlines()
     start = lines.index(HEADER)
     assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["0", "1", "2"]
-    assert lines[start + 4].startswith("run     runs/")
+    assert lines[start + 4].startswith(f"run     runs{os.sep}")
 
 
 def test_the_best_row_is_bold_and_no_color_makes_all_plain(
@@ -302,6 +303,7 @@ def test_a_stream_of_another_encoding_escapes_what_it_lacks(
     assert names == ["žlu\\u0165", "\\u65e5\\u672c"]
 
 
+@needs.real_linux
 def test_a_process_in_the_c_locale_escapes_all_but_ascii() -> None:
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = run("train", "--config", "日", env=env)

@@ -140,7 +140,7 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_as_one_never_stopped(
     assert info["status"] == "stopped"
     assert [row["epoch"] for row in info["result"]["epochs"]] == [0, 1, 2]
     resumed = mnistlab(*command.split()[4:], "--json").ok().json
-    assert resumed["run"] == f"runs/{run}"
+    assert resumed["run"] == str(Path("runs", run))
     assert resumed["weights_sha256"] == whole["weights_sha256"]
     assert [row["train_loss"] for row in resumed["epochs"]] == [
         row["train_loss"] for row in whole["epochs"]

@@ -253,12 +253,12 @@ def test_data_where_lists_the_cache_and_data_clear_empties_it_but_for_downloads(
     listed = mnistlab("data", "where", "--json").ok().json
     assert listed["cache"] == str(small)
     assert {(entry["kind"], entry["path"], entry["about"]) for entry in listed["entries"]} == {
-        ("decoded", str(train), f"{tiny}/train"),
-        ("decoded", str(valid), f"{tiny}/valid"),
+        ("decoded", str(train), str(tiny / "train")),
+        ("decoded", str(valid), str(tiny / "valid")),
         ("download", str(small / "datasets" / "originals"), ""),
     }
     assert sum(entry["bytes"] for entry in listed["entries"]) >= 2_000_000
-    assert f"{tiny}/train" in mnistlab("data", "where").ok().out
+    assert str(tiny / "train") in mnistlab("data", "where").ok().out
     if needs.WINDOWS:  # what is mapped stays there
         document = mnistlab("data", "clear", "--json").ok().json
         assert [entry["kind"] for entry in document["left"]] == ["decoded", "decoded", "download"]

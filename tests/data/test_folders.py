@@ -4,6 +4,7 @@ import os
 import subprocess
 import tempfile
 import tracemalloc
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def refused(root: Path, *, skip_bad: bool = False) -> DataError:
 def only_fault(root: Path, *, skip_bad: bool = False) -> str:
     """The one fault of `root`, with the path of `root` cut off."""
     [fault] = refused(root, skip_bad=skip_bad).faults
-    return fault.replace(f"{root}/", "", 1)
+    return fault.replace(f"{root}{os.sep}", "", 1).replace(os.sep, "/")
 
 
 # What is loaded
@@ -73,7 +74,10 @@ def test_classes_are_in_natural_order_and_may_have_odd_names(tmp_path: Path) -> 
     names = ("1", "9", "10", "a b", "größe", "img2", "img12", "日本")
     make_tree(tmp_path, names[::-1], train=1, valid=1)
     os.rename(tmp_path / "train/a b/0.png", tmp_path / "train/a b/-x\u00a0y.PNG")
-    assert load_folders(tmp_path).classes == names
+    found = load_folders(tmp_path).classes
+    if needs.MACOS:  # which may write an accent as a character of its own
+        found = tuple(unicodedata.normalize("NFC", name) for name in found)
+    assert found == names
 
 
 def test_hidden_files_and_folders_are_ignored_and_counted(tiny: Path) -> None:
@@ -185,7 +189,13 @@ BAD_TREES = {  # shell command → faults
 
 
 @needs.shell
-@pytest.mark.parametrize(("command", "faults"), BAD_TREES.items())
+@pytest.mark.parametrize(
+    ("command", "faults"),
+    [
+        pytest.param(*tree, marks=needs.any_name if "printf '\\033" in tree[0] else ())
+        for tree in BAD_TREES.items()
+    ],
+)
 def test_a_tree_that_cannot_be_used_says_why(tiny: Path, command: str, faults: list[str]) -> None:
     spoil(tiny, command)
     refusal = refused(tiny)
@@ -281,14 +291,14 @@ def test_folders_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", refuse)
         assert refused(tiny).faults == [
-            f"{tiny}/{split}/{name}: cannot be listed: Permission denied"
+            f"{tiny / split / name}: cannot be listed: Permission denied"
             for split in ("train", "valid")
             for name in ("dark", "light")
         ]
     splits.clear()
     monkeypatch.setattr(os, "listdir", refuse)
     assert refused(tiny).faults == [
-        f"{tiny}/{split}: cannot be listed: Permission denied" for split in ("train", "valid")
+        f"{tiny / split}: cannot be listed: Permission denied" for split in ("train", "valid")
     ]
 
 
@@ -320,8 +330,8 @@ def test_the_command_line_says_the_same_and_exits_with_2(
     assert f"{tiny}: 2 faults" in result.err
     assert "--skip-bad" in result.err
     result = mnistlab("train", "--data", tiny, "--skip-bad", "--epochs", "1").ok()
-    assert "train/dark/1.png" in result.err
-    assert "train/dark/2.png" in result.err
+    assert str(Path("train/dark/1.png")) in result.err
+    assert str(Path("train/dark/2.png")) in result.err
 
 
 def test_skip_bad_cannot_do_without_a_whole_class(tiny: Path) -> None:

@@ -158,7 +158,7 @@ def open_files(encoding: str, newline: str, folder: int) -> None:
             raise OSError(folder, os.strerror(folder), file) from error
 
     plain, ends = encoding, newline
-    io.open = builtins.open = opened  # type: ignore[assignment]
+    io.open = builtins.open = opened
 
 
 def _exists(path: Any) -> bool:

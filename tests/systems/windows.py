@@ -50,7 +50,7 @@ def install() -> None:
     remove(mmap, "MAP_NORESERVE", "MAP_POPULATE")
     signal.SIGBREAK = signal.SIGTTIN  # type: ignore[attr-defined]  # 21 on both systems
     declare(windows=True, macos=False)
-    mmap.mmap = _Map  # type: ignore[misc]
+    mmap.mmap = _Map  # type: ignore[misc, assignment]
     ignore_case()
     open_files("cp1252", "\r\n", errno.EACCES)
     for name in ("stat", "lstat", "fstat"):
@@ -58,7 +58,7 @@ def install() -> None:
     wrap(os, "rename", _rename)
     wrap(os, "chmod", _read_only_bit)
     wrap(os, "access", _access_of)
-    events = {
+    events: dict[str, Callable[..., None]] = {
         "open": _check_open,
         "os.listdir": _check_name,
         "os.scandir": _check_name,
@@ -89,7 +89,7 @@ def _tell_libraries() -> None:
         with contextlib.suppress(OSError):
             os.unlink(lock.lock_file)
 
-    filelock.UnixFileLock._release = _release  # type: ignore[method-assign]
+    filelock.UnixFileLock._release = _release  # type: ignore[method-assign, assignment]
 
 
 def _refuse(number: int, path: Any, other: Any = None) -> None:
