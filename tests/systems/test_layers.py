@@ -43,8 +43,10 @@ REFUSED = {
         "locked.release(), os.stat(folder / '.lock')": "FileNotFoundError",
         "os.chmod(folder / 'other', 0o400), os.unlink(folder / 'other')": "PermissionError 5",
         "os.chmod(folder, 0), os.access(folder, os.W_OK) or 1 / 0": "",
-        **{f"(folder / {name!r}).touch()": "OSError 123" for name in ("a:b", "x.", "NUL.txt")},
-        "(folder / ('x' * 250)).touch()": "FileNotFoundError 206",
+        **{f"(folder / {name!r}).touch()": "OSError" for name in ("a:b", "x.", "NUL.txt")},
+        "(folder / 'a:b').mkdir()": "OSError 123",
+        "(folder / ('x' * 250)).touch()": "FileNotFoundError",
+        "(folder / ('x' * 250)).mkdir()": "FileNotFoundError 206",
     },
     "macos": {
         "os.fsync(os.open(folder, os.O_RDONLY))": "OSError",

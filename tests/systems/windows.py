@@ -115,7 +115,10 @@ def _check_name(given: Any, dir_fd: Any = -1, *, longest: int = _MAX_PATH) -> No
 def _check_open(given: Any, mode: str | None, flags: int) -> None:
     if isinstance(given, int):
         return
-    _check_name(given)
+    try:
+        _check_name(given)
+    except OSError as error:  # opening is left to the C library, which has texts of its own
+        raise OSError(error.errno, os.strerror(error.errno or 0), given) from None
     if not (path := path_of(given)):
         return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
