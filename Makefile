@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit coverage bench campaign audit \
-  sbom archive wheel lock clean help newcomer
+  sbom archive wheel lock clean help newcomer systems
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -25,7 +25,13 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 \
+	  $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+systems: $(VENV)/.installed-dev ## the tests with what Windows refuses refused, then macOS (on Linux)
+	for system in windows macos; do \
+	  $(BIN)/python -m pytest --system $$system --numprocesses auto --dist worksteal $(ARGS) \
+	  || exit; done
 
 coverage: $(VENV)/.installed-dev ## which lines the tests run; half as long again as the tests alone
 	rm -f .coverage .coverage.*

@@ -1,19 +1,16 @@
 """Running the command line from a test: in this process, as a process of its own, on a terminal."""
 
 import contextlib
-import fcntl
 import functools
 import gc
 import io
 import json
 import os
-import pty
 import runpy
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import typer.main
 
 # making click's commands of the functions of mnistlab takes 13 ms, as long as many a test
@@ -109,7 +107,11 @@ def run(*arguments: str | Path, **options: Any) -> Result:
 
 @contextlib.contextmanager
 def terminal(columns: int) -> Iterator[tuple[int, list[bytes]]]:
-    """A terminal that is read while it lasts: its file descriptor and what was written to it."""
+    """A terminal that is read while it lasts: its file descriptor and what was written to it.
+
+    A test is skipped where the system has none of this kind.
+    """
+    fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     got: list[bytes] = []

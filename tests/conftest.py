@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from PIL import Image
 
 from mnistlab.cli.signals import SIGNALS
 from mnistlab.runs import Run
+from tests import needs, systems
 from tests.command import Result, run_in_process
-from tests.reliability.processes import Server
 
 # Before torch is imported, here and in every process that a test starts: the tests run side by
 # side, one a core, and a second thread would only get in the way of the others.
@@ -22,17 +23,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what ignores a signal
 # hands that on: the processes that the tests send one would never hear it.
-for number, default in (
-    (signal.SIGINT, signal.default_int_handler),
-    (signal.SIGHUP, signal.SIG_DFL),
-):
-    if signal.getsignal(number) is signal.SIG_IGN:
+for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)
+    if number and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
 
 if TYPE_CHECKING:  # torch, which the process that shares the tests out need not import
     from mnistlab.data.folders import ImageData
+    from tests.reliability.processes import Server
 
 CHECKOUT = Path(__file__).parents[1]
+# processes are killed, limited and measured there as Linux does it
+collect_ignore = [] if needs.LINUX else ["reliability"]
 
 Examples = Callable[[int, int], int]
 
@@ -41,6 +43,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--campaign", action="store_true", help="many examples, and the table of the promises"
     )
+    parser.addoption(
+        "--system", choices=("windows", "macos"), help="run where that refuses what it refuses"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start again with the layer of `--system` below everything."""
+    system = config.getoption("system")
+    if system and system != systems.INSTALLED:
+        config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
+        # a folder without what only the system below can delete
+        own = Path(tempfile.gettempdir()) / f"mnistlab-{system}"
+        own.mkdir(exist_ok=True)
+        environment = systems.environment(system) | {"PYTEST_DEBUG_TEMPROOT": str(own)}
+        words = [sys.executable, "-m", "pytest", *config.invocation_params.args]
+        os.execve(sys.executable, words, os.environ | environment)
 
 
 @pytest.fixture
@@ -83,10 +101,12 @@ def book_two_layer(shared_cache: Path, shared_folder: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server() -> "Iterator[Server]":
     """Starts commands as forks of a process that has torch imported."""
-    if sys.platform != "linux":
+    if not needs.LINUX:
         pytest.skip("processes are killed, limited and measured as Linux does it")
+    from tests.reliability.processes import Server
+
     started = Server()
     yield started
     started.close()
@@ -102,6 +122,8 @@ def surroundings(
     # what a test runs in this process ends like a process of its own: deaf to signals
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
+    if not systems.INSTALLED:  # a warning is an error here, but printed by what a test starts
+        monkeypatch.delenv("PYTHONWARNDEFAULTENCODING", raising=False)
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -10,6 +10,7 @@ import torch
 from mnistlab import __version__
 from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
+from tests import needs
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_the_environment_names_what_can_change_the_last_bits(
     assert environment(torch.device("cuda", 1))["device"] == "GPU 1"
 
 
+@needs.linux
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries differ")
 def test_freed_memory_is_kept_for_the_next_tensors() -> None:
     program = """

@@ -9,6 +9,7 @@ import pytest
 from mnistlab import files as places
 from mnistlab.errors import RunError
 from mnistlab.files import cache_folder, packaged
+from tests import needs
 from tests.conftest import CHECKOUT
 
 
@@ -21,6 +22,7 @@ def test_our_own_variable_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert cache_folder() == tmp_path / "relative"
 
 
+@needs.real_linux
 def test_then_the_xdg_variable_if_it_is_absolute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -33,6 +35,7 @@ def test_then_the_xdg_variable_if_it_is_absolute(
         assert cache_folder() == tmp_path / "home" / ".cache" / "mnistlab"
 
 
+@needs.real_linux
 def test_no_home_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNISTLAB_CACHE")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)

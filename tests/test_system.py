@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 from pathlib import Path
@@ -67,6 +66,8 @@ def test_windows_is_asked_again_until_the_file_is_free(
 def test_macos_empties_the_memory_of_the_drive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(system, "MACOS", False)
     steps: list[object] = []
     monkeypatch.setattr(os, "fsync", lambda fd: steps.append("fsync"))
     monkeypatch.setattr(fcntl, "fcntl", lambda fd, request: steps.append(request))

@@ -11,6 +11,7 @@ from PIL import Image
 from mnistlab.data import download
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
+from tests import needs
 from tests.command import Result
 from tests.originals import Made, publish
 from tests.webserver import serving
@@ -35,7 +36,8 @@ def test_a_faulty_folder_is_exit_2_with_all_its_faults(mnistlab: Mnistlab, tiny:
     assert mnistlab("data", "check", tiny, "--json").ok().json["usable"] is True
     for i in range(25):
         (tiny / "train" / "dark" / f"bad{i}.png").write_bytes(b"")
-    (tiny / "train" / "dark" / os.fsdecode(b"\xff\x1b[2J.png")).write_bytes(b"")
+    name = os.fsdecode(b"\xff\x1b[2J.png") if needs.LINUX else "a\u2028b.png"
+    (tiny / "train" / "dark" / name).write_bytes(b"")
     result = mnistlab("data", "check", tiny)
     assert result.code == 2
     assert result.err.startswith(f"error: {tiny}: 26 faults\n")

@@ -5,14 +5,13 @@ import errno
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -22,11 +21,14 @@ from mnistlab.cli.output import Output, surviving
 from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
+from tests import needs
 from tests.command import Result, run, run_in_process, terminal
 from tests.conftest import make_tree
 from tests.originals import publish
-from tests.reliability.processes import Server
 from tests.webserver import serving
+
+if TYPE_CHECKING:
+    from tests.reliability.processes import Server
 
 Mnistlab = Callable[..., Result]
 
@@ -130,14 +132,14 @@ def test_the_live_table_leaves_whole_rows_and_nothing_else(columns: int, tiny: P
     assert "━" not in text
 
 
-def test_a_process_on_a_real_terminal(server: Server, tiny: Path) -> None:
+def test_a_process_on_a_real_terminal(server: "Server", tiny: Path) -> None:
     settings = ("train", "--data", tiny, "--epochs", "3")
     with terminal(40) as (slave, got):
         server.run(*settings, cwd=Path.cwd(), env=os.environ, terminal=slave).ok()
     lines = Screen(40).feed(b"".join(got).decode()).text.splitlines()
     start = lines.index(HEADER)
     assert [line.split()[0] for line in lines[start + 1 : start + 4]] == ["0", "1", "2"]
-    assert lines[start + 4].startswith("run     runs/")
+    assert lines[start + 4].startswith(f"run     runs{os.sep}")
 
 
 def test_the_best_row_is_bold_and_no_color_makes_all_plain(
@@ -301,6 +303,7 @@ def test_a_stream_of_another_encoding_escapes_what_it_lacks(
     assert names == ["žlu\\u0165", "\\u65e5\\u672c"]
 
 
+@needs.real_linux
 def test_a_process_in_the_c_locale_escapes_all_but_ascii() -> None:
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = run("train", "--config", "日", env=env)
@@ -335,7 +338,7 @@ def test_a_broken_pipe_passes_in_silence_and_a_full_disk_is_told() -> None:
 
 
 def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path: Path) -> None:
-    master, slave = pty.openpty()
+    master, slave = pytest.importorskip("pty").openpty()
     os.close(master)
     with open(slave, "w") as stream:
         with surviving(stream):
@@ -362,7 +365,7 @@ def test_what_rich_draws_outlives_its_reader() -> None:
     assert "b" in full.getvalue()
 
 
-def test_a_reader_that_leaves_early_does_not_end_the_run(server: Server, tiny: Path) -> None:
+def test_a_reader_that_leaves_early_does_not_end_the_run(server: "Server", tiny: Path) -> None:
     reader, writer = os.pipe()
     settings = ("train", "--data", tiny, "--epochs", "100")
     process = server.start(*settings, cwd=Path.cwd(), env=os.environ, out=writer)
@@ -395,7 +398,7 @@ $m eval nope 2>&-; echo "no stderr $?" >&2
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path, server: Server) -> None:
+def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path, server: "Server") -> None:
     with open("/dev/full", "w") as full:
         settings = ("train", "--data", tiny, "--run-dir", "full")
         ended = server.run(*settings, cwd=Path.cwd(), env=os.environ, out=full.fileno())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 from tests.report.markup import parse
@@ -79,7 +80,7 @@ def test_a_run_without_a_model_is_exit_1_and_keeps_the_old_page(
     [
         (("-o", "page.pdf"), 2, "-o page.pdf: the name must end in .html or .htm\n"),
         (("-o", "no/page.html"), 2, "not a file name in an existing folder"),
-        (("-o", "/proc/page.html"), 1, "/proc"),
+        pytest.param(("-o", "/proc/page.html"), 1, "/proc", marks=needs.linux),
         (("--split", "vlaid"), 2, "did you mean valid?"),
         (("--data", "mnist_sampel"), 2, "did you mean mnist_sample?"),
         (("--data", "other"), 2, "the model knows no class grey"),

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from rich.cells import cell_len
 from mnistlab.report.tables import runs_lines
 from mnistlab.runs import Run
 from mnistlab.summaries import RunSummary
+from tests import needs
 from tests.command import Result
 
 Mnistlab = Callable[..., Result]
@@ -208,6 +208,7 @@ def test_rm_leaves_a_folder_that_holds_anything_else(mnistlab: Mnistlab, runs: l
     assert not runs[0].exists()
 
 
+@needs.deleting
 def test_rm_takes_the_folder_that_one_is_in(
     mnistlab: Mnistlab, runs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +234,7 @@ def test_a_damaged_record_is_named_and_hides_no_other_run(
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
 def test_rm_asks_on_a_terminal(runs: list[Path], answer: str, code: int) -> None:
-    ours, theirs = pty.openpty()
+    ours, theirs = pytest.importorskip("pty").openpty()
     command = [sys.executable, "-m", "mnistlab", "runs", "rm", runs[0].name]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)

@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.command import Result
-from tests.reliability.processes import Server
+
+if TYPE_CHECKING:
+    from tests.reliability.processes import Server
 
 Mnistlab = Callable[..., Result]
 
@@ -97,7 +100,7 @@ def test_such_a_run_is_not_resumed(mnistlab: Mnistlab, tiny: Path) -> None:
     assert "trained several seeds" in result.err
 
 
-def test_ctrl_c_keeps_the_finished_seeds(server: Server, tiny: Path, mnistlab: Mnistlab) -> None:
+def test_ctrl_c_keeps_the_finished_seeds(server: "Server", tiny: Path, mnistlab: Mnistlab) -> None:
     stopped = interrupted(server, 4, "--data", tiny, "--epochs", "40")  # the header, three seeds
     assert stopped.code == 130
     assert " of 5000 seeds, which are saved" in stopped.err
@@ -108,13 +111,13 @@ def test_ctrl_c_keeps_the_finished_seeds(server: Server, tiny: Path, mnistlab: M
     mnistlab("runs", "verify").ok()
 
 
-def test_ctrl_c_before_the_first_seed_is_done_is_told(server: Server, tiny: Path) -> None:
+def test_ctrl_c_before_the_first_seed_is_done_is_told(server: "Server", tiny: Path) -> None:
     stopped = interrupted(server, 1, "--data", tiny, "--epochs", "100000")
     assert stopped.code == 130
     assert "stopped before anything was finished; nothing of it is saved" in stopped.err
 
 
-def interrupted(server: Server, lines: int, *flags: str | Path) -> Result:
+def interrupted(server: "Server", lines: int, *flags: str | Path) -> Result:
     """What a training of 5000 seeds says to a Ctrl-C after so many lines on stdout."""
     reader, writer = os.pipe()
     flags = (*flags, "--seeds", "5000", "--order-seed", "own")

@@ -70,7 +70,7 @@ def test_the_next_command_names_a_run_elsewhere_by_its_path(mnistlab: Mnistlab, 
 def test_quiet_prints_only_the_result(mnistlab: Mnistlab, tiny: Path) -> None:
     result = mnistlab("train", "--data", tiny, "--epochs", "3", "-q").ok()
     accuracy = json.loads((the_run() / "run.json").read_text())["result"]["accuracy"]
-    assert result.out == f"accuracy {accuracy:.6f}  run runs/{the_run().name}\n"
+    assert result.out == f"accuracy {accuracy:.6f}  run {the_run()}\n"
     assert result.err == ""
 
 
@@ -84,7 +84,7 @@ def test_json_is_one_document_with_the_fields_of_the_contract(
         "weights_sha256",
     }  # fmt: skip
     assert document["schema_version"] == 1
-    assert document["run"] == f"runs/{the_run().name}"
+    assert document["run"] == str(the_run())
     assert document["model"] == "linear"
     assert document["classes"] == ["dark", "light"]
     assert document["seed"] == 5
@@ -350,7 +350,7 @@ def test_a_finished_run_is_extended_to_what_it_would_have_been(
     mnistlab("train", *settings, "--epochs", "2").ok()
     resumed = mnistlab("train", "--resume", "latest", "--epochs", "4", "--json").ok().json
     assert resumed["weights_sha256"] == whole["weights_sha256"]
-    assert resumed["run"] == f"runs/{the_run().name}"
+    assert resumed["run"] == str(the_run())
     assert len((the_run() / "metrics.csv").read_text().splitlines()) == 5
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import tempfile
 import tracemalloc
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mnistlab.data import folders
 from mnistlab.data.folders import load_folders, load_splits
 from mnistlab.errors import FAULTS_SHOWN, DataError
 from mnistlab.names import natural_key
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -37,7 +39,7 @@ def refused(root: Path, *, skip_bad: bool = False) -> DataError:
 def only_fault(root: Path, *, skip_bad: bool = False) -> str:
     """The one fault of `root`, with the path of `root` cut off."""
     [fault] = refused(root, skip_bad=skip_bad).faults
-    return fault.replace(f"{root}/", "", 1)
+    return fault.replace(f"{root}{os.sep}", "", 1).replace(os.sep, "/")
 
 
 # What is loaded
@@ -72,7 +74,10 @@ def test_classes_are_in_natural_order_and_may_have_odd_names(tmp_path: Path) -> 
     names = ("1", "9", "10", "a b", "größe", "img2", "img12", "日本")
     make_tree(tmp_path, names[::-1], train=1, valid=1)
     os.rename(tmp_path / "train/a b/0.png", tmp_path / "train/a b/-x\u00a0y.PNG")
-    assert load_folders(tmp_path).classes == names
+    found = load_folders(tmp_path).classes
+    if needs.MACOS:  # which may write an accent as a character of its own
+        found = tuple(unicodedata.normalize("NFC", name) for name in found)
+    assert found == names
 
 
 def test_hidden_files_and_folders_are_ignored_and_counted(tiny: Path) -> None:
@@ -88,6 +93,7 @@ def test_hidden_files_and_folders_are_ignored_and_counted(tiny: Path) -> None:
     assert len(loaded.train_ds) == 24
 
 
+@needs.symlinks
 def test_links_to_images_and_to_class_folders_are_followed(tiny: Path) -> None:
     (tiny / "train" / "dark" / "link.png").symlink_to(tiny / "train" / "dark" / "0.png")
     (tiny / "elsewhere").mkdir()
@@ -126,13 +132,18 @@ def test_the_fingerprint_is_of_pixels_labels_and_classes_not_of_files(tmp_path: 
 
 def test_a_root_that_is_no_folder(tmp_path: Path, mnistlab: Callable[..., Result]) -> None:
     (tmp_path / "file").write_text("x")
-    (tmp_path / "loop").symlink_to("loop")
-    for name, why in (("none", "no such folder"), ("file", "not a folder"), ("loop", "not a f")):
-        assert refused(tmp_path / name).faults[0].startswith(f"{tmp_path}/{name}: {why}")
-    assert "File name too long" in refused(tmp_path / ("x" * 300)).faults[0]
+    reasons = {"none": "no such folder", "file": "not a folder"}
+    if needs.SYMLINKS:
+        (tmp_path / "loop").symlink_to("loop")
+        reasons["loop"] = "not a folder"
+    for name, why in reasons.items():
+        assert refused(tmp_path / name).faults[0].startswith(f"{tmp_path / name}: {why}")
+    # Windows does not tell a name that is too long from one that is not there
+    too_long = "no such folder" if needs.WINDOWS else "File name too long"
+    assert too_long in refused(tmp_path / ("x" * 300)).faults[0]
     result = mnistlab("train", "--data", tmp_path / "none")
     assert (result.code, result.out) == (2, "")
-    assert f"{tmp_path}/none: no such folder; expected train/<class>/*.png and" in result.err
+    assert f"{tmp_path / 'none'}: no such folder; expected train/<class>/*.png and" in result.err
 
 
 def spoil(folder: Path, command: str) -> None:
@@ -177,7 +188,14 @@ BAD_TREES = {  # shell command → faults
 }
 
 
-@pytest.mark.parametrize(("command", "faults"), BAD_TREES.items())
+@needs.shell
+@pytest.mark.parametrize(
+    ("command", "faults"),
+    [
+        pytest.param(*tree, marks=needs.any_name if "printf '\\033" in tree[0] else ())
+        for tree in BAD_TREES.items()
+    ],
+)
 def test_a_tree_that_cannot_be_used_says_why(tiny: Path, command: str, faults: list[str]) -> None:
     spoil(tiny, command)
     refusal = refused(tiny)
@@ -200,6 +218,7 @@ BAD_FILES = {  # shell command in the folder of 2.png → why it cannot be used
 }
 
 
+@needs.shell
 @pytest.mark.parametrize(("command", "why"), BAD_FILES.items())
 def test_a_bad_file_is_named_and_can_be_skipped(tiny: Path, command: str, why: str) -> None:
     bad = tiny / "train" / "dark" / "2.png"
@@ -221,6 +240,7 @@ def test_a_bad_file_is_named_and_can_be_skipped(tiny: Path, command: str, why: s
 BAD_NAMES = [b"a\nb.png", b"\x1b[2J.png", b"\xff\xfe.png", "line\u2028end.png".encode(), b"\x7f"]
 
 
+@needs.any_name
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_bad_file_name_is_told_without_its_power(tiny: Path, name: bytes) -> None:
     folder = os.fsencode(tiny / "train" / "dark")
@@ -237,6 +257,7 @@ def test_a_bad_file_name_is_told_without_its_power(tiny: Path, name: bytes) -> N
     assert [*load_folders(tiny, skip_bad=True).train.skipped] == [f"train/dark/{os.fsdecode(name)}"]
 
 
+@needs.shell
 def test_a_class_folder_that_links_to_its_own_parent_does_not_run_for_ever(tiny: Path) -> None:
     spoil(tiny, "ln -s . train/again; ln -s . valid/again")
     faults = refused(tiny).faults
@@ -270,14 +291,14 @@ def test_folders_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", refuse)
         assert refused(tiny).faults == [
-            f"{tiny}/{split}/{name}: cannot be listed: Permission denied"
+            f"{tiny / split / name}: cannot be listed: Permission denied"
             for split in ("train", "valid")
             for name in ("dark", "light")
         ]
     splits.clear()
     monkeypatch.setattr(os, "listdir", refuse)
     assert refused(tiny).faults == [
-        f"{tiny}/{split}: cannot be listed: Permission denied" for split in ("train", "valid")
+        f"{tiny / split}: cannot be listed: Permission denied" for split in ("train", "valid")
     ]
 
 
@@ -299,6 +320,7 @@ def test_all_faults_come_together_twenty_in_the_message_then_a_count(tmp_path: P
     assert any("the class c is only in the other split" in line for line in lines)
 
 
+@needs.shell
 def test_the_command_line_says_the_same_and_exits_with_2(
     tiny: Path, mnistlab: Callable[..., Result]
 ) -> None:
@@ -308,8 +330,8 @@ def test_the_command_line_says_the_same_and_exits_with_2(
     assert f"{tiny}: 2 faults" in result.err
     assert "--skip-bad" in result.err
     result = mnistlab("train", "--data", tiny, "--skip-bad", "--epochs", "1").ok()
-    assert "train/dark/1.png" in result.err
-    assert "train/dark/2.png" in result.err
+    assert str(Path("train/dark/1.png")) in result.err
+    assert str(Path("train/dark/2.png")) in result.err
 
 
 def test_skip_bad_cannot_do_without_a_whole_class(tiny: Path) -> None:
@@ -338,6 +360,7 @@ def test_one_split_alone_needs_no_other_nor_all_classes(tiny: Path) -> None:
     assert valid.counts == {"light": 4}
 
 
+@needs.deleting
 def test_pixels_take_no_memory_while_they_are_decoded(tmp_path: Path) -> None:
     make_tree(tmp_path, size=(512, 512), train=24, valid=1)
     load_folders(tmp_path)  # numpy, plugins, …
@@ -354,7 +377,7 @@ def test_pixels_take_no_memory_while_they_are_decoded(tmp_path: Path) -> None:
 # Any tree of grey images comes back as it was written.
 
 GREY = st.integers(0, 255)
-CLASS = st.text("abz019 é", min_size=1, max_size=4).filter(lambda name: name.strip() != "")
+CLASS = st.text("abz019 é", min_size=1, max_size=4).filter(needs.can_be_a_name)
 
 
 @st.composite

@@ -21,6 +21,7 @@ from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.idx import import_idx, read_dataset
 from mnistlab.errors import DataError, RunError
 from mnistlab.vision import torchvision
+from tests import needs
 from tests.conftest import CHECKOUT
 from tests.originals import Made, idx_bytes, publish, usps_bytes
 
@@ -295,20 +296,23 @@ def test_missing_files_are_named_together(source: Source, tmp_path: Path) -> Non
     with pytest.raises(DataError) as fault:
         import_idx(source.folder, tmp_path / "out")
     assert [line.split()[2] for line in fault.value.faults] == [f"{name}.gz" for name in FILES[1:3]]
-    for name, why in (("none", "no such folder"), ("x" * 300, "too long")):
+    too_long = "no such folder" if needs.WINDOWS else "too long"
+    for name, why in (("none", "no such folder"), ("x" * 300, too_long)):
         with pytest.raises(DataError, match=why):
             import_idx(tmp_path / name, tmp_path / "out")
 
 
 def test_an_existing_target_is_never_touched(source: Source, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    (tmp_path / "link").symlink_to("nowhere")
-    for name in ("file", "link", "source"):
+    if needs.SYMLINKS:
+        (tmp_path / "link").symlink_to("nowhere")
+    there = sorted(path.name for path in tmp_path.iterdir())
+    for name in there:
         before = (tmp_path / name).lstat().st_mtime_ns
         with pytest.raises(DataError, match="exists already; name a new folder, or remove it"):
             import_idx(source.folder, tmp_path / name)
         assert (tmp_path / name).lstat().st_mtime_ns == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "source"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
 
 
 def test_an_import_that_is_interrupted_or_finds_no_space_leaves_nothing(

@@ -21,6 +21,7 @@ from mnistlab.data.folders import ImageData, load_folders
 from mnistlab.data.named import load_data, load_split, mnist_sample
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import packaged
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -207,7 +208,7 @@ def test_it_is_unpacked_once_and_decoded_once(archive: Path, own_cache: Path) ->
         assert data.root.stat().st_ino == inode
         assert data.fingerprint == named.FINGERPRINT
     assert seen == ["train", "train", "valid", "valid"]
-    assert beside(folder) == {".mnist_sample.lock"}
+    assert beside(folder) <= {".mnist_sample.lock"}
 
 
 def test_a_python_without_filters_for_archives_unpacks_it_too(
@@ -260,6 +261,7 @@ TAMPERING = [  # shell commands
 ]
 
 
+@needs.shell
 @pytest.mark.parametrize("command", TAMPERING)
 def test_files_that_somebody_changed_are_unpacked_again(archive: Path, command: str) -> None:
     folder = load_data().root
@@ -268,7 +270,7 @@ def test_files_that_somebody_changed_are_unpacked_again(archive: Path, command: 
     assert again.root == folder
     assert again.fingerprint == named.FINGERPRINT
     assert listing(folder) == NAMES
-    assert beside(folder) == {".mnist_sample.lock"}
+    assert beside(folder) <= {".mnist_sample.lock"}
 
 
 def test_threads_that_unpack_at_once_agree(archive: Path) -> None:
@@ -276,7 +278,7 @@ def test_threads_that_unpack_at_once_agree(archive: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         loaded = list(pool.map(lambda _: load_data().fingerprint, range(6)))
     assert loaded == [named.FINGERPRINT] * 6
-    assert beside(mnist_sample()) == {".mnist_sample.lock"}
+    assert beside(mnist_sample()) <= {".mnist_sample.lock"}
 
 
 def test_data_that_is_not_the_bundled_data_when_unpacked_again_is_never_used(
@@ -332,7 +334,8 @@ def test_what_a_killed_process_left_goes_when_it_is_unpacked(
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             mnist_sample()
-    assert len(list((own_cache / "data").iterdir())) == 2
+    left = {path.name for path in (own_cache / "data").iterdir()} - {".mnist_sample.lock"}
+    assert len(left) == 1
     folder = mnist_sample()
     assert listing(folder) == NAMES
-    assert beside(folder) == {".mnist_sample.lock"}
+    assert beside(folder) <= {".mnist_sample.lock"}

@@ -19,6 +19,7 @@ from mnistlab.data.store import (
     read_description,
 )
 from mnistlab.errors import DamagedFileError
+from tests import needs
 
 IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
 NAMES = ["dark/1.png", "dark/2.png", "light/1.png", "light/2.png", "light/3.png"]
@@ -69,6 +70,7 @@ def test_the_file_begins_with_the_plain_pixels_and_describes_itself(tmp_path: Pa
     assert (described["shape"], described["about"]) == ([5, 3, 4], "a test")
 
 
+@needs.deleting
 def test_a_split_and_its_file_do_not_change_each_other(tmp_path: Path) -> None:
     path = tmp_path / "a.store"
     first = write(path)
@@ -184,6 +186,7 @@ def test_the_same_pixels_in_another_shape_or_class_have_another_fingerprint() ->
     assert len(prints) == 5
 
 
+@needs.linux
 def test_a_store_larger_than_memory_is_mapped_and_read_where_it_is_needed(tmp_path: Path) -> None:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 2 // 2**20 * 2**20
     n = size // 2**20  # images of 1024 x 1024, one a block
