@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 
-.PHONY: train test lint types unit coverage bench campaign audit sbom archive wheel clean help
+.PHONY: train test lint types unit coverage bench campaign compat audit sbom archive wheel clean help
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -37,6 +37,9 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
 
+compat: $(VENV)/.installed-compat ## all tests with the oldest and the newest versions → docs/compatibility.md
+	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/nox $(ARGS)
+
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build
 	# the index does not know builds, as in 2.13.0+cpu
@@ -57,7 +60,7 @@ wheel: $(VENV)/.installed-dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove the virtual environment and everything built
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .nox build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile | expand -t 2
