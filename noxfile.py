@@ -30,7 +30,7 @@ def oldest(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def newest(session: nox.Session) -> None:
     """The newest of everything that pip is offered."""
-    check(session, "--upgrade-strategy", "eager")
+    check(session)
 
 
 @nox.session(python="3.11")
