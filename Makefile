@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit coverage bench campaign audit \
-  sbom archive wheel lock clean help newcomer systems
+  sbom archive wheel lock clean help newcomer systems compat
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -51,6 +51,9 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new user would
 	PYTHON="$(PYTHON)" $(BIN)/python -m tests.newcomer $(ARGS)
 
+compat: $(VENV)/.installed-compat ## all tests with the oldest and the newest versions → docs/compatibility.md
+	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/nox $(ARGS)
+
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build
 	# the index does not know builds, as in 2.13.0+cpu
@@ -82,7 +85,7 @@ lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS
 	grep -vE '^(cuda-|nvidia-|triton=)' build/$(LOCK) > $(LOCK)
 
 clean: ## remove the virtual environment and everything built
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .nox build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile | expand -t 2

@@ -12,6 +12,7 @@ from mnistlab.cli.app import app
 from mnistlab.lessons import LESSONS
 from mnistlab.models import build_model
 from mnistlab.studies.ladder import CHAPTER
+from tests import compat
 from tests.pages import ROOT, Page
 
 SOURCE = ROOT / "src" / "mnistlab"
@@ -121,3 +122,21 @@ def test_the_readme_example_runs() -> None:
     names: dict[str, object] = {}
     exec(compile(example.replace("epochs=5", "epochs=1"), "README.md", "exec"), names)
     assert "evaluate" in names
+
+
+def test_a_row_of_versions_replaces_that_of_the_same_session_and_system() -> None:
+    head = "| session | system | passed |\n|---|---|---|"
+    page = f"before\n{compat.BEGIN}\n{head}\n{compat.END}\nafter\n"
+    rows = [["oldest", "Linux", "1"], ["newest", "Linux", "2"], ["oldest", "macOS", "3"]]
+    for row in [*rows, ["oldest", "Linux", "4"]]:
+        page = compat.with_row(page, row)
+    assert page.splitlines()[2:] == [
+        "| session | system | passed |",
+        "|---|---|---|",
+        "| newest | Linux | 2 |",
+        "| oldest | Linux | 4 |",
+        "| oldest | macOS | 3 |",
+        compat.END,
+        "after",
+    ]
+    assert compat.BEGIN in compat.PAGE.read_text(encoding="utf-8")

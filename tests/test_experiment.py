@@ -297,9 +297,21 @@ def test_resume_names_what_differs_from_the_first_machine(
     stop_after(broken, 3)
     other = {**load_state(run_of(broken).state_file).record.environment, "torch": "2.12.0"}
     reduced(lambda s: with_record(s, environment=other))(run_of(broken))
-    notices = resume(run_of(broken), [], threads=broken.config.threads + 1).notices
+    threads = broken.config.threads + 1
+    before = {path: path.read_bytes() for path in run_of(broken).path.iterdir()}
+    with pytest.raises(ConfigError, match=r"--strict: torch was 2\.12\.0, now .*; threads was"):
+        resume(run_of(broken), [], threads=threads, strict=True)
+    assert {path: path.read_bytes() for path in run_of(broken).path.iterdir()} == before
+    notices = resume(run_of(broken), [], threads=threads).notices
     assert any("torch was 2.12.0" in text for text in notices)
     assert any("threads was" in text for text in notices)
+
+
+def test_strict_takes_up_a_run_where_nothing_differs(trees: dict[int, str], tmp_path: Path) -> None:
+    broken = begun(tmp_path, data=trees[2])
+    stop_after(broken, 3)
+    again = resume(run_of(broken), [], strict=True)
+    assert (again.notices, again.mixed) == ((), False)
 
 
 def test_resume_keeps_the_thread_count_of_the_first_part(

@@ -1,7 +1,8 @@
 """Which device computes, and what of a machine can change the last bits of a result."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -32,9 +33,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """All that can change the last bits of a result."""
-    return {
+def environment(device: torch.device, model: str = "") -> dict[str, Any]:
+    """All that can change the last bits of a result of `model`."""
+    found = {
         "mnistlab": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
@@ -43,6 +44,31 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }
+    return found | ({"torchvision": version("torchvision")} if model == "resnet18" else {})
+
+
+def differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], *, strict: bool = False
+) -> dict[str, tuple[Any, Any]]:
+    """What of an environment is not as it was: name → (then, now).
+
+    Raises ConfigError if `strict` and there is anything.
+    """
+    found = {key: (then.get(key), value) for key, value in now.items() if then.get(key) != value}
+    if strict and found:
+        raise ConfigError(
+            f"--strict: {'; '.join(in_words(found))}; the last bits of the weights can differ: "
+            "use those of then, or leave --strict out"
+        )
+    return found
+
+
+def in_words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """The `differences`, one text each: `torch was 2.13.0, now 2.14.1`."""
+    return [
+        f"{key} was {'not recorded' if then is None else printable(then)}, now {now}"
+        for key, (then, now) in found.items()
+    ]
 
 
 def set_threads(count: int | None) -> None:

@@ -149,7 +149,7 @@ class Experiment:
         record = StateRecord(
             config=asdict(self.config),
             data_fingerprint=self.data.fingerprint,
-            environment=environment(self.device),
+            environment=environment(self.device, self.config.model),
             epoch=now.place.epoch,
             batch=now.place.batch,
             seconds=now.place.seconds,
@@ -203,7 +203,7 @@ class Experiment:
             config=self.config,
             origins={key: self.origins[key] for key in self.config.applicable()},
             data=DataRecord(**self.data.describe()),
-            environment=environment(self.device),
+            environment=environment(self.device, self.config.model),
             mixed=self.mixed,
             result=result,
         )

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
 from mnistlab.data.folders import Progress
-from mnistlab.devices import environment
+from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError, DataError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
@@ -22,14 +22,15 @@ def resume(
     *,
     epochs: int | None = None,
     threads: int | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Experiment:
     """Take up `run` where it stopped, so that it ends as if it had never been; `epochs` is the new
     total.
 
     The thread count is that of the first part unless `threads` says otherwise, since another
-    count gives other last bits. `notices` of the result names all that differs from then.
-    Raises ConfigError, DataError if the data has changed, DamagedFileError.
+    count gives other last bits. `notices` of the result names all that differs from then; `strict`
+    refuses it. Raises ConfigError, DataError if the data has changed, DamagedFileError.
     """
     try:
         state = load_state(run.state_file)
@@ -67,10 +68,10 @@ def resume(
     experiment = prepare(Resolved(config, origins), progress)
     created = record.created if record else ""
     experiment = replace(experiment, run=run, command=tuple(command), created=created)
-    return experiment if state is None else _restored(experiment, run, state)
+    return experiment if state is None else _restored(experiment, run, state, strict)
 
 
-def _restored(experiment: Experiment, run: Run, state: RunState) -> Experiment:
+def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -> Experiment:
     """The experiment at the place and with the weights of `state`."""
     record, now = state.record, experiment.now
     if experiment.data.fingerprint != record.data_fingerprint:
@@ -88,12 +89,10 @@ def _restored(experiment: Experiment, run: Run, state: RunState) -> Experiment:
     now.place = Place(record.epoch, record.batch, list(state.losses.unbind()), record.seconds)
     now.history, now.best = list(record.history), record.best
     now.best_weights = state.best_weights
-    here = environment(experiment.device)
+    here = environment(experiment.device, experiment.config.model)
     notices = tuple(
-        f"{key} was {record.environment.get(key)}, now {here[key]}: the weights can differ in "
-        "their last bits from those of an unbroken run"
-        for key in ("torch", "threads", "device", "platform", "processor")
-        if record.environment.get(key) != here[key]
+        f"{text}: the weights can differ in their last bits from those of an unbroken run"
+        for text in in_words(differences(record.environment, here, strict=strict))
     )
     return replace(experiment, notices=notices, mixed=record.mixed or bool(notices))
 

@@ -2,16 +2,18 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.cells import cell_len
 
 from mnistlab.report.tables import runs_lines
-from mnistlab.runs import Run
+from mnistlab.runs import Run, find_run
 from mnistlab.summaries import RunSummary
 from tests import needs
 from tests.command import Result
@@ -169,6 +171,35 @@ def test_a_run_that_repeats_is_exit_0_and_one_that_does_not_exit_3(
     assert document["repeats"] is False
     assert document["changed"] == {"lr": [1.0, 0.25]}
     assert document["first_difference"] == 0
+
+
+def test_what_differs_from_then_is_named_and_strict_refuses_it(
+    mnistlab: Mnistlab, tiny: Path
+) -> None:
+    mnistlab("train", "--data", tiny, "--epochs", "1", "--threads", "1").ok()
+    run = find_run("latest", Path("runs"))
+    record = run.record()
+    record.environment |= {"torch": "2.12.0"}
+    run.write_record(record)
+    named = mnistlab("runs", "verify").ok()
+    assert re.search(r"torch +2\.12\.0 +" + re.escape(torch.__version__), named.out)
+    files = {path: path.read_bytes() for path in run.path.iterdir()}
+    for line, differing in (
+        (("runs", "verify", "--strict"), f"torch was 2.12.0, now {torch.__version__}"),
+        (("train", "--resume", "latest", "--threads", "2", "--strict"), "threads was 1, now 2"),
+    ):
+        refused = mnistlab(*line, "--json")
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            f"error: --strict: {differing}; the last bits of the weights can differ: "
+            "use those of then, or leave --strict out\n"
+        )
+    assert {path: path.read_bytes() for path in run.path.iterdir()} == files
+    alone = mnistlab("train", "--strict")
+    assert alone.code == 2
+    assert alone.err == (
+        "error: --strict: compares with an earlier run; give it with --resume RUN\n"
+    )
 
 
 def test_rm_deletes_with_force_and_only_what_is_named(mnistlab: Mnistlab, runs: list[Path]) -> None:

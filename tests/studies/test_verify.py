@@ -1,6 +1,7 @@
 """A run trained again: equal to the bit, or what has changed is named."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from mnistlab.errors import ConfigError, RunError
+from mnistlab.experiment import train_run
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, save_model
 from mnistlab.studies.verify import verify_run
@@ -69,6 +71,22 @@ def test_another_torch_or_machine_is_named_though_the_weights_agree(run: Run) ->
     assert found.repeats
     assert set(found.changed) == {"torch", "processor"}
     assert found.changed["torch"] == ("1.0", torch.__version__)
+    seen: list[int] = []
+    with pytest.raises(ConfigError, match=r"torch was 1\.0, now .*; processor was abacus"):
+        verify_run(run, strict=True, show=lambda done, total: seen.append(done))
+    assert not seen  # nothing was trained
+
+
+def test_the_version_of_torchvision_counts_for_its_model_alone(run: Run, tmp_path: Path) -> None:
+    assert "torchvision" not in run.record().environment
+    flags = {"model": "resnet18", "data": str(tmp_path / "tiny"), "epochs": 1, "batch_size": 12}
+    drawn = train_run(flags, folder=tmp_path / "drawn")
+    record = drawn.record()
+    assert record.environment["torchvision"] == version("torchvision")
+    del record.environment["torchvision"]  # as an earlier mnistlab wrote it
+    drawn.write_record(record)
+    with pytest.raises(ConfigError, match="--strict: torchvision was not recorded, now"):
+        verify_run(drawn, strict=True)
 
 
 def test_a_swapped_model_file_is_named(run: Run) -> None:

@@ -72,6 +72,12 @@ Split = Annotated[
 Best = Annotated[
     bool, typer.Option("--best", help="The best weights of the run instead of the last.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse if torch, machine or threads are not those of the run (exit 2)."
+    ),
+]
 MinAccuracy = Annotated[
     float | None,
     typer.Option(

@@ -112,6 +112,7 @@ def compare(
 def verify(
     out: Output,
     run: flags.RunArgument = "latest",
+    strict: flags.Strict = False,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Train a run again and compare its weights, bit for bit.
@@ -127,7 +128,7 @@ def verify(
             out.notice(f"training it again: {total} epochs or seeds")
 
     with out.loading() as progress:
-        outcome = verify_run(the_run, progress=progress, show=announce)
+        outcome = verify_run(the_run, strict=strict, progress=progress, show=announce)
     out.document(
         {
             "run": str(the_run.path),

@@ -36,6 +36,7 @@ def train(
             help="Go on with a run; with --epochs TOTAL also past its end.",
         ),
     ] = None,
+    strict: flags.Strict = False,
     min_accuracy: flags.MinAccuracy = None,
     dry_run: Annotated[
         bool,
@@ -58,7 +59,10 @@ def train(
                 "--threads go with --resume"
             )
         resolve(settings)  # a value out of range is refused at once
-        accuracy = _resume(find_run(resume, run_dir), settings, out)
+        changes = {key: settings[key] for key in CHANGES_ON_RESUME}
+        accuracy = _resume(find_run(resume, run_dir), {**changes, "strict": strict}, out)
+    elif strict:
+        raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         resolved = resolve(settings, config)  # before torch is imported: a typo is refused at once
         from mnistlab.experiment import prepare, start
@@ -129,7 +133,7 @@ def _report(experiment: "Experiment", run: Run, out: Output) -> float:
     return result.accuracy
 
 
-def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
+def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
     if run.is_study:
         raise ConfigError(
             f"{printable(run.path)}: trained several seeds, and such a run is not resumed; train "
@@ -145,9 +149,8 @@ def _resume(run: Run, settings: dict[str, Any], out: Output) -> float:
         from mnistlab.resuming import note_start
         from mnistlab.resuming import resume as resume_run
 
-        given = {key: settings[key] for key in CHANGES_ON_RESUME}
         with out.loading() as progress:
-            experiment = resume_run(run, sys.argv, progress=progress, **given)
+            experiment = resume_run(run, sys.argv, progress=progress, **options)
         for text in experiment.notices:
             out.notice(f"note: {text}")
         if experiment.finished:

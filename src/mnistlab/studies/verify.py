@@ -6,7 +6,7 @@ from typing import Any
 
 from mnistlab.config import resolve
 from mnistlab.data.folders import Progress
-from mnistlab.devices import environment
+from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
@@ -19,8 +19,6 @@ from mnistlab.summaries import result_is_sealed
 Show = Callable[[int, int], None]
 """Called as show(done, total) after each epoch or seed."""
 
-# What of an environment can change the last bits.
-_BITS = ("mnistlab", "torch", "python", "platform", "processor", "device", "threads")
 _FIGURES = ("train_loss", "valid_loss", "accuracy")
 
 
@@ -54,11 +52,16 @@ class Verification:
 
 
 def verify_run(
-    run: Run, *, progress: Progress | None = None, show: Show = lambda done, total: None
+    run: Run,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+    show: Show = lambda done, total: None,
 ) -> Verification:
     """Train `run` again and compare; writes nothing.
 
-    A run that was stopped is repeated up to where it stood. Raises RunError if the folder does not
+    A run that was stopped is repeated up to where it stood. `strict` refuses, before any training,
+    another torch, machine or thread count than the run's. Raises RunError if the folder does not
     hold what is needed, ConfigError, DataError, DamagedFileError, DivergedError.
     """
     try:
@@ -70,6 +73,8 @@ def verify_run(
     result = record.result or Result()
     outcome = Verification(run)
     experiment = prepare(resolve({}, str(run.config_file)), progress)
+    now = environment(experiment.device, experiment.config.model)
+    outcome.changed |= differences(record.environment, now, strict=strict)
     again = _seeds_again if experiment.config.seeds > 1 else _train_again
     again(outcome, experiment, result, show)
     _compare(outcome, experiment, record, result)
@@ -128,14 +133,11 @@ def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, 
 def _compare(
     outcome: Verification, experiment: Experiment, record: RunRecord, result: Result
 ) -> None:
-    """Note what differs: settings, data, environment, and the files of the run among themselves."""
+    """Note what differs: settings, data, and the files of the run among themselves."""
     run, config = outcome.run, experiment.config
     for key, value in config.applicable().items():
         outcome.note(key, getattr(record.config, key), value)
     outcome.note("data fingerprint", record.data.fingerprint, experiment.data.fingerprint)
-    now = environment(experiment.device)
-    for key in _BITS:
-        outcome.note(key, record.environment.get(key), now[key])
     if not result_is_sealed(run, record):
         outcome.note("result in run.json", "another", "not the one in the sealed files")
     try:
