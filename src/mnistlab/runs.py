@@ -186,11 +186,11 @@ class Run:
                     self.path.rmdir()
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             with contextlib.suppress(OSError):  # a full disk; Windows, where a lock forbids it
-                path.write_text(str(os.getpid()))  # run.json still has the number of the last one
+                path.write_bytes(b"%d" % os.getpid())  # run.json has the number of the last one
         except Timeout as error:
             by = ""
             with contextlib.suppress(OSError, ValueError):
-                by = f" (process {int(path.read_text())})"
+                by = f" (process {int(path.read_bytes())})"
             raise LockedError(
                 f"{printable(self.path)}: another process is training it{by}; wait for it or stop "
                 "it"
