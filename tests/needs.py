@@ -29,6 +29,8 @@ permissions = pytest.mark.skipif(WINDOWS, reason="chmod does not protect a folde
 any_name = pytest.mark.skipif(
     WINDOWS or sys.platform == "darwin", reason="a file cannot have such a name here"
 )
+accents = pytest.mark.skipif(MACOS, reason="an accent can be a character of its own here")
+folders = pytest.mark.skipif(WINDOWS, reason="a folder cannot be opened here")
 signals = pytest.mark.skipif(os.name == "nt", reason="no other process can be sent a signal here")
 posix = pytest.mark.skipif(WINDOWS, reason="the shell of this system quotes in another way")
 shell = pytest.mark.skipif(os.name == "nt", reason="no Unix shell here")

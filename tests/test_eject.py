@@ -18,6 +18,7 @@ from mnistlab.config import SETTINGS, Setting, TrainConfig, checked, choices_of
 from mnistlab.data.named import load_data
 from mnistlab.eject import NAMES, require_known, script
 from mnistlab.errors import ConfigError
+from tests import needs
 from tests.command import run_in_process, run_script
 from tests.conftest import make_tree
 from tests.originals import publish
@@ -248,6 +249,7 @@ def test_a_dataset_by_name_is_trained_from_the_folder_that_the_script_names(
     assert hash_of(script) == document["weights_sha256"]
 
 
+@needs.any_name
 def test_odd_names_and_files_that_were_skipped_give_the_same_weights(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / 'we"""ird \\user {{ lr }}')
     (tree / "train" / "light" / "3.png").write_bytes(b"not an image")

@@ -20,6 +20,7 @@ from mnistlab.system import (
     quoted,
     size_on_disk,
 )
+from tests import needs
 
 SOURCE = Path(__file__).parents[1] / "src" / "mnistlab"
 
@@ -88,6 +89,7 @@ def test_macos_empties_the_memory_of_the_drive(
 @pytest.mark.parametrize(
     ("number", "passed"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)]
 )
+@needs.folders
 def test_a_file_system_that_cannot_flush_folders_is_no_error_but_a_broken_disk_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, passed: bool
 ) -> None:
@@ -143,7 +145,7 @@ def test_windows_says_of_a_closed_pipe_that_it_is_no_valid_argument(
 def test_a_command_line_is_quoted_for_the_shell_of_the_system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = ["mnistlab", "eval", Path("my runs/a's")]
+    words = ["mnistlab", "eval", "my runs/a's"]
     monkeypatch.setattr(system, "WINDOWS", False)
     assert quoted(*words) == """mnistlab eval 'my runs/a'"'"'s'"""
     monkeypatch.setattr(system, "WINDOWS", True)
@@ -153,9 +155,10 @@ def test_a_command_line_is_quoted_for_the_shell_of_the_system(
 def test_a_closed_window_on_windows_ends_like_a_termination(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
-    monkeypatch.setattr(signals, "SIGNALS", [signal.SIGUSR1])
+    number = getattr(signal, "SIGBREAK", None) or signal.SIGUSR1
+    monkeypatch.setattr(signal, "SIGBREAK", number, raising=False)
+    monkeypatch.setattr(signals, "SIGNALS", [number])
     with signals.StopSignals() as stop:
-        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(number)
         assert stop()
     assert stop.exit_code == 143

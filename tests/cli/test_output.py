@@ -292,6 +292,7 @@ def test_a_download_and_what_is_made_of_it_leave_nothing_on_the_terminal(
     assert Screen(80).feed(written).text.rstrip() == "next   mnistlab train --data made"
 
 
+@needs.accents
 def test_a_stream_of_another_encoding_escapes_what_it_lacks(
     mnistlab: Mnistlab, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from mnistlab.data.named import load_data
 from mnistlab.runs import Run
+from mnistlab.system import quoted
 from tests import needs
 from tests.command import Result
 
@@ -197,7 +198,7 @@ def test_an_image_where_the_run_should_be_gets_the_right_command(
         assert (result.code, result.out) == (2, "")
         assert result.err == (
             "error: my three.png: not a run; name the run first, as in: "
-            "mnistlab predict latest 'my three.png'\n"
+            f"mnistlab predict latest {quoted('my three.png')}\n"
         )
     assert "Missing argument 'IMAGE" in mnistlab("predict", trained).err
     assert "no such run" in mnistlab("predict", "nope", image).err

@@ -16,6 +16,7 @@ from mnistlab.config import TrainConfig, checked
 from mnistlab.errors import DivergedError
 from mnistlab.report.rows import HEADER
 from mnistlab.storage import load_model, weights_sha256
+from mnistlab.system import quoted
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -63,7 +64,7 @@ def test_a_run_prints_one_line_an_epoch_and_says_what_comes_next(
 
 def test_the_next_command_names_a_run_elsewhere_by_its_path(mnistlab: Mnistlab, tiny: Path) -> None:
     result = mnistlab("train", "--data", tiny, "--epochs", "1", "--run-dir", "my runs").ok()
-    assert result.err.splitlines()[-1] == f"next    mnistlab eval '{the_run('my runs')}'"
+    assert result.err.splitlines()[-1] == f"next    mnistlab eval {quoted(the_run('my runs'))}"
     mnistlab("eval", the_run("my runs")).ok()
 
 

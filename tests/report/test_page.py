@@ -21,6 +21,7 @@ from mnistlab.errors import DataError
 from mnistlab.report.page import Report, chart, open_report, png, render, tiles
 from mnistlab.report.pictures import Curves, Images
 from mnistlab.runs import Run
+from tests import needs
 from tests.command import Result, run_in_process
 from tests.conftest import make_tree
 from tests.report.markup import Node, image_of, parse
@@ -323,6 +324,7 @@ def test_large_images_stay_within_the_page() -> None:
 # what is odd
 
 
+@needs.any_name
 def test_names_from_folders_and_paths_are_text_and_nothing_else(tmp_path: Path) -> None:
     # no slash can stand in a name, so the tag is closed by the browser or not at all
     names = ("<script>alert(1)<!--", "\"><img src=x onerror='a'>&amp;", "{{ 7*7 }}{% raw %}")

@@ -52,12 +52,7 @@ def remove(module: Any, *names: str) -> None:
 
 def wrap(module: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put `make(original)` in the place of `module.name`."""
-    original = getattr(module, name)
-    wrapped = make(original)
-    setattr(module, name, wrapped)
-    for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-        if original in known:
-            known.add(wrapped)
+    setattr(module, name, make(getattr(module, name)))
 
 
 def path_of(given: Any) -> str:

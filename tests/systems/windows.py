@@ -202,11 +202,6 @@ class _Status:
     def __getitem__(self, index: int) -> Any:
         return self._real[index]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Status) and self._real == other._real
-
-    __hash__ = None  # type: ignore[assignment]
-
 
 def _status(original: Callable[..., os.stat_result]) -> Callable[..., _Status]:
     def status(path: Any, *, dir_fd: Any = None, follow_symlinks: bool = True) -> _Status:
