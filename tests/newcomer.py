@@ -1,4 +1,4 @@
-"""The README, command by command, as somebody new meets it: `make newcomer`, ten minutes.
+"""The README, command by command, as somebody new meets it: `make newcomer`, a quarter of an hour.
 
 A clean clone, a wheel of it in an empty environment, an empty home, and a user without rights
 where this is started as root. Each command of a console block runs, and each that a comment
