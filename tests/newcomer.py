@@ -12,7 +12,9 @@ names; what it prints is held against what the README says:
 - A file that is promised is there and can be used; `--json` prints one document.
 - A figure with a comma in the prose was printed by some command.
 
-Times and sizes (`2 s`, `12 MB`) are not compared. The folder of MNIST's own files is named by
+Times and sizes (`2 s`, `12 MB`) are not compared. Installations that may choose a CUDA build are
+resolved and not carried out (`--dry-run`); what is for Windows, or needs PyTorch's own index, is
+named. The folder of MNIST's own files is named by
 MNISTLAB_MNIST, as for the tests; without it they are downloaded, and where that fails the
 commands that need them are left out.
 """
@@ -66,6 +68,15 @@ PROMISES = {
 }
 
 
+def not_here(line: str) -> str:
+    """Why a command cannot be followed on this machine; empty if it can."""
+    if "\\" in line or line.startswith("py "):
+        return "" if os.name == "nt" else "for Windows"
+    if ("$CPU_INDEX" in line or "--torch-backend" in line) and "CPU_INDEX" not in os.environ:
+        return "needs PyTorch's CPU index: name it in CPU_INDEX"
+    return ""
+
+
 @dataclass
 class Step:
     """A command of the README, its comment, the output that is shown, and the exit code."""
@@ -85,7 +96,7 @@ def steps_of(blocks: list[tuple[str, str]]) -> list[Step]:
             steps.append(Step("python example.py"))
         for match in re.finditer(r"^\$ ([^#\n]*)#? *(.*)", block, re.MULTILINE):
             line, comment = match[1].strip(), match[2]
-            place = "own" if line.startswith("pip ") else "env"
+            place = "own" if line.startswith(("pip ", "uv ")) else "env"
             steps.append(Step(line, comment, place=place))
             named = re.findall(r"\b((?:mnistlab|make) [^,;:()]+)", comment)
             steps += [Step(other.strip(), place=place) for other in named]
@@ -304,12 +315,17 @@ class Newcomer:
             words += ["--from", str(self.base / "mnist")]
         if line == "mnistlab runs rm RUN":
             words.append("--force")  # nobody is there to be asked
-        return words
+        if words[0] == "uv" or line == "pip install .":
+            words.append("--dry-run")  # they may choose a CUDA build, of gigabytes
+        return [word.replace("$CPU_INDEX", os.environ.get("CPU_INDEX", "")) for word in words]
 
     def follow(self, step: Step) -> tuple[Result, list[str]]:
         """Do what a line says; what came of it, and its faults."""
         words = self.words(step.line)
-        here = self.clone if words[0] in ("make", "pip") else self.work
+        here = self.clone if words[0] in ("make", "pip", "uv") else self.work
+        if words[0] == "uv":
+            self.run(["pip", "install", "-q", "-c", "requirements.lock", "uv"], "own", here).ok()
+            self.environment["VIRTUAL_ENV"] = str(self.base / step.place)
         result = self.run(words, step.place, here)
         found = faults(step, result, self.work)
         texts = [result.out]
@@ -336,7 +352,7 @@ def main() -> None:
     page = Page("README.md")
     steps = steps_of(page.blocks)
     printed: list[str] = []
-    good = ran = 0
+    good = ran = elsewhere = 0
     start = time.perf_counter()
     print(f"{'command':<66}{'seconds':>7}  verdict")
     with tempfile.TemporaryDirectory() as folder:
@@ -345,8 +361,9 @@ def main() -> None:
             print(f"({name})".ljust(66) + f"{result.seconds:7.1f}", flush=True)
             result.ok()
         for step in steps:
-            if step.line in left_out:
-                print(f"{step.line:<66}{'':>7}  left out", flush=True)
+            if reason := "left out" if step.line in left_out else not_here(step.line):
+                print(f"{step.line:<66}{'':>7}  {reason}", flush=True)
+                elsewhere += reason != "left out"
                 continue
             result, found = newcomer.follow(step)
             if found and step.line == DOWNLOAD and newcomer.mnist is None:
@@ -365,11 +382,10 @@ def main() -> None:
         print("in the prose, but never printed:", ", ".join(missing))
     unchecked = re.findall(TIMES_AND_SIZES, " ".join(step.comment for step in steps))
     print("not compared, times and sizes:", ", ".join(unchecked))
-    print(
-        f"{good} of {len(steps)} commands hold what the README says: {good / len(steps):.0%}",
-        end="",
-    )
-    print(f" ({len(steps) - ran} left out), {time.perf_counter() - start:.0f} s")
+    mine = len(steps) - elsewhere
+    print(f"{good} of {mine} commands hold what the README says: {good / mine:.0%}", end="")
+    print(f" ({mine - ran} left out, {elsewhere} not for this machine)", end="")
+    print(f", {time.perf_counter() - start:.0f} s")
     sys.exit(bool(good < ran or missing))
 
 
