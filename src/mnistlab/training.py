@@ -200,8 +200,8 @@ def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
     # image do not depend on the other images beside it
     model.eval()
-    # no_grad: nothing is noted down for a backward pass, which saves time and memory
     parts = images.split(eval_batch(*images.shape[1:]))
+    # no_grad: nothing is noted down for a backward pass, which saves time and memory
     with torch.no_grad():
         logits = torch.cat([model(to_float(xb)) for xb in parts])
     model.train(was_training)
