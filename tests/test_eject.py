@@ -27,9 +27,11 @@ from tests.originals import publish
 @pytest.fixture
 def trees(tmp_path: Path) -> None:
     """Folders of images below the current one; `odd` has kinds of images that few have."""
-    make_tree(tmp_path / "two")
-    make_tree(tmp_path / "three", ("a", "b10", "b9"))
+    for tree in (make_tree(tmp_path / "two"), make_tree(tmp_path / "three", ("a", "b10", "b9"))):
+        for path in sorted((tree / "train").glob("*/?.png"))[:5]:  # of the first class
+            path.unlink()
     make_tree(tmp_path / "photos", ("a", "b", "c"), size=(20, 20), train=8)
+    make_tree(tmp_path / "nine", ("a", "b", "c"), size=(8, 8), train=3)
     make_tree(tmp_path / "large", size=(15, 14))
     make_tree(tmp_path / "large-three", ("a", "b10", "b9"), size=(14, 15))
     odd = make_tree(tmp_path / "odd", size=(5, 3))
@@ -121,7 +123,7 @@ TRAININGS = [
     # the chapter's models, with each loss
     "--data two --init uniform --loss mnist",
     "--data two --init normal --loss bce --no-shuffle",
-    "--data three --init normal",
+    "--data three --init normal --class-weights balanced",
     "--data odd --model two-layer --hidden 4",
     "--data three --model two-layer --hidden 4 --no-shuffle",
     # the optimizers, with and without a schedule; a momentum that a cycle takes down to nothing
@@ -130,7 +132,7 @@ TRAININGS = [
     "--data two --model two-layer --hidden 5 --optimizer nesterov --order-seed 3",
     "--data two --optimizer nesterov --momentum 0 --augment",
     "--data two --optimizer nesterov --momentum 0.05 --schedule one-cycle --warmup 0.6",
-    f"--data two {ADAM} --loss bce --label-smoothing 0.2",
+    f"--data two {ADAM} --loss bce --label-smoothing 0.2 --class-weights balanced",
     f"--data three --model two-layer {ADAMW} --label-smoothing 0.3",
     "--data two --schedule one-cycle --augment --order-seed 5",
     # the cnn: its defaults (Adam, one cycle, smoothing), then everything else that it can have
@@ -144,6 +146,8 @@ TRAININGS = [
     "--optimizer momentum",
     # torchvision's; on smaller images torch's bfloat16 convolutions do not repeat
     "--data photos --model resnet18 --batch-size 12 --precision bf16 --threads 1 --epochs 1",
+    # the ninth image is left alone, and joins the batch before it
+    "--data nine --model resnet18 --batch-size 4 --threads 1",
 ]
 
 
@@ -182,8 +186,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"channels": [4, 5]}, {"depth": 2}, {"padding": False}, {"batch_norm": True},
     {"optimizer": "adam"}, {"momentum": 0.6}, {"beta2": 0.6}, {"weight_decay": 0.6},
     {"schedule": "constant"}, {"warmup": 0.6}, {"loss": "mnist"}, {"label_smoothing": 0.2},
-    {"augment": True}, {"precision": "bf16"}, {"keep": "best"}, {"patience": 1},
-    {"shuffle": False}, {"seed": 4}, {"order_seed": 4}, {"order_seed": "own"},
+    {"augment": True}, {"class_weights": "balanced"}, {"precision": "bf16"}, {"keep": "best"},
+    {"patience": 1}, {"shuffle": False}, {"seed": 4}, {"order_seed": 4}, {"order_seed": "own"},
     {"device": "cuda"}, {"threads": 2},
 ]  # fmt: skip
 

@@ -9,10 +9,13 @@ from torch.nn import functional
 from mnistlab.losses import (
     LOSSES,
     binary_cross_entropy,
+    class_weights,
     cross_entropy,
     losses_for,
     mnist_loss,
-    smoothed,
+    n_logits,
+    targets_for,
+    training_loss,
 )
 
 
@@ -76,14 +79,63 @@ def test_smoothed_losses_equal_torchs(smoothing: float) -> None:
     torch.manual_seed(3)
     logits, targets = torch.randn(200, 10) * 5, torch.randint(0, 10, (200,))
     expected = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-    torch.testing.assert_close(smoothed("cross-entropy", smoothing)(logits, targets), expected)
+    torch.testing.assert_close(training_loss("cross-entropy", smoothing)(logits, targets), expected)
     # one logit is the cross-entropy of two: of (x, 0)
     one, first = torch.randn(200, 1) * 5, torch.randint(0, 2, (200, 1)).float()
     both = torch.cat([one, torch.zeros(200, 1)], dim=1)
     labels = (first.squeeze(1) == 0).long()
     expected = functional.cross_entropy(both, labels, label_smoothing=smoothing)
-    torch.testing.assert_close(smoothed("bce", smoothing)(one, first), expected)
-    assert smoothed("mnist", 0.0) is mnist_loss
+    torch.testing.assert_close(training_loss("bce", smoothing)(one, first), expected)
+    assert training_loss("mnist", 0.0) is mnist_loss
+
+
+def test_weights_are_inverse_to_the_images_of_a_class_and_one_on_average() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    weights = class_weights(labels, 2)
+    torch.testing.assert_close(weights, torch.tensor([100 / 180, 100 / 20]))
+    assert weights[labels].mean().item() == pytest.approx(1)
+    torch.testing.assert_close(
+        class_weights(torch.tensor([2, 0, 2, 2]), 3), torch.tensor([4 / 3, 4 / 3, 4 / 9])
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", LOSSES)
+def test_weighted_losses_are_torchs_sums_divided_by_the_size_value_and_gradient(
+    name: str, smoothing: float
+) -> None:
+    torch.manual_seed(4)
+    n_classes, b = 5 if name == "cross-entropy" else 2, 64
+    labels = torch.multinomial(torch.arange(1.0, n_classes + 1), b, replacement=True)
+    targets, weights = targets_for(labels, n_classes), class_weights(labels, n_classes)
+    ours = (torch.randn(b, n_logits(n_classes)) * 4).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    if name == "cross-entropy":
+        reference = functional.cross_entropy(
+            theirs, targets, weights, reduction="sum", label_smoothing=smoothing
+        )
+    elif name == "bce":
+        smooth, each = targets * (1 - smoothing) + smoothing / 2, weights[labels].unsqueeze(1)
+        reference = functional.binary_cross_entropy_with_logits(
+            theirs, smooth, each, reduction="sum"
+        )
+    else:  # the chapter's formula, by hand
+        smoothing = 0.0
+        probs = theirs.sigmoid()
+        distances = torch.where(targets == 1, 1 - probs, probs)
+        reference = sum(weights[int(label)] * d for label, d in zip(labels, distances, strict=True))
+    loss = training_loss(name, smoothing, weights)(ours, targets)
+    loss.backward()
+    (reference.sum() / b).backward()
+    torch.testing.assert_close(loss, reference.sum() / b, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=0)
+    assert (loss - training_loss(name, smoothing)(ours, targets)).abs() > 0.01
+    # parts of a batch add up, whatever classes are in them
+    parts = [
+        training_loss(name, smoothing, weights)(ours[part], targets[part]) * len(part)
+        for part in (torch.arange(10), torch.arange(10, b))
+    ]
+    torch.testing.assert_close(torch.stack(parts).sum() / b, loss)
 
 
 @pytest.mark.parametrize("loss", [mnist_loss, binary_cross_entropy])

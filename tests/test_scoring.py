@@ -205,7 +205,7 @@ def test_many_images_are_predicted_in_batches_and_in_their_order(
     names.append(names[0])
     at_once, _ = predict_images(*two_layer, names)
     steps: list[tuple[int, int]] = []
-    monkeypatch.setattr(scoring, "EVAL_BATCH", 4)
+    monkeypatch.setattr(scoring, "eval_batch", lambda height, width: 4)
     results, faults = predict_images(
         *two_layer, names, progress=lambda done, total: steps.append((done, total))
     )

@@ -14,7 +14,7 @@ from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.folders import ImageData
 from mnistlab.errors import ConfigError, DivergedError
 from mnistlab.experiment import new_optimizer, recipe_of
-from mnistlab.losses import LOSSES, losses_for, mnist_loss, smoothed, targets_for
+from mnistlab.losses import LOSSES, losses_for, mnist_loss, targets_for, training_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.training import (
@@ -252,8 +252,8 @@ def test_no_value_is_read_within_an_epoch(
     )
     ds = TensorDataset(ds.tensors[0], targets_for(ds.tensors[1], 2))
     place, opt = Place(), new_optimizer(config, model)
-    loss_func = smoothed("bce", config.label_smoothing)
-    recipe = recipe_of(replace(config, loss="bce"), 20)
+    loss_func = training_loss("bce", config.label_smoothing)
+    recipe = recipe_of(replace(config, loss="bce"), 3)
     for _ in train_batches(model, opt, loss_func, ds, 8, None, 0, recipe, place):
         pass
     assert place.batch == 3

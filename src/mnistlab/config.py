@@ -163,6 +163,10 @@ class TrainConfig:
         Interval(ge=0, lt=1),
         Setting("Share of each target spread over all classes.", dict.fromkeys(_DEEP, 0.1)),
     ] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced"],
+        Setting("balanced: every class weighs alike in the loss, however few images it has."),
+    ] = "none"
     augment: Annotated[bool, Setting("Shift, turn and scale the training images a little.")] = False
     precision: Annotated[
         Literal["fp32", "bf16"],
@@ -229,7 +233,8 @@ class TrainConfig:
     def is_wide(self) -> bool:
         """Whether all seeds train at once: linear models that see the same batches, plainly.
 
-        A new setting that changes what a step does must be named here.
+        A new setting that changes what a step does must be named here, unless a wide step does the
+        same, as it does with class weights.
         """
         shared = not self.shuffle or self.order_seed != "own"
         plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment

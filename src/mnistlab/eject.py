@@ -21,18 +21,18 @@ from jinja2 import DictLoader, Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
-from mnistlab.data.batches import augment, epoch_order
+from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
 from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
-from mnistlab.losses import LOSSES, predictions, targets_for
+from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
 from mnistlab.models import build_model
 from mnistlab.names import printable
 from mnistlab.optim import one_cycle
 from mnistlab.runs import Run
 from mnistlab.system import quoted
-from mnistlab.training import EVAL_BATCH, check_model
+from mnistlab.training import check_model
 
 TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
 ENVIRONMENT = Environment(
@@ -48,6 +48,7 @@ ENVIRONMENT = Environment(
 NAMES = {
     "optimizer": ("basic", "momentum", "nesterov", "adam", "adamw"),
     "schedule": ("constant", "one-cycle"),
+    "class_weights": ("none", "balanced"),
     "precision": ("fp32", "bf16"),
     "keep": ("last", "best"),
 }
@@ -103,7 +104,9 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
     is_download = config.data in DATASETS
     reader = read if is_download else _reader_for(data)  # a download is made as plain PNG files
     model = build_model(config.model, data.image_size, data.classes, **config.model_settings())
+    draws, least = check_model(model, data.train_ds, len(data.classes))
     borrowed: list[Any] = [type(model), LOSSES[config.loss], targets_for, predictions, reader]
+    borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
     borrowed += [one_cycle] if config.schedule == "one-cycle" else []
@@ -112,6 +115,8 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
     imports: set[str] = set()
     for item in borrowed:
         _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
+    if config.class_weights == "none":  # then no word about them
+        texts = [_WEIGHTS.sub("", text) for text in texts]
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
@@ -132,8 +137,9 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "read": reader.__name__,
         "model_class": type(model).__name__,
         "model_arguments": "".join(f", {k}={v!r}" for k, v in config.model_settings().items()),
-        "draws": check_model(model, data.train_ds, len(data.classes)),
-        "eval_batch": EVAL_BATCH,
+        "draws": draws,
+        "least": least,
+        "eval_batch": eval_batch(*data.image_size),
     }
     return ENVIRONMENT.get_template("script").render(values), argument
 
@@ -181,6 +187,8 @@ def _borrow(
     texts.append(text)
 
 
+# what the losses say of class weights
+_WEIGHTS = re.compile(r",\s+weights: torch.Tensor \| None = None|\n +if weights is not None:\n.*")
 # inside a function, with the comment above it
 _INNER_IMPORT = re.compile(r"(?:\n +#.*)?\n +from (mnistlab\.[\w.]+) import (\w+)(?=\n)")
 

@@ -14,6 +14,8 @@ A message says what is wrong, where, and what to do. The command line catches th
 prints `str(error)`; nothing below the command line prints or exits.
 """
 
+import errno
+import re
 from collections.abc import Sequence
 
 FAULTS_SHOWN = 20
@@ -68,6 +70,25 @@ class CheckError(MnistlabError):
     """A check that was asked for (`--min-accuracy`, `verify`, …) does not hold."""
 
     exit_code = 3
+
+
+# No library has a class of its own for it on every device. torch: "DefaultCPUAllocator: can't
+# allocate memory: you tried to allocate …", "CUDA out of memory", CUBLAS_STATUS_ALLOC_FAILED;
+# oneDNN: "could not create a primitive".
+_NO_MEMORY = re.compile(
+    r"(can't|cannot|could not|failed to) allocate|not enough memory|out of memory|bad_alloc|"
+    r"ALLOC_FAILED|could not create a (primitive|memory)\b(?! desc)",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is what Python, torch or the system says when memory ends."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):
+        return _NO_MEMORY.search(str(error)) is not None
+    return isinstance(error, MemoryError)
 
 
 def _listed(where: str, faults: Sequence[str], advice: str) -> str:

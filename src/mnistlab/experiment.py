@@ -25,12 +25,13 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.config import Resolved, TrainConfig, checked, resolve, to_toml
+from mnistlab.data.batches import count_batches
 from mnistlab.data.folders import ImageData, Progress, even_background
 from mnistlab.data.named import load_data
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import write_whole
-from mnistlab.losses import LOSSES, SMOOTHABLE, losses_for, smoothed
+from mnistlab.losses import LOSSES, SMOOTHABLE, class_weights, losses_for, training_loss
 from mnistlab.metrics import EpochMetrics
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
@@ -44,7 +45,7 @@ from mnistlab.storage import (
     save_state,
     weights_sha256,
 )
-from mnistlab.training import Place, Recipe, fit_epoch, train_epochs
+from mnistlab.training import Place, Recipe, check_model, fit_epoch, train_epochs
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
 _MODELS_OF_THE_CHAPTER = ("linear", "two-layer", "pixel-similarity")
@@ -69,7 +70,7 @@ class Experiment:
 
     run: the folder that it is saved in, None for none. command, created: for `run.json`.
     notices: what differs from the machine on which it was begun. mixed: trained in parts, on
-    machines or thread counts that differ.
+    machines or thread counts that differ. n_batches: of an epoch.
     """
 
     config: TrainConfig
@@ -83,6 +84,7 @@ class Experiment:
     created: str = ""
     notices: tuple[str, ...] = ()
     mixed: bool = False
+    n_batches: int = 0
 
     @property
     def parameters(self) -> int:
@@ -141,6 +143,13 @@ class Experiment:
             for ds in (self.data.train_ds, self.data.valid_ds)
         )
         return train_ds, valid_ds
+
+    def class_weights(self) -> torch.Tensor | None:
+        """The weights of the classes in the training loss, (C,) on the device; None for none."""
+        if self.config.class_weights == "none":
+            return None
+        labels = self.data.train_ds.tensors[1]
+        return class_weights(labels, len(self.data.classes)).to(self.device)
 
     def capture(self) -> RunState:
         """The run as it stands, copied, so that training on does not change it."""
@@ -244,9 +253,12 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     card = ModelCard(
         config.model, data.classes, data.image_size, config.model_settings(), loss, background
     )
-    model = card.build(config.seed).to(device)
+    model = card.build(config.seed)
+    _, least = check_model(model, data.train_ds, len(data.classes))
+    n_batches = count_batches(len(data.train_ds), config.batch_size, least)
+    model = model.to(device)
     now = TrainingState(model, new_optimizer(config, model))
-    return Experiment(config, origins, data, device, card, now)
+    return Experiment(config, origins, data, device, card, now, n_batches=n_batches)
 
 
 def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Experiment:
@@ -302,20 +314,20 @@ def run_epochs(
         batch_size=config.batch_size,
         shuffle=config.shuffle,
         seed=config.order_of(seed),
-        recipe=recipe_of(config, len(train_ds)),
+        recipe=recipe_of(config, experiment.n_batches, experiment.class_weights()),
         place=place,
     )
 
 
-def recipe_of(config: TrainConfig, n_images: int) -> Recipe:
-    """What `config` adds to the chapter's loop over `n_images`."""
+def recipe_of(config: TrainConfig, n_batches: int, weights: torch.Tensor | None = None) -> Recipe:
+    """What `config` adds to the chapter's loop over `n_batches` an epoch; `weights` of classes."""
     schedule = None
     if config.schedule == "one-cycle":
-        n_steps = config.epochs * -(-n_images // config.batch_size)
         momentum = config.momentum if config.applies("momentum") else 0.0
+        n_steps = config.epochs * n_batches
         schedule = one_cycle(config.lr, momentum, n_steps, warmup=config.warmup)
     return Recipe(
-        train_loss=smoothed(config.loss, config.label_smoothing),
+        train_loss=training_loss(config.loss, config.label_smoothing, weights),
         schedule=schedule,
         augment=config.augment,
         bf16=config.precision == "bf16",

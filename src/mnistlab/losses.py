@@ -8,6 +8,7 @@ fastbook ch. 4: `mnist_loss` (§ "Sigmoid") is `mnist_loss` here.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -49,10 +50,24 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(logits, targets) → a scalar, the mean over the batch."""
 
 
-def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def class_weights(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """How much an image of each class counts, float (C,), so that every class counts alike.
+
+    n / (C n_c) for n images, n_c of them of class c: with 90 of one class and 10 of the other, 0.56
+    and 5. The mean over all images is 1. A loss is then the mean of weight times loss: divided by
+    the number of images, so that those of the batches still add up to that of the epoch.
+    """
+    counts = torch.bincount(labels, minlength=n_classes)
+    return len(labels) / (n_classes * counts.clamp(min=1))
+
+
+def mnist_loss(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """The chapter's loss: how far each probability is from its target, on average.
 
-    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar in 0…1.
+    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar in 0…1. `weights`:
+    those of the classes (`class_weights`), for every loss.
     The chapter writes `torch.where(targets == 1, 1 - probs, probs).mean()`; for targets of 1 and
     0 that is this distance, value and gradient, to the last bit, in fewer operations.
     """
@@ -62,11 +77,17 @@ def mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     probs = logits.sigmoid()
     # Accuracy cannot be the loss: a small step of a weight changes no answer, so its gradient is 0
     # nearly everywhere. This distance changes a little with every weight.
-    return (probs - targets).abs().mean()
+    distances = (probs - targets).abs()
+    if weights is not None:
+        distances = distances * torch.where(targets == 1, weights[0], weights[1])
+    return distances.mean()
 
 
 def binary_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Minus the log of the probability given to the truth, on average.
 
@@ -74,15 +95,20 @@ def binary_cross_entropy(
     max(x, 0) - x t + log(1 + e^-|x|), which no logit overflows. `smoothing`: see `cross_entropy`.
     """
     _require_one_logit(logits, targets)
-    if smoothing:
-        # 1 and 0 become 0.95 and 0.05 for a smoothing of 0.1: nothing is ever quite sure
-        targets = targets * (1 - smoothing) + smoothing / 2
+    # 1 and 0 become 0.95 and 0.05 for a smoothing of 0.1: nothing is ever quite sure
+    smooth = targets * (1 - smoothing) + smoothing / 2 if smoothing else targets
     # log1p(y) is log(1 + y) without losing the digits of a small y
-    return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean()
+    losses = logits.clamp(min=0) - logits * smooth + (-logits.abs()).exp().log1p()
+    if weights is not None:
+        losses = losses * torch.where(targets == 1, weights[0], weights[1])
+    return losses.mean()
 
 
 def cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Minus the log softmax of the true class, on average.
 
@@ -98,26 +124,29 @@ def cross_entropy(
     # log softmax: x - log(sum of e^x) over the classes. logsumexp takes the largest x out first, so
     # that no e^x overflows. keepdim: (b, C) → (b, 1), which broadcasts back over the classes.
     log_probs = logits - logits.logsumexp(dim=1, keepdim=True)
+    if weights is not None:
+        log_probs = log_probs * weights  # (b, C) * (C,): the column of each class by its weight
     # gather: of each row, the value in the column of the true class, (b, C) → (b, 1)
     loss = -log_probs.gather(1, targets.unsqueeze(1)).mean()
     return loss * (1 - smoothing) - log_probs.mean() * smoothing if smoothing else loss
 
 
-# those whose targets can be smoothed
-SMOOTHABLE: dict[str, Callable[..., torch.Tensor]] = {
-    "bce": binary_cross_entropy,
-    "cross-entropy": cross_entropy,
-}
-LOSSES: dict[str, Loss] = {
+SMOOTHABLE = ("bce", "cross-entropy")  # those whose targets can be smoothed
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "mnist": mnist_loss,
     "bce": binary_cross_entropy,
     "cross-entropy": cross_entropy,
 }
 
 
-def smoothed(name: str, smoothing: float) -> Loss:
-    """The loss `name` of `SMOOTHABLE` with smoothed targets; any loss for a smoothing of 0."""
-    return partial(SMOOTHABLE[name], smoothing=smoothing) if smoothing else LOSSES[name]
+def training_loss(name: str, smoothing: float, weights: torch.Tensor | None = None) -> Loss:
+    """The loss `name` as training makes it smaller: with smoothed targets, with class weights.
+
+    Scores are always of the plain loss. Only those of `SMOOTHABLE` take a smoothing other than 0.
+    """
+    extra: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
+    extra |= {} if weights is None else {"weights": weights}
+    return partial(LOSSES[name], **extra) if extra else LOSSES[name]
 
 
 def losses_for(n_classes: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.data.batches import eval_batch
 from mnistlab.data.folders import Progress
 from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
 from mnistlab.data.inputs import STDIN
@@ -26,7 +27,7 @@ from mnistlab.models import ModelCard
 from mnistlab.names import nearest, printable
 from mnistlab.runs import Run
 from mnistlab.storage import load_model
-from mnistlab.training import EVAL_BATCH, compute_logits, score_logits
+from mnistlab.training import compute_logits, score_logits
 
 if TYPE_CHECKING:
     from mnistlab.data.handwriting import How, Levels, Prepared
@@ -218,10 +219,11 @@ def predict_images(
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
     faults: dict[str, str] = {}
-    for start in range(0, len(names), EVAL_BATCH):
+    at_once = eval_batch(*card.image_size)
+    for start in range(0, len(names), at_once):
         batch: list[tuple[str, Prepared]] = []
         with quiet_pillow():
-            for position, name in enumerate(names[start : start + EVAL_BATCH], start):
+            for position, name in enumerate(names[start : start + at_once], start):
                 if position % 16 == 0:
                     progress(position, len(names))
                 try:

@@ -20,13 +20,18 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from mnistlab.data.batches import augment, batches, epoch_order, to_float
-from mnistlab.errors import ConfigError, DivergedError
+from mnistlab.data.batches import (
+    augment,
+    batches,
+    count_batches,
+    epoch_order,
+    eval_batch,
+    to_float,
+)
+from mnistlab.errors import ConfigError, DivergedError, is_out_of_memory
 from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
 from mnistlab.optim import BasicOptim, Schedule
-
-EVAL_BATCH = 1024  # images; about 3 MB of floats, which stay in the processor's cache
 
 
 @dataclass
@@ -52,7 +57,8 @@ class Recipe:
     train_loss: what is minimised, where it is not the loss that scores (smoothed targets).
     schedule: lr and momentum of each step. augment: move the training images about a little.
     bf16: compute the model in bfloat16, the loss and the weights in float32.
-    draws: the model draws random numbers (dropout). The loop finds that out itself (`check_model`).
+    The loop finds the last two out itself (`check_model`). draws: the model draws random numbers
+    (dropout). least: how few images it can be trained on at once, 1 or 2 (batch norm).
     """
 
     train_loss: Loss | None = None
@@ -60,6 +66,7 @@ class Recipe:
     augment: bool = False
     bf16: bool = False
     draws: bool = False
+    least: int = 1
 
 
 def train_epochs(
@@ -86,11 +93,12 @@ def train_epochs(
     weight is no longer finite.
     """
     place = Place() if place is None else place
-    recipe = replace(recipe, draws=check_model(model, train_ds, len(classes)))
+    draws, least = check_model(model, train_ds, len(classes))
+    recipe = replace(recipe, draws=draws, least=least)
     images, labels = train_ds.tensors
     # Targets are made once, so that the loop gathers images and targets in the same way.
     ds = TensorDataset(images, targets_for(labels, len(classes)))
-    n_batches = -(-len(ds) // batch_size)
+    n_batches = count_batches(len(ds), batch_size, least)
     step_loss = recipe.train_loss or loss_func  # what a step makes smaller
     while place.epoch < epochs:  # one pass over all images: 12,396 in batches of 256 are 49 steps
         started = time.perf_counter() - place.seconds
@@ -134,10 +142,10 @@ def train_batches(
     ds: images uint8 (n, H, W) and targets. order: int64 (n,), None for that of the dataset.
     The loss is a scalar, or (S,) for S models that are trained as one wide model.
     """
-    n_batches = -(-len(ds) // batch_size)
+    n_batches = count_batches(len(ds), batch_size, recipe.least)
     device = ds.tensors[0].device
     model.train()  # dropout and batch norm behave differently in training
-    for xb, targets in batches(ds, batch_size, order, start=place.batch):
+    for xb, targets in batches(ds, batch_size, order, place.batch, recipe.least):
         if place.stop():
             return
         # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
@@ -192,16 +200,17 @@ def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
     # image do not depend on the other images beside it
     model.eval()
+    parts = images.split(eval_batch(*images.shape[1:]))
     # no_grad: nothing is noted down for a backward pass, which saves time and memory
     with torch.no_grad():
-        logits = torch.cat([model(to_float(xb)) for xb in images.split(EVAL_BATCH)])
+        logits = torch.cat([model(to_float(xb)) for xb in parts])
     model.train(was_training)
     return logits
 
 
 def mean_over_images(losses: torch.Tensor, n: int, batch_size: int) -> torch.Tensor:
     """The mean loss over `n` images from those of their batches: (batches, …) → (…), float64."""
-    # The loss of a batch is the mean over its images, and the last batch may be smaller.
+    # The loss of a batch is the mean over its images, and the last batch may differ.
     sizes = torch.full((len(losses),), batch_size, dtype=torch.float64)
     sizes[-1] = n - batch_size * (len(losses) - 1)
     total: torch.Tensor = torch.tensordot(sizes, losses.double(), dims=1)
@@ -252,27 +261,36 @@ def _randomness(draws: bool, device: torch.device, seed: int, place: Place) -> G
         yield
 
 
-def check_model(model: nn.Module, ds: TensorDataset, n_classes: int) -> bool:
-    """Whether `model` draws random numbers in training, found by a trial on a copy of it.
+def check_model(model: nn.Module, ds: TensorDataset, n_classes: int) -> tuple[bool, int]:
+    """Whether `model` draws random numbers in training, and how few images it can be trained on.
 
+    Found by a trial on a copy of it: with two images, then with one, which a batch norm refuses
+    where it would see a single value of each channel.
     Raises ConfigError, which names the shapes, for data that is not images uint8 (n, H, W) and
     labels int64 (n,), or a model that does not give logits (b, 1) for two classes, (b, C) for more.
     """
     _check_dataset(ds, n_classes)
     trial = copy.deepcopy(model).train()  # batch norm counts what it sees: not on the original
-    xb = to_float(ds.tensors[0][:2])  # two images: batch norm cannot be trained on a single one
+    xb = to_float(ds.tensors[0][:2])
+    xb = torch.cat([xb, xb]) if len(xb) == 1 else xb
     # A model that draws random numbers moves on the state of torch's generator.
     before = torch.get_rng_state()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             logits = trial(xb)
         except (RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ConfigError(
                 f"the model cannot take images {tuple(xb.shape)}: {str(error).splitlines()[0]}"
             ) from error
-        draws = not torch.equal(before, torch.get_rng_state())
+        draws, least = not torch.equal(before, torch.get_rng_state()), 1
+        try:
+            trial(xb[:1])
+        except (RuntimeError, ValueError):
+            least = 2
     _check_logits(logits, len(xb), n_classes)
-    return draws
+    return draws, least
 
 
 def _check_dataset(ds: Dataset[tuple[torch.Tensor, ...]], n_classes: int) -> None:

@@ -265,8 +265,12 @@ def test_an_error_is_plain_lines_and_debug_adds_the_traceback(mnistlab: Mnistlab
     ("error", "code", "told"),
     [
         (RunError("x: broken\ntry y"), 1, "error: x: broken\ntry y\n"),
-        (MemoryError(), 1, "error: out of memory; try a smaller --batch-size, a smaller --hidden"),
+        (MemoryError(), 1, "error: out of memory; try a smaller --batch-size or --hidden, smaller"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 1, "error: out of mem"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "error: out of mem"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "error: out of memory; try a "),
+        (RuntimeError("could not create a primitive"), 1, "error: out of memory; try a smaller"),
+        (OSError(12, "Cannot allocate memory"), 1, "error: out of memory; try a smaller --batch"),
         (PermissionError(13, "Permission denied", "a\nb"), 1, "error: a\\nb: Permission denied\n"),
         (OSError(28, "No space left on device"), 1, "error: input or output: No space left on "),
         (ValueError("a\x1bb"), 1, "error: unexpected ValueError: a\\x1bb\nthis is a fault of "),

@@ -31,6 +31,26 @@ def the_run(folder: str = "runs") -> Path:
 # output
 
 
+def test_classes_of_uneven_size_are_told_with_what_to_do(mnistlab: Mnistlab, tiny: Path) -> None:
+    def told(*more: str) -> str:
+        flags = [*more, "--data", tiny, "--epochs", "1"]
+        return mnistlab("train", *flags).ok().err
+
+    light = sorted((tiny / "train" / "light").iterdir())
+    for path in light[3:]:
+        path.unlink()
+    assert "note" not in told()  # 12 and 3
+    light[2].unlink()
+    for more in ([], ["--dry-run"], ["--seeds", "2"]):
+        [note] = re.findall("note .*\n.*", told(*more))
+        assert "dark has 12 training images, light 2: --class-weights balanced lets" in note
+        assert "balanced_accuracy (mnistlab eval)" in note
+    assert "note" not in told("--class-weights", "balanced")
+    assert "note" not in told("--model", "pixel-similarity")
+    config = tomllib.loads((max(Path("runs").glob("*linear*")) / "config.toml").read_text())
+    assert config["class_weights"] == "balanced"
+
+
 def test_a_run_prints_one_line_an_epoch_and_says_what_comes_next(
     mnistlab: Mnistlab, tiny: Path
 ) -> None:

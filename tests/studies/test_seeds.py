@@ -21,7 +21,7 @@ from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
 from mnistlab.studies.seeds import SeedResult, SeedStudy, band
 from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackedTwoLayer, train_stack
-from mnistlab.training import compute_logits, train_epochs
+from mnistlab.training import compute_logits, evaluate, train_epochs
 
 
 def alone(seed: int, **settings: Any) -> Experiment:
@@ -106,6 +106,36 @@ def test_more_than_two_classes_train_at_once_as_well(tmp_path: Path) -> None:
         for name, tensor in single.now.model.state_dict().items():
             torch.testing.assert_close(result.weights[name], tensor, atol=1e-6, rtol=1e-5)
         assert result.accuracy == single.now.history[-1].accuracy
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")])
+def test_class_weights_at_once_are_those_of_each_seed_alone_and_only_of_training(
+    classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    from tests.conftest import make_tree
+
+    tree = make_tree(tmp_path / "t", classes)
+    for number in range(8):
+        (tree / "train" / "b" / f"{number}.png").unlink()
+    settings = {"data": str(tree), "epochs": 3, "lr": 0.1, "batch_size": 7}
+    plain = alone(0, order_seed=0, **settings)
+    settings["class_weights"] = "balanced"
+    study = study_of(seeds=3, **settings)
+    assert study.experiment.config.is_wide
+    list(study.train())
+    for result in study.results:
+        single = alone(result.seed, order_seed=0, **settings)
+        for name, tensor in single.now.model.state_dict().items():
+            torch.testing.assert_close(result.weights[name], tensor, atol=1e-6, rtol=1e-5)
+        last = single.now.history[-1]
+        assert result.epochs[-1].train_loss == pytest.approx(last.train_loss, abs=1e-6)
+        assert result.epochs[-1].valid_loss == pytest.approx(last.valid_loss, abs=1e-6)
+        scored = evaluate(
+            single.now.model, single.data.valid_ds, classes, LOSSES[single.config.loss]
+        )
+        assert last.valid_loss == scored.loss
+    weights, drawn = study.results[0].weights["weights"], plain.now.model.state_dict()["weights"]
+    assert (weights - drawn).abs().max() > 1e-3
 
 
 def test_summary_and_band_are_those_of_the_statistics_module() -> None:
@@ -255,16 +285,24 @@ def test_a_shuffled_order_is_shared_and_a_stack_that_diverges_is_refused() -> No
 def test_every_wide_loss_is_the_loss_of_each_column_and_guards_its_shapes() -> None:
     logits, targets = torch.randn(30, 4), (torch.rand(30, 1) > 0.5).float()
     for name in ("mnist", "bce"):
-        each = WIDE_LOSSES[name](logits, targets)
-        for place in range(4):
-            alone = LOSSES[name](logits[:, [place]], targets)
-            torch.testing.assert_close(each[place], alone)
+        for weights in (None, torch.tensor([3.0, 0.5])):
+            each = WIDE_LOSSES[name](logits, targets, weights)
+            for place in range(4):
+                alone = LOSSES[name](logits[:, [place]], targets, weights=weights)
+                torch.testing.assert_close(each[place], alone)
     logits, labels = torch.randn(30, 4, 5), torch.randint(0, 5, (30,))
     each = WIDE_LOSSES["cross-entropy"](logits, labels)
     for place in range(4):
         alone = torch.nn.functional.cross_entropy(logits[:, place], labels)
         torch.testing.assert_close(each[place], alone)
     assert set(WIDE_LOSSES) == set(LOSSES)
+    weights = torch.tensor([0.5, 3.0, 1.0, 2.0, 0.1])
+    each = WIDE_LOSSES["cross-entropy"](logits, labels, weights)
+    for place in range(4):
+        alone = torch.nn.functional.cross_entropy(
+            logits[:, place], labels, weights, reduction="sum"
+        )
+        torch.testing.assert_close(each[place], alone / 30)
     with pytest.raises(ValueError, match="targets must be"):
         WIDE_LOSSES["cross-entropy"](logits, labels.unsqueeze(1))
     with pytest.raises(ValueError, match="targets must be"):

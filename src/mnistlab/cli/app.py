@@ -1,6 +1,5 @@
 """The application: its commands, and what becomes of an error."""
 
-import re
 import sys
 import traceback
 from typing import Annotated
@@ -24,7 +23,7 @@ from mnistlab.cli import (
 )
 from mnistlab.cli.flags import command
 from mnistlab.config import SETTINGS
-from mnistlab.errors import MnistlabError
+from mnistlab.errors import MnistlabError, is_out_of_memory
 from mnistlab.names import printable
 
 
@@ -116,12 +115,8 @@ def run() -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, MnistlabError):
         return str(error)
-    # torch has no error of its own for this on a CPU: "… not enough memory: you tried to allocate"
-    no_memory = isinstance(error, RuntimeError) and re.search(
-        "not enough|out of memory", str(error)
-    )
-    if isinstance(error, MemoryError) or no_memory:
-        return "out of memory; try a smaller --batch-size, a smaller --hidden or fewer images"
+    if is_out_of_memory(error):
+        return "out of memory; try a smaller --batch-size or --hidden, smaller images or fewer"
     if isinstance(error, OSError):
         what = "input or output" if error.filename is None else printable(error.filename)
         return f"{what}: {error.strerror or printable(error)}"

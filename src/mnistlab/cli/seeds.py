@@ -33,7 +33,7 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
             header,
             lambda: study.place,
             config,
-            len(experiment.data.train_ds),
+            experiment.n_batches,
             label=lambda: "" if config.is_wide else f"seed {study.under_way}, ",
         ) as show:
             for row in study.train(stop):

@@ -91,9 +91,7 @@ def _train(experiment: "Experiment", run: Run, out: Output) -> None:
     out.skipped(experiment.data.skipped)
     out.notice(headline(experiment))
     with StopSignals() as stop:
-        with training_rows(
-            out, HEADER, lambda: now.place, config, len(experiment.data.train_ds)
-        ) as show:
+        with training_rows(out, HEADER, lambda: now.place, config, experiment.n_batches) as show:
             for _ in experiment.train(stop):
                 row, best = now.history[-1], now.best
                 show(epoch_line(row.model_dump()), best is not None and best.epoch == row.epoch)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
     from mnistlab.training import Place
 
+UNEVEN = 5  # times as many images in one class as in another: a training is told about it
+
 
 def headline(experiment: "Experiment") -> str:
     """Data and model in two lines, above the rows of a training."""
@@ -27,7 +29,21 @@ def headline(experiment: "Experiment") -> str:
         f"data    {printable(config.data)}: {classes}, "
         f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
         f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
-        f"{config.device}, {threads}"
+        f"{config.device}, {threads}{_unevenness(experiment)}"
+    )
+
+
+def _unevenness(experiment: "Experiment") -> str:
+    """A line of its own where the largest class has many times the images of the smallest."""
+    counts, config = experiment.data.train.counts, experiment.config
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    settled = config.class_weights != "none" or not config.applies("class_weights")
+    if settled or counts[largest] <= UNEVEN * counts[smallest]:
+        return ""
+    return (
+        f"\nnote    {printable(largest)} has {counts[largest]:,} training images, "
+        f"{printable(smallest)} {counts[smallest]:,}: --class-weights balanced lets both count "
+        "alike in training,\n        and balanced_accuracy (mnistlab eval) in the score"
     )
 
 
@@ -37,7 +53,7 @@ def training_rows(
     header: str,
     place: "Callable[[], Place]",
     config: "TrainConfig",
-    n_images: int,
+    n_batches: int,
     label: Callable[[], str] = lambda: "",
 ) -> Iterator[Callable[[str, bool], None]]:
     """Gives a function that shows one line, bold or not: above a live bar on a terminal.
@@ -59,7 +75,6 @@ def training_rows(
     # A bar and rows on the same terminal must go through one console, or they overwrite each other
     shared = stream.isatty()
     console = out.console(name if shared else "stderr")
-    n_batches = -(-n_images // config.batch_size)
     with training_bar(console, place, config.epochs, n_batches, label=label) as bar:
         if shared:
             yield lambda line, bold: print_above(bar, line, bold=bold)

@@ -12,6 +12,11 @@ import torch
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import TensorDataset
 
+from mnistlab.errors import ConfigError
+
+EVAL_BATCH = 1024  # images; about 3 MB of floats, which stay in the processor's cache
+_EVAL_PIXELS = EVAL_BATCH * 28 * 28
+
 
 def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     """The shuffled indices 0…n-1 (int64, (n,)) for one epoch."""
@@ -23,23 +28,54 @@ def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(n, generator=generator)
 
 
+def count_batches(n: int, batch_size: int, least: int = 1) -> int:
+    """How many batches `n` images make; the last one holds what is left.
+
+    least: how few images the model can be trained on, 1 or 2 (`training.check_model`). For 2, an
+    image that would be left alone joins the batch before it. Raises ConfigError for batches of 1.
+    """
+    if n and min(n, batch_size) < least:
+        what = "one training image" if n == 1 else f"--batch-size {batch_size}"
+        remedy = "add images" if n == 1 else "use 2 or more"
+        raise ConfigError(
+            f"{what}: the model cannot be trained on one image alone, as its batch norm would see "
+            f"a single value of each channel; {remedy}"
+        )
+    return -(-(n - least + 1) // batch_size)  # -(-a // b) rounds up
+
+
 def batches(
-    ds: TensorDataset, batch_size: int, order: torch.Tensor | None = None, start: int = 0
+    ds: TensorDataset,
+    batch_size: int,
+    order: torch.Tensor | None = None,
+    start: int = 0,
+    least: int = 1,
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield whole batches (xb, yb, …) of `ds`; the last one holds what is left.
+    """Yield whole batches (xb, yb, …) of `ds`, as many as `count_batches` says.
 
     `order` None keeps the order of the dataset. `start` skips that many batches.
     """
     # A whole batch is cut out at once. A DataLoader would fetch image by image and stack them
     # again: several times as long for images as small as these.
-    for first in range(start * batch_size, len(ds), batch_size):
+    n_batches = count_batches(len(ds), batch_size, least)
+    for batch in range(start, n_batches):
+        end = len(ds) if batch == n_batches - 1 else (batch + 1) * batch_size
         if order is None:
             # a slice is a view: nothing is copied
-            yield tuple(tensor[first : first + batch_size] for tensor in ds.tensors)
+            yield tuple(tensor[batch * batch_size : end] for tensor in ds.tensors)
         else:
             # index_select copies a uint8 row at a time: ten times the speed of ds[indices]
-            indices = order[first : first + batch_size]
+            indices = order[batch * batch_size : end]
             yield tuple(tensor.index_select(0, indices) for tensor in ds.tensors)
+
+
+def eval_batch(height: int, width: int) -> int:
+    """How many images to evaluate at once: 1,024 of up to 28 x 28 pixels, fewer of larger ones.
+
+    What a net of convolutions has in memory grows with the pixels: 16 photographs of 224 x 224
+    need as much as 1,024 digits.
+    """
+    return max(1, min(EVAL_BATCH, _EVAL_PIXELS // (height * width)))
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from mnistlab.data.batches import epoch_order
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import Experiment, new_optimizer, recipe_of
-from mnistlab.losses import smoothed, targets_for
+from mnistlab.losses import targets_for
 from mnistlab.training import Place, check_model, train_batches
 
 _MOST_STEPS = 100_000
@@ -79,25 +79,24 @@ def find_lr(
         raise ConfigError(f"{config.model}: is fitted, not trained; it has no learning rate")
     model = experiment.card.build(config.seed).to(device)
     opt = new_optimizer(config, model)
-    images, labels = experiment.on_device()[0].tensors
+    train_ds, _ = experiment.on_device()
+    images, labels = train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, len(experiment.card.classes)))
-    n_batches = -(-len(ds) // config.batch_size)
 
     def growing(step: int) -> tuple[float, float]:
         return start * (end / start) ** (step / (steps - 1)), config.momentum
 
-    recipe = replace(
-        recipe_of(config, len(ds)),
-        schedule=growing,
-        draws=check_model(model, experiment.data.train_ds, len(experiment.card.classes)),
-    )
+    draws, least = check_model(model, train_ds, len(experiment.card.classes))
+    recipe = recipe_of(config, experiment.n_batches, experiment.class_weights())
+    recipe = replace(recipe, schedule=growing, draws=draws, least=least)
+    assert recipe.train_loss is not None
     lrs, losses, smooth = list[float](), list[float](), list[float]()
     running = 0.0
-    for epoch in range(-(-steps // n_batches)):
+    for epoch in range(-(-steps // experiment.n_batches)):
         order = epoch_order(len(ds), config.order_of(config.seed), epoch).to(device)
         for loss in train_batches(
-            model, opt, smoothed(config.loss, config.label_smoothing), ds, config.batch_size, order,
-            config.seed, recipe, Place(epoch),
+            model, opt, recipe.train_loss, ds, config.batch_size, order, config.seed, recipe,
+            Place(epoch),
         ):  # fmt: skip
             value = loss.item()
             running = SMOOTH * running + (1 - SMOOTH) * value

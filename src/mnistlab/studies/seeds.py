@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -173,7 +174,7 @@ class SeedStudy:
             epochs=config.epochs,
             batch_size=config.batch_size,
             order_seed=config.order_of(config.seed) if config.shuffle else None,
-            loss_func=WIDE_LOSSES[config.loss],
+            loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
             n_classes=len(card.classes),
             place=self.place,
             keep_going=True,

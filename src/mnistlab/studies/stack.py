@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.batches import epoch_order, to_float
+from mnistlab.data.batches import count_batches, epoch_order, eval_batch, to_float
 from mnistlab.errors import DivergedError
 from mnistlab.losses import Loss, targets_for
-from mnistlab.training import EVAL_BATCH, Place, Recipe, train_batches
+from mnistlab.training import Place, Recipe, train_batches
 
 
 def _side_by_side(models: Sequence[nn.Module], name: str, dim: int = 0) -> nn.Parameter:
@@ -74,28 +74,36 @@ class StackMetrics:
     valid_logits: torch.Tensor
 
 
-def wide_mnist_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def wide_mnist_loss(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """`mnist_loss` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
     _require_column(logits, targets)
-    return (logits.sigmoid() - targets).abs().mean(0)
+    return _mean((logits.sigmoid() - targets).abs(), targets, weights)
 
 
-def wide_binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def wide_binary_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """`binary_cross_entropy` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
     _require_column(logits, targets)
-    return (logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()).mean(0)
+    losses = logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()
+    return _mean(losses, targets, weights)
 
 
-def wide_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def wide_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """`cross_entropy` of each of S models: logits (b, S, C), targets int64 (b,) → (S,)."""
     if logits.ndim != 3 or targets.shape != logits.shape[:1]:
         raise ValueError(f"targets must be ({len(logits)},), not {tuple(targets.shape)}")
     log_probs = logits - logits.logsumexp(dim=2, keepdim=True)
+    log_probs = log_probs if weights is None else log_probs * weights
     own = targets[:, None, None].expand(-1, logits.shape[1], 1)
     return -log_probs.gather(2, own).squeeze(2).mean(0)
 
 
-WIDE_LOSSES: dict[str, Loss] = {
+WIDE_LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "mnist": wide_mnist_loss,
     "bce": wide_binary_cross_entropy,
     "cross-entropy": wide_cross_entropy,
@@ -127,7 +135,7 @@ def train_stack(
     opt = make_opt(list(stack.parameters()))
     images, labels = train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, n_classes))
-    n_batches = -(-len(ds) // batch_size)
+    n_batches = count_batches(len(ds), batch_size)
     while place.epoch < epochs:
         order = None if order_seed is None else epoch_order(len(ds), order_seed, place.epoch)
         order = order if order is None else order.to(images.device)
@@ -147,8 +155,19 @@ def train_stack(
 
 def wide_logits(stack: nn.Module, ds: TensorDataset) -> torch.Tensor:
     """Logits (n, S) or (n, S, C) of every image of `ds`, without gradients."""
+    images = ds.tensors[0]
+    parts = images.split(eval_batch(*images.shape[1:]))
     with torch.no_grad():
-        return torch.cat([stack(to_float(xb)) for xb in ds.tensors[0].split(EVAL_BATCH)])
+        return torch.cat([stack(to_float(xb)) for xb in parts])
+
+
+def _mean(
+    losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Losses (b, S) → (S,), each times the weight of its class if there are weights."""
+    if weights is not None:
+        losses = losses * torch.where(targets == 1, weights[0], weights[1])
+    return losses.mean(0)
 
 
 def _require_column(logits: torch.Tensor, targets: torch.Tensor) -> None:
