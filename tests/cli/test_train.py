@@ -377,8 +377,8 @@ def test_a_resumed_run_keeps_its_settings(mnistlab: Mnistlab, tiny: Path) -> Non
     )
     assert (result.code, result.out) == (2, "")
     assert result.err == (
-        "error: --lr, --shuffle, --config: a resumed run keeps its settings; only --epochs and "
-        "--threads go with --resume\n"
+        "error: --lr, --shuffle, --config: a resumed run keeps its settings; only --epochs, "
+        "--threads and --data (where its data are now) go with --resume\n"
     )
     dry = mnistlab("train", "--resume", "latest", "-n")
     assert dry.code == 2

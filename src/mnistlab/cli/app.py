@@ -72,7 +72,7 @@ command(app, "show", pictures.show, OF_DATA)
 command(app, "lesson", lesson.lesson)
 command(app, "reproduce", reproduce.reproduce, ("threads",))
 command(app, "ladder", ladder.ladder, OF_DATA)
-command(app, "eject", eject.eject)
+command(app, "eject", eject.eject, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
@@ -92,7 +92,7 @@ app.add_typer(runs_app, name="runs")
 command(runs_app, "list", runs.list_)
 command(runs_app, "show", runs.show)
 command(runs_app, "compare", runs.compare, OF_DATA)
-command(runs_app, "verify", runs.verify)
+command(runs_app, "verify", runs.verify, ("data",))
 command(runs_app, "rm", runs.rm)
 
 

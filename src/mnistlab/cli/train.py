@@ -19,7 +19,7 @@ from mnistlab.runs import DEFAULT_FOLDER, Run, find_run
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
 
-CHANGES_ON_RESUME = ("epochs", "threads")
+CHANGES_ON_RESUME = ("epochs", "threads", "data")
 
 
 def train(
@@ -54,8 +54,8 @@ def train(
         given = [k for k, v in settings.items() if v is not None and k not in CHANGES_ON_RESUME]
         if fixed := [*map(flag_of, given), *(["--config"] if config is not None else [])]:
             raise ConfigError(
-                f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs and "
-                "--threads go with --resume"
+                f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs, "
+                "--threads and --data (where its data are now) go with --resume"
             )
         resolve(settings)  # a value out of range is refused at once
         accuracy = _resume(find_run(resume, run_dir), settings, out)
