@@ -15,7 +15,7 @@ import tomli_w
 from annotated_types import Interval, Len
 
 from mnistlab.errors import ConfigError
-from mnistlab.files import packaged
+from mnistlab.files import packaged, user_path
 from mnistlab.names import nearest, printable
 
 _MAX_CONFIG_BYTES = 1_000_000
@@ -430,8 +430,8 @@ def find_config(source: str) -> Path:
 
     Raises ConfigError with the nearest preset where there is neither.
     """
-    path = Path(source)
     try:
+        path = user_path(source)
         if path.suffix == ".toml" or path.is_file():
             return path
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The application: its commands, and what becomes of an error."""
 
+import os
 import re
 import sys
 import traceback
@@ -60,6 +61,8 @@ _NOT_IN_A_SWEEP = (
     *("seeds", "order_seed", "momentum", "beta2", "weight_decay"),
 )
 
+_HOME = re.compile(r"\A(--[\w-]+=|-\w|)(~.*)", re.DOTALL)  # a word that begins with ~
+
 app = _group(_root.__doc__ or "")
 app.callback()(_root)
 command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
@@ -98,6 +101,8 @@ command(runs_app, "rm", runs.rm)
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
+    # as a shell does, which leaves --data=~/x and whatever comes from a script as it is
+    sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:
         app(prog_name="mnistlab")
     except SystemExit:

@@ -32,7 +32,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.store import Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import cache_folder
+from mnistlab.files import cache_folder, user_path
 from mnistlab.names import is_clean, natural_key, printable
 from mnistlab.system import quoted
 
@@ -111,7 +111,7 @@ def load_folders(
     `skip_bad`, files that cannot be used are left out and named in `skipped`.
     Raises DataError with all faults of both splits.
     """
-    root = Path(root)
+    root = user_path(root)
     train, valid = load_splits(root, SPLITS, skip_bad=skip_bad, progress=progress)
     return ImageData(root, str(root.absolute()), train, valid)
 
