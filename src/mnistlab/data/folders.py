@@ -14,6 +14,7 @@ ctime is the time of creation, one that keeps the size and sets back the mtime.
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 import time
@@ -165,7 +166,9 @@ def load_splits(
         faults.append(f"{printable(root)}: the splits differ in image size: {each} pixels")
     if faults:
         advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
-        if bad and len(faults) == len(bad):
+        # not where it was given already, and only where an image of each class would be left
+        left = all(all(split.counts.values()) for split in loaded)
+        if not skip_bad and left and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)
     return loaded
@@ -364,6 +367,7 @@ def _decode(
     skipped = name_faults(scan)
     files, usable = scan.files(), []
     sizes: Counter[tuple[int, int]] = Counter()
+    others: dict[str, str] = {}  # of another size
     with images.quiet_pillow(), new_store(path) as store:
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
@@ -383,13 +387,11 @@ def _decode(
                 store.write(image.tobytes())
                 usable.append(file)
             else:
-                skipped[file] = (
-                    f"{image.width} x {image.height} pixels where most images of {scan.split} "
-                    f"have {size[1]} x {size[0]}; all must have one size"
-                )
+                others[file] = f"{image.width} x {image.height} pixels"
         most = max(sizes, key=lambda each: sizes[each], default=size)
         if most != size:
             return _decode(scan, path, progress, keep, most)
+        skipped |= {file: f"{own} {_about(sizes, scan.split)}" for file, own in others.items()}
         if progress is not None:
             progress(scan.split, len(files), len(files))
         by_class = Counter(file.split("/", 1)[0] for file in usable)
@@ -406,6 +408,21 @@ def _decode(
             about=printable(scan.folder.absolute()),
             skipped={f"{scan.split}/{file}": skipped[file] for file in files if file in skipped},
         )
+
+
+def _about(sizes: Counter[tuple[int, int]], split: str) -> str:
+    """What is wrong with an image whose size is not the most common one of `sizes`."""
+    (size, count), total = sizes.most_common(1)[0], sizes.total()
+    smallest, largest, most = (
+        f"{width} x {height}"
+        for height, width in (*(f(sizes, key=math.prod) for f in (min, max)), size)
+    )
+    if 2 * count > total:
+        return f"where most images of {split} have {most}; all must have one size"
+    return (
+        f"where all must have one size; those of {split} have {len(sizes)} sizes, from {smallest} "
+        f"to {largest}; the most common is {most}, {count} of {total}"
+    )
 
 
 def even_background(images: torch.Tensor) -> float | None:

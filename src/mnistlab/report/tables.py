@@ -136,13 +136,15 @@ def _compact(count: int) -> str:
 
 def audit_tables(audit: "Audit") -> list[Any]:
     """All that `data check` has to say, the faults last."""
+    from mnistlab.data.audit import listed
+
     splits = list(audit.counts)
     labels = list(dict.fromkeys(name for split in splits for name in audit.counts[split]))
     rows = [(name, *(audit.counts[split].get(name, 0) for split in splits)) for name in labels]
     rows.append(("all", *(sum(audit.counts[split].values()) for split in splits)))
     lines: list[Any] = [table(("class", *splits), rows), ""]
     for title, counts in (("sizes", audit.sizes), ("formats", audit.modes)):
-        values = ", ".join(f"{count:,} x {name}" for name, count in counts.items())
+        values = listed(counts, "{1:,} x {0}")
         lines.append(f"{title:<12}{values or 'none'}")
     lines.append(f"hidden      {audit.hidden} ignored")
     foreign = f": {', '.join(audit.foreign[:5])}" if audit.foreign else ""
