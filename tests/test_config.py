@@ -196,7 +196,12 @@ def test_a_setting_stands_in_one_place_with_its_help_and_what_it_needs() -> None
         ({"threads": 5000}, "--threads:"),
         ({"data": ""}, "--data:"),
         ({"data": "\udcff"}, "--data:"),
-        ({"device": "gpu"}, "--device: not a known name; did you mean cpu? (got 'gpu')"),
+        ({"device": "cpus"}, "--device: not a known name; did you mean cpu? (got 'cpus')"),
+        (
+            {"device": "cuda:1"},
+            "--device: a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES=1 and take "
+            "cuda (got 'cuda:1')",
+        ),
         ({"hidden": 5}, "--hidden: the linear model has no such setting; it belongs to --model "),
         ({"init": "normal", "model": "two-layer"}, "--init: the two-layer model has no such "),
     ],

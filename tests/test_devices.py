@@ -3,13 +3,16 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from mnistlab import __version__
+from mnistlab import __version__, system
+from mnistlab.config import resolve
 from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
+from mnistlab.experiment import prepare
 from tests import needs
 
 
@@ -99,3 +102,19 @@ fresh_pages()
 assert fresh_pages() < 1000  # 200,000 where all is given back each time
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["gpu", "GPU", "CUDA", "cuda:0", "0", 0, "gpu:0"])
+def test_a_gpu_is_understood_by_the_names_of_other_tools(
+    present: dict[str, bool], monkeypatch: pytest.MonkeyPatch, tiny: Path, name: object
+) -> None:
+    monkeypatch.setattr(system, "MACOS", False)
+    resolved = resolve({"device": name, "data": str(tiny)})
+    assert resolved.config.device == "cuda"  # as a config records it
+    with pytest.raises(ConfigError, match=r"--device cuda: torch .* finds no such device here"):
+        prepare(resolved)
+    present["cuda"] = True
+    assert choose_device(str(name)) == torch.device("cuda")
+    assert choose_device("CPU") == torch.device("cpu")
+    monkeypatch.setattr(system, "MACOS", True)
+    assert resolve({"device": "gpu"}).config.device == "mps"

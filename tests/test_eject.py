@@ -281,7 +281,7 @@ def test_what_cannot_be_ejected_is_refused_in_plain_words(tiny: Path, tmp_path: 
     assert (tmp_path / "there.py").read_text() == "mine"
     assert "not a file name in an existing folder" in refusal("latest", "-o", "no/such.py")
     next((tiny / "valid" / "dark").iterdir()).unlink()
-    assert "has changed since" in refusal()
+    assert "have changed" in refusal()
     (run / "run.json").write_text("{}")
     assert "what to train is not known" in refusal(run, code=1)
 

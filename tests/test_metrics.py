@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
+from mnistlab.cli.output import Output
 from mnistlab.metrics import Evaluation, score, wilson_interval
+from mnistlab.report.tables import evaluation_tables
 
 
 def test_wilson_interval_against_worked_values() -> None:
@@ -71,3 +74,26 @@ def test_a_class_that_nothing_was_called_has_no_precision_but_an_f1_of_nothing()
     assert found.precision == {"a": 3 / 5, "b": None}
     assert found.f1 == {"a": 6 / 8, "b": 0.0}
     assert found.as_dict()["precision"]["b"] is None
+
+
+def test_of_many_classes_all_is_bounded_and_nothing_is_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def scored(count: int) -> Evaluation:
+        labels = torch.arange(count).repeat_interleave(2)
+        called = labels.clone()
+        called[::4] = (called[::4] + 1) % count  # one image of every second class is wrong
+        return score(one_hot(called).float(), labels, [f"c{i}" for i in range(count)], 0.5)
+
+    few = scored(50).as_dict()["confusion"]
+    assert {len(row) for row in few.values()} == {50}
+    many = scored(1000)
+    document = many.as_dict()
+    assert document["confusion"]["c0"] == {"c0": 1, "c1": 1}
+    assert document["confusion"]["c1"] == {"c1": 2}
+    assert len(document["confusion"]) == len(document["per_class"]) == 1000
+    assert sum(map(len, document["confusion"].values())) == 1500
+    Output().result(*evaluation_tables(many))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 80
+    assert "the 20 worst of 1,000 classes by f1; --json has all" in lines

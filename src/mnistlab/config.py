@@ -4,6 +4,7 @@ Precedence: a flag, then the `--config` file, then the default of the model, the
 Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,8 +15,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import tomli_w
 from annotated_types import Interval, Len
 
+from mnistlab import system
 from mnistlab.errors import ConfigError
-from mnistlab.files import packaged
+from mnistlab.files import packaged, user_path
 from mnistlab.names import nearest, printable
 
 _MAX_CONFIG_BYTES = 1_000_000
@@ -296,6 +298,8 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
             values[key], origins[key] = value, flag_of(key)
         else:
             faults.append(f"unknown setting {printable(key)}{nearest(key, SETTINGS)}")
+    if "device" in values:
+        values["device"] = device_name(values["device"])
     _add_defaults(values, origins)
     from pydantic import ValidationError
 
@@ -393,6 +397,12 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
     message = str(item["msg"])
     if item["type"] == "literal_error":
         message = "not a known name" + nearest(str(item["input"]), choices_of(key))
+        gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
+        if key == "device" and gpu:
+            message = (
+                f"a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES={gpu[1]} "
+                "and take cuda"
+            )
     elif key == "order_seed":
         message = "must be an integer from 0 on, or own"
     elif item["type"] == "string_unicode":
@@ -403,6 +413,16 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
     if len(value) > _MAX_VALUE_CHARACTERS:
         value = f"{value[:_MAX_VALUE_CHARACTERS]}..., {len(value):,} characters"
     return f"{label}: {message} (got {value})"
+
+
+def device_name(value: object) -> object:
+    """The name in `--device` of what others call gpu, cuda:0 or 0; any other value as it is."""
+    text = str(value).lower()
+    if text == "gpu":
+        return "mps" if system.MACOS else "cuda"
+    if text in ("0", "cuda:0", "gpu:0"):
+        return "cuda"
+    return text if text in choices_of("device") else value
 
 
 def flag_of(key: str) -> str:
@@ -435,8 +455,8 @@ def find_config(source: str) -> Path:
 
     Raises ConfigError with the nearest preset where there is neither.
     """
-    path = Path(source)
     try:
+        path = user_path(source)
         if path.suffix == ".toml" or path.is_file():
             return path
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mnistlab import __version__
+from mnistlab.config import device_name
 from mnistlab.errors import ConfigError
 from mnistlab.names import nearest, printable
 
@@ -24,6 +25,7 @@ def choose_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
     }
+    name = str(device_name(name))
     if name == "auto":
         name = next(device for device, works in working.items() if works())
     if name not in working:

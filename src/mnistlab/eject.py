@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -24,8 +25,9 @@ from mnistlab.config import MODEL_SETTINGS, TrainConfig
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import ImageData
+from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.named import load_data
-from mnistlab.errors import ConfigError, DamagedFileError, DataError, RunError
+from mnistlab.errors import ConfigError, DamagedFileError, RunError
 from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
 from mnistlab.models import build_model
 from mnistlab.names import printable
@@ -54,8 +56,10 @@ NAMES = {
 }
 
 
-def eject(run: Run) -> tuple[str, str]:
+def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     """The script that trains what `run` trained, and the folder to name behind it ("": none).
+
+    `data` says where the run's data are now.
 
     Raises ConfigError for a run that trains nothing, trained several seeds, or has settings that a
     script does not follow; DataError if the data has changed, RunError for a run that does not say
@@ -75,14 +79,12 @@ def eject(run: Run) -> tuple[str, str]:
             f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"
         )
     require_known(config)
-    data = load_data(config.data, skip_bad=config.skip_bad)
-    if data.fingerprint != record.data.fingerprint:
-        fault = f"{printable(config.data)}: has changed since {name} was trained"
-        raise DataError(config.data, [fault])
+    loaded = load_data(whereabouts(run, config.data, data), skip_bad=config.skip_bad)
+    require_same(run, loaded, record.data.fingerprint)
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:
         sha = str(record.result.weights_sha256)
-    return script(config, data, name, sha)
+    return script(replace(config, data=loaded.name), loaded, name, sha)
 
 
 def require_known(config: TrainConfig) -> None:

@@ -30,7 +30,7 @@ from mnistlab.data.folders import ImageData, Progress, even_background
 from mnistlab.data.named import load_data
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
-from mnistlab.files import write_whole
+from mnistlab.files import user_path, write_whole
 from mnistlab.losses import LOSSES, SMOOTHABLE, class_weights, losses_for, training_loss
 from mnistlab.metrics import EpochMetrics
 from mnistlab.models import ModelCard
@@ -286,7 +286,7 @@ def train_run(
     resolved = resolve(settings or {}, config)
     if resolved.config.seeds > 1:
         raise ConfigError("train_run trains one seed; for several see studies.seeds.SeedStudy")
-    experiment = start(prepare(resolved), folder, ["train_run"])
+    experiment = start(prepare(resolved), user_path(folder), ["train_run"])
     assert experiment.run is not None
     with experiment.run.locked():
         for _ in experiment.train():

@@ -39,8 +39,8 @@ def cache_folder() -> Path:
     variable nor a home.
     """
     if own := os.environ.get("MNISTLAB_CACHE"):
-        return Path(own).absolute()
-    base = os.environ.get("XDG_CACHE_HOME", "")
+        return user_path(own).absolute()
+    base = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
     if os.path.isabs(base):  # the XDG rules: a relative path there is to be ignored
         return Path(base) / "mnistlab"
     import platformdirs  # only here: --help shall be quick
@@ -49,6 +49,18 @@ def cache_folder() -> Path:
         return platformdirs.user_cache_path("mnistlab", appauthor=False)
     except RuntimeError as error:
         raise RunError("no home folder for the cache; set MNISTLAB_CACHE to a folder") from error
+
+
+def user_path(name: str | os.PathLike[str]) -> Path:
+    """`name` as a path; `~` is the home, and a folder that is really called so is `./~`.
+
+    Words of the command line are expanded already (`cli/app.py`).
+    """
+    with contextlib.suppress(ValueError):  # a null byte: no file has such a name
+        name = os.path.expanduser(name)
+    path = Path(name)
+    # Path("./~") is Path("~"): absolute, so that it is not taken for the home after all
+    return path.absolute() if path.parts and path.parts[0].startswith("~") else path
 
 
 _SUFFIX = ".mnistlab-tmp"

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from mnistlab.losses import predictions
 from mnistlab.records import EpochRow
+
+MANY = 50  # classes: beyond, a table of each with each helps nobody
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,15 @@ class Evaluation:
 
     def counts_of(self, name: str) -> tuple[int, int, int]:
         """Of one class: images that are it and were called it, that are it, that were called it."""
-        i = self.classes.index(name)
-        return self.confusion[i][i], sum(self.confusion[i]), sum(row[i] for row in self.confusion)
+        return self._counts[name]
+
+    @cached_property
+    def _counts(self) -> dict[str, tuple[int, int, int]]:
+        called = [sum(column) for column in zip(*self.confusion, strict=True)]
+        return {
+            name: (row[i], sum(row), called[i])
+            for i, (name, row) in enumerate(zip(self.classes, self.confusion, strict=True))
+        }
 
     @property
     def _met(self) -> list[str]:
@@ -113,7 +123,8 @@ class Evaluation:
         return wilson_interval(self.correct, self.n)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON; of more than `MANY` classes, the confusion without its zeros."""
+        dense = len(self.classes) <= MANY
         return {
             "n": self.n,
             "correct": self.correct,
@@ -126,7 +137,11 @@ class Evaluation:
             "f1": self.f1,
             "macro_f1": self.macro_f1,
             "confusion": {
-                actual: dict(zip(self.classes, row, strict=True))
+                actual: {
+                    name: count
+                    for name, count in zip(self.classes, row, strict=True)
+                    if dense or count
+                }
                 for actual, row in zip(self.classes, self.confusion, strict=True)
             },
             "interval": list(self.interval),

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
 from mnistlab.data.folders import Progress
+from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.devices import differences, environment, in_words
-from mnistlab.errors import ConfigError, DamagedFileError, DataError
+from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
 from mnistlab.runs import Run, unwritable
@@ -22,11 +23,12 @@ def resume(
     *,
     epochs: int | None = None,
     threads: int | None = None,
+    data: str | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Experiment:
     """Take up `run` where it stopped, so that it ends as if it had never been; `epochs` is the new
-    total.
+    total, `data` says where its data are now.
 
     The thread count is that of the first part unless `threads` says otherwise, since another
     count gives other last bits. `notices` of the result names all that differs from then; `strict`
@@ -63,9 +65,14 @@ def resume(
         )
     record = run.known_record()
     origins = dict.fromkeys(SETTINGS, "resumed run") | (record.origins if record else {})
-    flags = {"epochs": epochs, "threads": threads}
+    flags = {"epochs": epochs, "threads": threads, "data": data}
     origins |= {key: f"--{key}" for key, value in flags.items() if value is not None}
+    config = replace(config, data=whereabouts(run, config.data, data))
     experiment = prepare(Resolved(config, origins), progress)
+    if state is not None:
+        require_same(run, experiment.data, state.record.data_fingerprint)
+    elif record is not None:
+        require_same(run, experiment.data, record.data.fingerprint)
     created = record.created if record else ""
     experiment = replace(experiment, run=run, command=tuple(command), created=created)
     return experiment if state is None else _restored(experiment, run, state, strict)
@@ -74,14 +81,6 @@ def resume(
 def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -> Experiment:
     """The experiment at the place and with the weights of `state`."""
     record, now = state.record, experiment.now
-    if experiment.data.fingerprint != record.data_fingerprint:
-        raise DataError(
-            experiment.config.data,
-            [
-                f"{printable(experiment.data.root)}: not the data that {printable(run.name)} was "
-                "trained on (images, labels or classes have changed); start a new run"
-            ],
-        )
     if state.card != experiment.card:
         raise DamagedFileError(f"{printable(run.state_file)}: model and settings do not agree")
     now.model.load_state_dict(state.weights)

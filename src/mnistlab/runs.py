@@ -26,6 +26,7 @@ from mnistlab.files import (
     remove,
     remove_leftovers,
     temporary_beside,
+    user_path,
     write_whole,
 )
 from mnistlab.names import nearest, printable
@@ -280,8 +281,9 @@ def find_run(name: str, folder: Path) -> Run:
         if not runs:
             raise ConfigError(f"{printable(folder)}: no runs yet; make one with: mnistlab train")
         return runs[-1]
-    for path in (folder / name, Path(name)):
+    for place in (folder / name, name):
         with contextlib.suppress(OSError, ValueError):
+            path = user_path(place)
             if (path / "run.json").is_file() or (path / "model.safetensors").is_file():
                 return Run(path)
     if os.path.isdir(name):  # Path.is_dir raises for a name that is too long

@@ -16,6 +16,7 @@ from mnistlab.data.batches import eval_batch
 from mnistlab.data.folders import Progress
 from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
 from mnistlab.data.inputs import STDIN
+from mnistlab.data.moved import whereabouts
 from mnistlab.data.named import load_split
 from mnistlab.data.store import Split
 from mnistlab.devices import choose_device, set_threads
@@ -140,14 +141,14 @@ def score_run(
 def data_of(run: Run) -> tuple[str, bool]:
     """The data a run was trained on, and whether its bad files were skipped.
 
-    Raises RunError if the run does not say.
+    Raises RunError if the run does not say, DataError if they are no longer there.
     """
     record = run.known_record()
     if record is None:
         raise RunError(
             f"{printable(run.record_file)}: does not say what data it was; name it with --data"
         )
-    return record.config.data, record.config.skip_bad
+    return whereabouts(run, record.config.data), record.config.skip_bad
 
 
 def matched(split: Split, card: ModelCard, name: str) -> TensorDataset:

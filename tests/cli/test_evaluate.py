@@ -93,7 +93,7 @@ def test_a_score_that_is_too_low_is_exit_3_after_the_result(
         (("--split", "vlaid"), "did you mean valid?"),
         (("--data", "mnist_sampel"), "did you mean mnist_sample?"),
         (("--data", "mnist_sample"), "the model knows no class 3"),
-        (("--device", "gpu"), "--device: not a known name; did you mean cpu?"),
+        (("--device", "cpus"), "--device: not a known name; did you mean cpu?"),
         (("--threads", "9999"), "--threads: input should be less than or equal to 4096"),
         (("--run-dir", "nowhere"), "nowhere: no runs yet; make one with: mnistlab train"),
     ],

@@ -84,7 +84,7 @@ def test_a_run_without_a_model_is_exit_1_and_keeps_the_old_page(
         (("--split", "vlaid"), 2, "did you mean valid?"),
         (("--data", "mnist_sampel"), 2, "did you mean mnist_sample?"),
         (("--data", "other"), 2, "the model knows no class grey"),
-        (("--device", "gpu"), 2, "--device: not a known name; did you mean cpu?"),
+        (("--device", "cpus"), 2, "--device: not a known name; did you mean cpu?"),
         (("--run-dir", "nowhere"), 2, "nowhere: no runs yet"),
         (("lates",), 2, "did you mean latest?"),
     ],

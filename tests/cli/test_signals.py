@@ -12,7 +12,7 @@ import pytest
 
 from mnistlab import __main__ as main
 from mnistlab import experiment
-from mnistlab.cli.signals import SIGNALS, StopSignals, end_on_signals, exit_code_of
+from mnistlab.cli.signals import SIGNALS, WARNINGS, StopSignals, end_on_signals, exit_code_of
 from mnistlab.report import rows
 from mnistlab.storage import load_state, save_model
 from tests import needs
@@ -202,3 +202,34 @@ def test_a_real_process_stops_saves_and_can_be_resumed(mnistlab: Mnistlab, tiny:
     whole = mnistlab("train", "--data", tiny, "--epochs", total, "--seed", "3", "--json").ok().json
     assert resumed["weights_sha256"] == whole["weights_sha256"]
     assert len(resumed["epochs"]) == done + 2
+
+
+@pytest.mark.parametrize("number", WARNINGS)
+def test_a_warning_saves_and_coming_again_it_does_not_hurry(
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch, tiny: Path, number: int
+) -> None:
+    """SIGXCPU comes every second from the limit on."""
+    original = rows.epoch_line
+
+    def line(row: Any) -> str:
+        if row["epoch"] == 2:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        return original(row)
+
+    monkeypatch.setattr("mnistlab.cli.train.epoch_line", line)
+    result = mnistlab("train", "--data", tiny, "--epochs", "5")
+    assert result.code == 128 + number
+    assert "go on with: mnistlab train --resume" in result.err
+    [run] = Path("runs").iterdir()
+    assert load_state(run / "resume.safetensors").record.epoch == 3
+
+
+def test_the_orderly_end_is_not_cut_short_by_warnings() -> None:
+    number = WARNINGS[0]
+    signal.signal(number, signal.SIG_DFL)
+    end_on_signals()
+    with pytest.raises(SystemExit) as leaving:
+        signal.raise_signal(number)
+    assert leaving.value.code == 128 + number
+    signal.raise_signal(number)  # and we are still here

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from mnistlab import experiment
 from mnistlab.config import TrainConfig, checked
 from mnistlab.errors import DivergedError
+from mnistlab.report import rows
 from mnistlab.report.rows import HEADER
 from mnistlab.storage import load_model, weights_sha256
 from mnistlab.system import quoted
@@ -398,8 +400,8 @@ def test_a_resumed_run_keeps_its_settings(mnistlab: Mnistlab, tiny: Path) -> Non
     )
     assert (result.code, result.out) == (2, "")
     assert result.err == (
-        "error: --lr, --shuffle, --config: a resumed run keeps its settings; only --epochs and "
-        "--threads go with --resume\n"
+        "error: --lr, --shuffle, --config: a resumed run keeps its settings; only --epochs, "
+        "--threads and --data (where its data are now) go with --resume\n"
     )
     dry = mnistlab("train", "--resume", "latest", "-n")
     assert dry.code == 2
@@ -414,3 +416,52 @@ def test_only_a_training_run_can_be_resumed(mnistlab: Mnistlab, tiny: Path) -> N
     missing = mnistlab("train", "--resume", "lates")
     assert missing.code == 2
     assert missing.err == "error: lates: no such run in runs; did you mean latest?\n"
+
+
+def test_one_command_line_starts_goes_on_and_is_done(
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch, tiny: Path
+) -> None:
+    Path("job.toml").write_text("lr = 0.5\nepochs = 4\ndevice = 'auto'\n")
+    words = ["train", "--resume", "latest", "--or-start", "--data", "tiny", "--config", "job.toml"]
+    original = rows.epoch_line
+
+    def line(row: Any) -> str:
+        if row["epoch"] == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return original(row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mnistlab.cli.train.epoch_line", line)
+        assert mnistlab(*words).code == 128 + signal.SIGUSR1
+    ended = mnistlab(*words, "--json").ok().json
+    assert [row["epoch"] for row in ended["epochs"]] == [0, 1, 2, 3]
+    again = mnistlab(*words, "--json").ok()
+    assert again.json["weights_sha256"] == ended["weights_sha256"]
+    assert "all 4 epochs are done already" in again.err
+    plain = mnistlab("train", "--data", tiny, "--config", "job.toml", "--run-dir", "p", "--json")
+    assert plain.ok().json["weights_sha256"] == ended["weights_sha256"]
+    assert len(list(Path("runs").iterdir())) == 1
+
+
+def test_other_settings_than_those_of_the_run_are_contradictions(
+    mnistlab: Mnistlab, tiny: Path
+) -> None:
+    words = ["train", "--resume", "latest", "--or-start", "--data", tiny]
+    mnistlab(*words, "--epochs", "1", "--lr", "0.5").ok()
+    run = the_run().name
+    refused = mnistlab(*words, "--model", "two-layer", "--lr", "0.25", "--batch-size", "256")
+    assert (refused.code, refused.out) == (2, "")
+    has = f"{run}, the latest run, has"
+    own = "give other work a --run-dir of its own"
+    assert refused.err == (
+        f"error: --model two-layer: {has} linear; {own}\n--lr 0.25: {has} 0.5; {own}\n"
+    )
+    for wrong, why in (
+        (("--or-start",), "--or-start: goes with --resume latest"),
+        (("--or-start", "--resume", run), "--or-start: goes with --resume latest"),
+        ((*words[1:], "--seeds", "2"), "a run of several seeds is not resumed"),
+        ((*words[1:], "--dry-run"), "--dry-run: shows a new run"),
+    ):
+        refused = mnistlab("train", *wrong)
+        assert (refused.code, refused.out) == (2, "")
+        assert why in refused.err

@@ -1,6 +1,7 @@
 """`data check`: everything that is worth knowing of a tree."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mnistlab.data.audit import audit_folder
 from mnistlab.data.folders import load_folders
 from mnistlab.errors import DataError
 from tests import needs
+from tests.command import Result
 from tests.conftest import make_tree
 
 
@@ -134,3 +136,21 @@ def test_the_faults_are_those_of_loading(small: Path) -> None:
     with pytest.raises(DataError) as error:
         load_folders(small)
     assert sorted(error.value.faults) == sorted(audit_folder(small).faults)
+
+
+def test_of_many_sizes_the_most_common_are_listed(
+    small: Path, mnistlab: Callable[..., Result]
+) -> None:
+    for side in range(10, 35):
+        grey(small / "train" / "a" / f"{side}.png", 200, (side, 64))
+    common = [f"1 of {side} x 64" for side in range(10, 15)]
+    expected = f"{small}: images of more than one size: 10 of 4 x 4, {', '.join(common)}"
+    assert audit_folder(small).faults == [f"{expected}, and 20 more"]
+    result = mnistlab("data", "check", small)
+    [line] = [line for line in result.out.splitlines() if line.startswith("sizes")]
+    assert (
+        line
+        == "sizes       10 x 4 x 4, "
+        + ", ".join(f"1 x {side} x 64" for side in range(10, 15))
+        + ", and 20 more"
+    )

@@ -1,12 +1,15 @@
 """The table of named datasets: what it says agrees with torchvision, and reads well."""
 
+import hashlib
+import os
 import re
+import struct
 from pathlib import Path
 
 import pytest
 
 from mnistlab.data.datasets import DATASETS, find_dataset
-from mnistlab.data.download import _published
+from mnistlab.data.download import _published, find_originals
 from mnistlab.errors import DataError
 from mnistlab.names import is_clean
 from mnistlab.vision import torchvision
@@ -85,3 +88,17 @@ def test_all_datasets_have_a_place_of_their_own(own_cache: Path) -> None:
     assert DATASETS["emnist-digits"].originals == DATASETS["emnist-letters"].originals
     assert DATASETS["kmnist"].originals != DATASETS["mnist"].originals
     assert DATASETS["mnist"].folder == own_cache / "datasets" / "mnist"
+
+
+def test_debians_fashion_mnist_is_the_published_one() -> None:
+    """Its files were packed without name and time; with these they have the published MD5."""
+    named = os.environ.get("MNISTLAB_FASHION_MNIST", "/usr/share/datasets/fashion-mnist")
+    if not Path(named).is_dir():
+        pytest.skip("Debian's dataset-fashion-mnist is not here; name it in MNISTLAB_FASHION_MNIST")
+    dataset, times = DATASETS["fashion-mnist"], {"train": 1504176606, "t10k": 1504176627}
+    for name, (md5, _) in _published(dataset).items():
+        packed, time = (Path(named) / name).read_bytes(), times[name.split("-")[0]]
+        head = b"\x1f\x8b\x08\x08" + struct.pack("<I", time) + packed[8:10]
+        again = head + name.removesuffix(".gz").encode() + b"\0" + packed[10:]
+        assert hashlib.md5(again, usedforsecurity=False).hexdigest() == md5
+    assert [one.checked for one in find_originals(dataset, Path(named))] == ["content"] * 4

@@ -1,6 +1,7 @@
 """Folders of images: what is loaded, what is refused and with which words."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import tracemalloc
@@ -413,3 +414,32 @@ def test_any_tree_of_grey_images_comes_back(
             labels = [k for k, name in enumerate(expected) for _ in content[name]]
             assert ds.tensors[1].tolist() == labels
     assert cold.fingerprint == warm.fingerprint
+
+
+def test_skip_bad_is_advised_only_where_it_helps(tiny: Path) -> None:
+    skip, every = "--skip-bad", tiny / "valid" / "dark"
+    (every / "0.png").write_bytes(b"broken")
+    assert skip in str(refused(tiny))
+    for path in every.iterdir():
+        path.write_bytes(b"broken")
+    for skip_bad in (True, False):  # no image would be left of the class
+        assert skip not in str(refused(tiny, skip_bad=skip_bad))
+    shutil.rmtree(every)
+    # given already: the faults of folders are as many as the bad files
+    (tiny / "train" / "dark" / "0.png").write_bytes(b"broken")
+    assert "only in the other split" in only_fault(tiny, skip_bad=True)
+    assert skip not in str(refused(tiny, skip_bad=True))
+
+
+def test_images_of_many_sizes_are_called_so(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for number, name in enumerate(("a", "b"), 1):
+            for side in range(3):
+                path = tmp_path / split / name / f"{side}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save(path, [[side] * (4 * number + side)] * (9 - side))
+    why = (
+        "9 x 8 pixels where all must have one size; those of train have 6 sizes, from 4 x 9 to "
+        "8 x 9; the most common is 4 x 9, 1 of 6"
+    )
+    assert f"{tmp_path / 'train' / 'b' / '1.png'}: {why}" in refused(tmp_path).faults

@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from mnistlab.data.folders import ImageData, even_background
 from mnistlab.data.handwriting import How, NoInkError, Prepared, prepare
 from mnistlab.data.images import decode_grey_bytes
+from tests.command import Result
 from tests.drawn import draw
 
 SIZE = (28, 28)
@@ -317,3 +320,59 @@ def test_every_image_gives_a_frame_or_no_ink(
     assert made.levels.dtype == np.uint8
     if invert is not None and made.steps:
         assert made.inverted is invert
+
+
+# what the training images were decides, not the look of the photo
+
+
+def photographs(count: int, side: int, seed: int) -> dict[str, list[Image.Image]]:
+    """Grained things on an even, light table, told apart by how light they are."""
+    random = np.random.default_rng(seed)
+    made: dict[str, list[Image.Image]] = {"coal": [], "stone": []}
+    for name, levels in (("coal", (10, 80)), ("stone", (100, 180))):
+        for _ in range(count):
+            table = random.normal(225, 4, (side, side))
+            grain = grey(random.uniform(*levels, (6, 6))).resize((side, side))
+            thing = Image.new("L", (side, side))
+            left, top, right, bottom = side * random.uniform(
+                (0.1, 0.1, 0.8, 0.8), (0.2, 0.2, 0.9, 0.9)
+            )
+            ImageDraw.Draw(thing).ellipse((left, top, right, bottom), fill=255)
+            made[name].append(Image.composite(grain, grey(table), thing))
+    return made
+
+
+@pytest.mark.parametrize("side", [24, 60])
+def test_photographs_on_an_even_ground_are_no_ink(side: int) -> None:
+    images = [np.asarray(image) for each in photographs(20, side, 0).values() for image in each]
+    assert even_background(torch.from_numpy(np.stack(images))) is None
+
+
+def test_ink_on_paper_is_ink(sample: ImageData) -> None:
+    pixels = sample.train_ds.tensors[0]
+    assert even_background(255 - pixels) == pytest.approx(1 - BACKGROUND, abs=1e-5)
+    large = torch.nn.functional.interpolate(pixels[::40, None].float(), scale_factor=4.0)[:, 0]
+    assert even_background(large.to(torch.uint8)) == pytest.approx(BACKGROUND, abs=1e-2)
+
+
+def test_a_model_of_photographs_takes_photographs_as_they_are(
+    tmp_path: Path, mnistlab: Callable[..., Result]
+) -> None:
+    for split, count, seed in (("train", 60, 2), ("valid", 10, 3)):
+        for name, images in photographs(count, 24, seed).items():
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for number, image in enumerate(images):
+                image.save(tmp_path / "photos" / split / name / f"{number}.png")
+    mnistlab(
+        "train", "--data", "photos", "--model", "cnn", "--epochs", "6", "--batch-size", "16", "-q"
+    ).ok()
+    for name, images in photographs(10, 96, 4).items():
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for number, image in enumerate(images):
+            image.save(tmp_path / "new" / name / f"{number}.png")
+    Image.new("L", (96, 96), 120).save(tmp_path / "new" / "stone" / "no-ink-in-it.png")
+    auto = mnistlab("predict", "latest", "new", "--json").ok().json
+    assert auto == mnistlab("predict", "latest", "new", "--prepare", "never", "--json").ok().json
+    right = [one["class"] in one["file"] for one in auto["predictions"]]
+    assert len(right) == 21
+    assert sum(right) >= 19

@@ -1,5 +1,7 @@
 """The application: its commands, and what becomes of an error."""
 
+import os
+import re
 import sys
 import traceback
 from typing import Annotated
@@ -59,6 +61,8 @@ _NOT_IN_A_SWEEP = (
     *("seeds", "order_seed", "momentum", "beta2", "weight_decay"),
 )
 
+_HOME = re.compile(r"\A(--[\w-]+=|-\w|)(~.*)", re.DOTALL)  # a word that begins with ~
+
 app = _group(_root.__doc__ or "")
 app.callback()(_root)
 command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
@@ -71,7 +75,7 @@ command(app, "show", pictures.show, OF_DATA)
 command(app, "lesson", lesson.lesson)
 command(app, "reproduce", reproduce.reproduce, ("threads",))
 command(app, "ladder", ladder.ladder, OF_DATA)
-command(app, "eject", eject.eject)
+command(app, "eject", eject.eject, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
@@ -91,12 +95,14 @@ app.add_typer(runs_app, name="runs")
 command(runs_app, "list", runs.list_)
 command(runs_app, "show", runs.show)
 command(runs_app, "compare", runs.compare, OF_DATA)
-command(runs_app, "verify", runs.verify)
+command(runs_app, "verify", runs.verify, ("data",))
 command(runs_app, "rm", runs.rm)
 
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
+    # as a shell does, which leaves --data=~/x and whatever comes from a script as it is
+    sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:
         app(prog_name="mnistlab")
     except SystemExit:

@@ -1,7 +1,7 @@
 """`mnistlab eject RUN`: a run as one plain PyTorch script."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from mnistlab.system import quoted
 
 def eject(
     out: Output,
+    settings: dict[str, Any],
     run: Annotated[
         str,
         typer.Argument(
@@ -41,7 +42,7 @@ def eject(
             raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
     from mnistlab.eject import eject as write_script
 
-    script, folder = write_script(chosen)
+    script, folder = write_script(chosen, settings["data"])
     if output is None:
         out.result(script.rstrip("\n"))
     else:

@@ -111,6 +111,7 @@ def compare(
 
 def verify(
     out: Output,
+    settings: dict[str, Any],
     run: flags.RunArgument = "latest",
     strict: flags.Strict = False,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
@@ -128,7 +129,9 @@ def verify(
             out.notice(f"training it again: {total} epochs or seeds")
 
     with out.loading() as progress:
-        outcome = verify_run(the_run, strict=strict, progress=progress, show=announce)
+        outcome = verify_run(
+            the_run, settings["data"], strict=strict, progress=progress, show=announce
+        )
     out.document(
         {
             "run": str(the_run.path),

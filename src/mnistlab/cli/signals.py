@@ -1,4 +1,4 @@
-"""Ctrl-C, termination and a lost terminal: finish the batch, save, then go."""
+"""Ctrl-C, termination, a lost terminal, a warning of a batch system: finish the batch, save, go."""
 
 import contextlib
 import os
@@ -10,9 +10,12 @@ from typing import Any
 # SIGBREAK: Ctrl-Break on Windows, and what it sends when the window is closed
 SIGNALS = [
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGUSR1", "SIGXCPU")
     if hasattr(signal, name)
 ]
+# By these a batch system or a limit of CPU time says that the end is near. They may come again,
+# SIGXCPU every second, which is no reason to hurry.
+WARNINGS = SIGNALS[-2:] if hasattr(signal, "SIGXCPU") else []
 
 
 def exit_code_of(number: int) -> int:
@@ -35,7 +38,7 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """130 for Ctrl-C, 143 for SIGTERM, 129 for a lost terminal; 0 if none came."""
+        """130 for Ctrl-C, 143 for SIGTERM, 129 for a lost terminal, …; 0 if none came."""
         return 0 if self.received is None else exit_code_of(self.received)
 
     def __enter__(self) -> "StopSignals":
@@ -51,12 +54,14 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if number in WARNINGS:
+                return
             raise SystemExit(exit_code_of(number))
         self.received = number
         # os.write, because the interrupted code may be in the middle of a print
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            text = b"stopping after this batch; once more to stop at once\n"
-            os.write(sys.stderr.fileno(), text)
+            again = b"" if number in WARNINGS else b"; once more to stop at once"
+            os.write(sys.stderr.fileno(), b"stopping after this batch" + again + b"\n")
 
 
 class _Leaving:
@@ -69,6 +74,8 @@ class _Leaving:
         # While a module is imported there is nothing to tidy up, and an exception could be lost or
         # shown on the way: libraries catch it, and what a module's lock calls back swallows it.
         # And whoever asks twice does not want to wait.
+        if self.begun and number in WARNINGS:
+            return
         if self.begun or _importing(frame):
             os._exit(exit_code_of(number))
         self.begun = True

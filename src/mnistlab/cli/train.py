@@ -10,16 +10,16 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import headline, show_plan, training_rows
-from mnistlab.config import flag_of, resolve
+from mnistlab.config import Resolved, flag_of, resolve
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
-from mnistlab.runs import DEFAULT_FOLDER, Run, find_run
+from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs
 
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
 
-CHANGES_ON_RESUME = ("epochs", "threads")
+CHANGES_ON_RESUME = ("epochs", "threads", "data")
 
 
 def train(
@@ -37,6 +37,13 @@ def train(
         ),
     ] = None,
     strict: flags.Strict = False,
+    or_start: Annotated[
+        bool,
+        typer.Option(
+            "--or-start",
+            help="With --resume latest: train a new run where there is none yet (batch jobs).",
+        ),
+    ] = False,
     min_accuracy: flags.MinAccuracy = None,
     dry_run: Annotated[
         bool,
@@ -49,14 +56,24 @@ def train(
     """
     # `flags.command` calls this, with `settings` made of the flags of TrainConfig: --lr 0.5 is
     # settings["lr"] == 0.5. The other parameters are flags of its own.
+    if dry_run and resume is not None:
+        raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
+    if or_start:
+        if resume != "latest":
+            raise ConfigError("--or-start: goes with --resume latest")
+        asked = resolve(settings, config)
+        if asked.config.seeds > 1:
+            raise ConfigError("--or-start: a run of several seeds is not resumed")
+        if list_runs(run_dir):
+            settings, config = _agreeing(find_run(resume, run_dir), asked), None
+        else:
+            resume = None
     if resume is not None:
-        if dry_run:
-            raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
         given = [k for k, v in settings.items() if v is not None and k not in CHANGES_ON_RESUME]
         if fixed := [*map(flag_of, given), *(["--config"] if config is not None else [])]:
             raise ConfigError(
-                f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs and "
-                "--threads go with --resume"
+                f"{', '.join(fixed)}: a resumed run keeps its settings; only --epochs, "
+                "--threads and --data (where its data are now) go with --resume"
             )
         resolve(settings)  # a value out of range is refused at once
         changes = {key: settings[key] for key in CHANGES_ON_RESUME}
@@ -129,6 +146,29 @@ def _report(experiment: "Experiment", run: Run, out: Output) -> float:
         f"next    mnistlab eval {printable(run.reference)}"
     )
     return result.accuracy
+
+
+def _agreeing(run: Run, asked: Resolved) -> dict[str, Any]:
+    """What was `asked` for and may change when `run` is resumed; all else must be the run's own.
+
+    Raises ConfigError with every setting that is another one.
+    """
+    given = {
+        key: value
+        for key, value in asked.config.applicable().items()
+        if asked.origins[key].startswith(("--", "config "))
+    }
+    record = run.known_record()
+    faults = [
+        f"{flag_of(key)} {printable(value)}: {printable(run.name)}, the latest run, has "
+        f"{printable(getattr(record.config, key))}; give other work a --run-dir of its own"
+        for key, value in given.items()
+        if record and key not in CHANGES_ON_RESUME
+        if value not in (getattr(record.config, key), "auto")
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return {key: given.get(key) for key in CHANGES_ON_RESUME}
 
 
 def _resume(run: Run, options: dict[str, Any], out: Output) -> float:

@@ -25,6 +25,7 @@ from mnistlab.data.images import (
 )
 from mnistlab.names import printable
 
+_LISTED = 6  # of the sizes and formats of images
 IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from here on
 
 
@@ -100,6 +101,13 @@ def audit_folder(root: Path, progress: Progress | None = None) -> Audit:
         if len({file.split("/")[1] for file in group}) > 1:
             audit.notes.append(f"the same image in two classes: {', '.join(group)}")
     if len(audit.sizes) > 1:
-        sizes = ", ".join(f"{count} of {size}" for size, count in audit.sizes.most_common())
+        sizes = listed(audit.sizes, "{1} of {0}")
         audit.faults.append(f"{printable(root)}: images of more than one size: {sizes}")
     return audit
+
+
+def listed(counts: Counter[str], pattern: str) -> str:
+    """The most common of `counts`, and how many more there are."""
+    texts = [pattern.format(*item) for item in counts.most_common(_LISTED)]
+    more = len(counts) - len(texts)
+    return ", ".join(texts) + (f", and {more} more" if more else "")

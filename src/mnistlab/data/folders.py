@@ -14,6 +14,7 @@ ctime is the time of creation, one that keeps the size and sets back the mtime.
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 import time
@@ -28,11 +29,12 @@ from typing import Any
 import PIL
 import torch
 from PIL import features
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.data.store import Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import cache_folder
+from mnistlab.files import cache_folder, user_path
 from mnistlab.names import is_clean, natural_key, printable
 from mnistlab.system import quoted
 
@@ -50,6 +52,9 @@ DECODER = f"mnistlab 3, Pillow {PIL.__version__}, {_LIBRARIES}"
 YOUNG_NS = 2_000_000_000
 _FINEST_WITHOUT_CTIME = 10_000_000  # nanoseconds: exFAT; FAT has two seconds, sshfs one
 _EVEN = 0.1  # standard deviation of the border, of 0…1
+_BARE = 0.1  # of the strongest contrast in an image: what differs less is ground
+_FILLED = 0.85  # of a square
+_THINGS = 0.75  # of the images: if more have a filled square, they show things, not ink
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def load_folders(
     `skip_bad`, files that cannot be used are left out and named in `skipped`.
     Raises DataError with all faults of both splits.
     """
-    root = Path(root)
+    root = user_path(root)
     train, valid = load_splits(root, SPLITS, skip_bad=skip_bad, progress=progress)
     return ImageData(root, str(root.absolute()), train, valid)
 
@@ -165,7 +170,9 @@ def load_splits(
         faults.append(f"{printable(root)}: the splits differ in image size: {each} pixels")
     if faults:
         advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
-        if bad and len(faults) == len(bad):
+        # not where it was given already, and only where an image of each class would be left
+        left = all(all(split.counts.values()) for split in loaded)
+        if not skip_bad and left and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)
     return loaded
@@ -364,6 +371,7 @@ def _decode(
     skipped = name_faults(scan)
     files, usable = scan.files(), []
     sizes: Counter[tuple[int, int]] = Counter()
+    others: dict[str, str] = {}  # of another size
     with images.quiet_pillow(), new_store(path) as store:
         for position, file in enumerate(files):
             if progress is not None and position % 64 == 0:
@@ -383,13 +391,11 @@ def _decode(
                 store.write(image.tobytes())
                 usable.append(file)
             else:
-                skipped[file] = (
-                    f"{image.width} x {image.height} pixels where most images of {scan.split} "
-                    f"have {size[1]} x {size[0]}; all must have one size"
-                )
+                others[file] = f"{image.width} x {image.height} pixels"
         most = max(sizes, key=lambda each: sizes[each], default=size)
         if most != size:
             return _decode(scan, path, progress, keep, most)
+        skipped |= {file: f"{own} {_about(sizes, scan.split)}" for file, own in others.items()}
         if progress is not None:
             progress(scan.split, len(files), len(files))
         by_class = Counter(file.split("/", 1)[0] for file in usable)
@@ -408,13 +414,39 @@ def _decode(
         )
 
 
+def _about(sizes: Counter[tuple[int, int]], split: str) -> str:
+    """What is wrong with an image whose size is not the most common one of `sizes`."""
+    (size, count), total = sizes.most_common(1)[0], sizes.total()
+    smallest, largest, most = (
+        f"{width} x {height}"
+        for height, width in (*(f(sizes, key=math.prod) for f in (min, max)), size)
+    )
+    if 2 * count > total:
+        return f"where most images of {split} have {most}; all must have one size"
+    return (
+        f"where all must have one size; those of {split} have {len(sizes)} sizes, from {smallest} "
+        f"to {largest}; the most common is {most}, {count} of {total}"
+    )
+
+
 def even_background(images: torch.Tensor) -> float | None:
-    """The mean level along the border of images uint8 (n, H, W), 0…1; None if it is not even.
+    """The mean level along the border of images of ink, uint8 (n, H, W), 0…1; None if it is not
+    even, or if what stands on it is no ink.
 
     It is what a new image must be given around its ink to look like them. MNIST's digits stand on
-    black, 0.0; photographs, or clothes that fill the frame, on nothing even.
+    black, 0.0; photographs, or clothes that fill the frame, on nothing even; and a photograph of a
+    thing on an even ground is not made of strokes.
     """
     images = images[:: max(1, len(images) // 1000)]  # a thousand are enough, in a millisecond
     edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
     border = torch.cat([edge.flatten() for edge in edges]).float() / 255
-    return round(float(border.mean()), 6) if float(border.std(correction=0)) < _EVEN else None
+    if float(border.std(correction=0)) >= _EVEN:
+        return None
+    ground = round(float(border.mean()), 6)
+    some = images[:: max(1, len(images) // 100), None].float() / 255
+    contrast = (some - ground).abs()
+    marked = (contrast > _BARE * contrast.amax((2, 3), keepdim=True)).float()
+    # strokes fill no square of a third of the side; nearly every thing fills one
+    square = min(min(some.shape[2:]), max(some.shape[2:]) // 3 + 2)
+    filled = nn.functional.avg_pool2d(marked, square, stride=1).amax((1, 2, 3)) > _FILLED
+    return None if float(filled.float().mean()) > _THINGS else ground

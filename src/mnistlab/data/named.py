@@ -27,6 +27,7 @@ from mnistlab.files import (
     packaged,
     remove_leftovers,
     temporary_beside,
+    user_path,
 )
 from mnistlab.names import nearest, printable
 from mnistlab.system import move
@@ -164,13 +165,14 @@ def _own_folder(name: str) -> Path:
 
     try:
         name.encode()  # a run must be able to note down where its data is
-        exists = bool(name) and Path(name).exists()
+        path = user_path(name)
+        exists = bool(name) and path.exists()
     except UnicodeEncodeError as error:
         why = "the path is not UTF-8; rename or move the folder"
         raise DataError(name, [f"--data {printable(name)}: {why}"]) from error
     except (OSError, ValueError):  # a name too long, a null byte
-        exists = False
+        path, exists = Path(name), False
     if not exists and Path(name).name == name:
         why = f"no such folder or dataset{nearest(name, NAMED)}"
         raise DataError(name, [f"--data {printable(name)}: {why}"])
-    return Path(name)
+    return path

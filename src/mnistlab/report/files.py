@@ -121,16 +121,15 @@ def _draw_curves(axes: "Axes", picture: Curves) -> None:
 
 
 def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
+    import numpy as np
     from matplotlib import colormaps
 
     right, wrong = colormaps["Blues"], colormaps["Oranges"]
-    shades = picture.shades()
+    shades = np.array(picture.shades(), dtype=float)
     # mistakes against the worst of them: beside thousands that are right, 20 would look white
-    colors = [
-        [(right if i == k else wrong)(0.8 * shade)[:3] for k, shade in enumerate(row)]
-        for i, row in enumerate(shades)
-    ]
-    axes.imshow(colors, aspect="auto")
+    is_right = np.eye(len(shades), dtype=bool)[..., None]
+    colors = np.where(is_right, right(0.8 * shades), wrong(0.8 * shades))
+    axes.imshow(colors[..., :3], aspect="auto")
     axes.set_title(picture.title, fontsize=11, wrap=True)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")

@@ -27,6 +27,7 @@ _PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 _MAX_GROUPS = 20  # of equal images
 _MAX_EPOCHS = 12  # of a long run: the first and the last ones
 _MAX_PAIRS = 40  # of classes
+_WORST = 20  # of more classes than a table should have
 _DATA_WIDTH = 14  # columns for the name of the data in a list of runs, at least
 
 
@@ -55,6 +56,7 @@ def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Tab
 
 def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
     """The summary lines, the figures of each class, and the confusion matrix."""
+    from mnistlab.metrics import MANY
     from mnistlab.report.pictures import confusion_matrix
 
     low, high = evaluation.interval
@@ -75,8 +77,12 @@ def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
         )
         for name, precision in evaluation.precision.items()
     ]
+    title = []
+    if len(rows) > MANY:
+        title = [f"the {_WORST} worst of {len(rows):,} classes by f1; --json has all"]
+        rows = sorted(rows, key=lambda row: f1[row[0]])[:_WORST]
     figures = table(("class", "images", "precision", "recall", "f1"), rows)
-    return [summary, "", figures, "", confusion_table(confusion_matrix(evaluation))]
+    return [summary, "", *title, figures, "", confusion_table(confusion_matrix(evaluation))]
 
 
 def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
@@ -84,11 +90,12 @@ def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
 
     Classes without images have no row.
     """
-    columns = ["actual", *(f"as {name}" for name in matrix.classes)]
-    rows = [row for row in zip(matrix.classes, matrix.counts, strict=True) if any(row[1])]
-    grid = table(columns, [(name, *counts) for name, counts in rows])
-    if Console(width=10**6).measure(grid).maximum <= width:
-        return grid
+    if len(matrix.classes) < width:  # else a grid would be too wide, and long in the making
+        columns = ["actual", *(f"as {name}" for name in matrix.classes)]
+        rows = [row for row in zip(matrix.classes, matrix.counts, strict=True) if any(row[1])]
+        grid = table(columns, [(name, *counts) for name, counts in rows])
+        if Console(width=10**6).measure(grid).maximum <= width:
+            return grid
     pairs = matrix.worst_pairs(_MAX_PAIRS)
     if not pairs:
         return "no image was taken for one of another class"
@@ -136,13 +143,15 @@ def _compact(count: int) -> str:
 
 def audit_tables(audit: "Audit") -> list[Any]:
     """All that `data check` has to say, the faults last."""
+    from mnistlab.data.audit import listed
+
     splits = list(audit.counts)
     labels = list(dict.fromkeys(name for split in splits for name in audit.counts[split]))
     rows = [(name, *(audit.counts[split].get(name, 0) for split in splits)) for name in labels]
     rows.append(("all", *(sum(audit.counts[split].values()) for split in splits)))
     lines: list[Any] = [table(("class", *splits), rows), ""]
     for title, counts in (("sizes", audit.sizes), ("formats", audit.modes)):
-        values = ", ".join(f"{count:,} x {name}" for name, count in counts.items())
+        values = listed(counts, "{1:,} x {0}")
         lines.append(f"{title:<12}{values or 'none'}")
     lines.append(f"hidden      {audit.hidden} ignored")
     foreign = f": {', '.join(audit.foreign[:5])}" if audit.foreign else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from mnistlab.config import resolve
 from mnistlab.data.folders import Progress
+from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
@@ -53,12 +54,13 @@ class Verification:
 
 def verify_run(
     run: Run,
+    data: str | None = None,
     *,
     strict: bool = False,
     progress: Progress | None = None,
     show: Show = lambda done, total: None,
 ) -> Verification:
-    """Train `run` again and compare; writes nothing.
+    """Train `run` again and compare; writes nothing. `data` says where its data are now.
 
     A run that was stopped is repeated up to where it stood. `strict` refuses, before any training,
     another torch, machine or thread count than the run's. Raises RunError if the folder does not
@@ -72,7 +74,11 @@ def verify_run(
         raise RunError(f"{printable(run.config_file)}: no such file; it has the settings")
     result = record.result or Result()
     outcome = Verification(run)
-    experiment = prepare(resolve({}, str(run.config_file)), progress)
+    resolved = resolve({"data": data}, str(run.config_file))
+    whereabouts(run, resolved.config.data, data)
+    experiment = prepare(resolved, progress)
+    if data is not None:
+        require_same(run, experiment.data, record.data.fingerprint)
     now = environment(experiment.device, experiment.config.model)
     outcome.changed |= differences(record.environment, now, strict=strict)
     again = _seeds_again if experiment.config.seeds > 1 else _train_again
@@ -135,8 +141,10 @@ def _compare(
 ) -> None:
     """Note what differs: settings, data, and the files of the run among themselves."""
     run, config = outcome.run, experiment.config
+    same_data = record.data.fingerprint == experiment.data.fingerprint  # then the place is nothing
     for key, value in config.applicable().items():
-        outcome.note(key, getattr(record.config, key), value)
+        if not (key == "data" and same_data):
+            outcome.note(key, getattr(record.config, key), value)
     outcome.note("data fingerprint", record.data.fingerprint, experiment.data.fingerprint)
     if not result_is_sealed(run, record):
         outcome.note("result in run.json", "another", "not the one in the sealed files")
