@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
+from mnistlab.data.store import ImageData
 from mnistlab.losses import mnist_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim

@@ -29,7 +29,7 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
         signal.signal(number, default)
 
 if TYPE_CHECKING:  # torch, which the process that shares the tests out need not import
-    from mnistlab.data.folders import ImageData
+    from mnistlab.data.store import ImageData
     from tests.reliability.processes import Server
 
 CHECKOUT = Path(__file__).parents[1]

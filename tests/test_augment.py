@@ -3,7 +3,7 @@
 import torch
 
 from mnistlab.data.batches import augment
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 
 
 def test_what_is_done_depends_on_seed_epoch_and_position_alone() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mnistlab.config import SETTINGS, Setting, TrainConfig, checked, choices_of
+from mnistlab.config import DATA_SETTINGS, SETTINGS, Setting, TrainConfig, checked, choices_of
 from mnistlab.data.named import load_data
 from mnistlab.eject import NAMES, require_known, script
 from mnistlab.errors import ConfigError
@@ -194,8 +194,10 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.usefixtures("trees")
 def test_every_setting_changes_the_script() -> None:
-    # Those of the baseline, of several seeds and of skipped files have tests of their own.
-    assert set().union(*VARIANTS) == SETTINGS.keys() - {"distance", "seeds", "skip_bad"}
+    # Those of the baseline, of several seeds and of skipped files have tests of their own; how
+    # images are read that are not laid out as a script reads them, is refused.
+    others = {"distance", "seeds", *DATA_SETTINGS} - {"data"}
+    assert set().union(*VARIANTS) == SETTINGS.keys() - others
     settings = {
         "data": "large", "model": "cnn", "padding": True, "optimizer": "adamw", "loss": "bce",
         "schedule": "one-cycle", "label_smoothing": 0.1, "order_seed": 3, "device": "cpu",
@@ -206,6 +208,23 @@ def test_every_setting_changes_the_script() -> None:
         require_known(config)
         texts.append(script(config, load_data(config.data), "run", "sha"))
     assert [v for v, text in zip(VARIANTS, texts, strict=True) if texts.count(text) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--image-size", "8"), "image-size 8x8: a script cannot do this"),
+        (("--fit", "crop"), "fit crop: a script cannot do this"),
+        (("--data", "tiny/train"), "a script reads train/<class>/ and valid/<class>/ alone"),
+    ],
+)
+def test_images_that_are_read_in_another_way_are_refused(
+    tiny: Path, flags: tuple[str, str], why: str
+) -> None:
+    run_in_process("train", "--data", tiny, "--epochs", "1", *flags).ok()
+    refused = run_in_process("eject")
+    assert refused.code == 2
+    assert why in refused.err
 
 
 @pytest.mark.parametrize("key", NAMES)

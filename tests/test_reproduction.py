@@ -7,7 +7,7 @@ import torch
 
 from mnistlab import reproduction
 from mnistlab.config import resolve
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons.kit import Check
 from mnistlab.report.pictures import Curves

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mnistlab.config import resolve
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError, DivergedError
 from mnistlab.experiment import new_optimizer, recipe_of
 from mnistlab.losses import LOSSES, losses_for, mnist_loss, targets_for, training_loss

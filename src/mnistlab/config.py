@@ -22,8 +22,10 @@ from mnistlab.names import nearest, printable
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
+_SIZE = re.compile(r"own|0*[1-9]\d{0,3}(x0*[1-9]\d{0,3})?")
 _WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
 
+Fit = Literal["pad", "crop", "stretch", "ink"]
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
 MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
 Width = Annotated[int, Interval(ge=1, le=2**16)]
@@ -65,10 +67,36 @@ class TrainConfig:
         Len(1),
         Setting(
             "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
-            "or a folder with train/<class>/* and valid/<class>/*.",
+            "or a folder of images: class folders, with or without train/ and valid/, or a table.",
             show_default=False,
         ),
     ] = "mnist_sample"
+    valid: Annotated[
+        str,
+        Setting("The validation images, in a folder of their own.", show_default=False),
+    ] = ""
+    valid_fraction: Annotated[
+        float,
+        Interval(gt=0, lt=1),
+        Setting("Share of the images for validation, where none are set apart."),
+    ] = 0.2
+    layout: Annotated[
+        Literal["auto", "splits", "classes", "table"],
+        Setting("How a folder is to be read that can be read in two ways."),
+    ] = "auto"
+    image_size: Annotated[
+        str,
+        Setting(
+            "N or HxW in pixels; own: that of the images, 28 where they have several.",
+        ),
+    ] = "own"
+    fit: Annotated[
+        Fit,
+        Setting("How images are brought to that size; ink: framed as handwriting is."),
+    ] = "pad"
+    transpose: Annotated[
+        bool, Setting("Images in IDX files and arrays lie on their side.", show_default=False)
+    ] = False
     epochs: Annotated[
         int,
         Interval(ge=1, le=100_000),  # their history must fit the header of a file
@@ -215,6 +243,8 @@ class TrainConfig:
 
     def applies(self, key: str) -> bool:
         """Whether the setting `key` means anything beside the others."""
+        if key == "valid":
+            return self.valid != ""
         if self.model == "pixel-similarity":
             return key in BASELINE_SETTINGS
         return all(getattr(self, other) in values for other, values in SETTINGS[key].needs.items())
@@ -255,7 +285,10 @@ TYPES: dict[str, Any] = {key: get_args(item)[0] for key, item in _ANNOTATIONS.it
 # The settings that only some models have: the arguments of those models' classes.
 MODEL_SETTINGS = [key for key, setting in SETTINGS.items() if "model" in setting.needs]
 # A baseline is fitted in one pass: of the loop it has nothing.
-BASELINE_SETTINGS = ("model", "data", "distance", "loss", "device", "threads", "skip_bad")
+DATA_SETTINGS = (
+    *("data", "valid", "valid_fraction", "layout", "image_size", "fit", "transpose", "skip_bad"),
+)
+BASELINE_SETTINGS = ("model", *DATA_SETTINGS, "distance", "loss", "device", "threads")
 
 
 def defaults_of(model: str) -> dict[str, Any]:
@@ -380,6 +413,8 @@ def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any], only: str = 
 
 def _contradictions(config: TrainConfig) -> list[str]:
     faults = []
+    if not _SIZE.fullmatch(config.image_size):
+        faults.append(f"image_size: N or HxW, 1 to 4096 pixels, or own, not {config.image_size!r}")
     if config.seeds > 1 and (config.patience or config.keep == "best"):
         faults.append("seeds: patience and keep are of one seed's training; leave them out")
     if config.seeds > 1 and config.model == "pixel-similarity":

@@ -24,9 +24,10 @@ from PIL import Image, ImageOps
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
-from mnistlab.data.folders import ImageData
+from mnistlab.data.layouts import options_of
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.named import load_data
+from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError, DamagedFileError, RunError
 from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
 from mnistlab.models import build_model
@@ -79,8 +80,13 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
             f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"
         )
     require_known(config)
-    loaded = load_data(whereabouts(run, config.data, data), skip_bad=config.skip_bad)
+    loaded = load_data(whereabouts(run, config.data, data), options_of(config))
     require_same(run, loaded, record.data.fingerprint)
+    if loaded.notes:
+        raise ConfigError(
+            f"{printable(config.data)}: a script reads train/<class>/ and valid/<class>/ alone, "
+            "images of one size; make such a folder with: mnistlab data split"
+        )
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:
         sha = str(record.result.weights_sha256)

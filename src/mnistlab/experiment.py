@@ -25,9 +25,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.config import Resolved, TrainConfig, checked, resolve, to_toml
+from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
-from mnistlab.data.folders import ImageData, Progress, even_background
+from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
+from mnistlab.data.store import ImageData, Progress
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import user_path, write_whole
@@ -236,7 +238,7 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     device = choose_device(config.device)
     set_threads(config.threads)
     keep_freed_memory()
-    data = load_data(config.data, skip_bad=config.skip_bad, progress=progress)
+    data = load_data(config.data, options_of(config), progress=progress)
     if device.type == "cpu":
         _check_bf16(config, data.image_size)
     loss = _fitting_loss(config, len(data.classes))
@@ -247,11 +249,19 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
         "device": device.type,
         "threads": torch.get_num_threads(),
         "data": data.name,
+        "valid": config.valid and str(Path(config.valid).absolute()),
+        "image_size": "{}x{}".format(*data.image_size) if data.fit else config.image_size,
     }
     config = checked(settings)
     background = even_background(data.train_ds.tensors[0])
     card = ModelCard(
-        config.model, data.classes, data.image_size, config.model_settings(), loss, background
+        config.model,
+        data.classes,
+        data.image_size,
+        config.model_settings(),
+        loss,
+        background,
+        data.fit,
     )
     model = card.build(config.seed)
     _, least = check_model(model, data.train_ds, len(data.classes))

@@ -13,12 +13,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from mnistlab.config import MODEL_SETTINGS, checked
+from mnistlab.config import MODEL_SETTINGS, checked, choices_of
 from mnistlab.errors import ConfigError
 from mnistlab.losses import losses_for, n_logits
 from mnistlab.names import nearest, printable
 
 _MAX_SIDE = 2**16  # pixels
+FITS = choices_of("fit")
 
 # Grey levels of MNIST's training images, 0…1. Nets with many layers train better on inputs around
 # zero; for other images a shift and a scale that are merely close do as well.
@@ -245,7 +246,8 @@ class ModelCard:
 
     settings: the model's own arguments. loss: the name of the loss that scores it. ground: the
     grey level around the ink of the training images, 0…1, None if they have no even background;
-    `predict` prepares other images to match it, training does not use it.
+    `predict` prepares other images to match it, training does not use it. fit: how the images were
+    brought to that size, None if they had it.
     """
 
     model: str
@@ -254,6 +256,7 @@ class ModelCard:
     settings: dict[str, Any]
     loss: str
     ground: float | None = None
+    fit: str | None = None
 
     def build(self, seed: int = 0) -> nn.Module:
         """The model with freshly drawn weights."""
@@ -273,6 +276,7 @@ class ModelCard:
             in losses_for(len(self.classes)),
             "ground: a grey level from 0 to 1, or None": ground is None
             or (type(ground) is float and 0 <= ground <= 1),
+            f"fit: one of {', '.join(FITS)}, or None": self.fit is None or self.fit in FITS,
         }
         for needed, holds in faults.items():
             if not holds:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistlab.config import resolve
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons import run_lesson
 from mnistlab.lessons.kit import Check, plain

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
-from mnistlab.data.folders import Progress
 from mnistlab.data.moved import require_same, whereabouts
+from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare

@@ -2,9 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.config import Fit
 from mnistlab.data.batches import eval_batch
-from mnistlab.data.folders import Progress
+from mnistlab.data.fit import fitted
 from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
 from mnistlab.data.inputs import STDIN
+from mnistlab.data.layouts import LoadOptions, options_of
 from mnistlab.data.moved import whereabouts
 from mnistlab.data.named import load_split
-from mnistlab.data.store import Split
+from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import DataError, RunError
 from mnistlab.files import remove, temporary_beside
@@ -31,7 +33,7 @@ from mnistlab.storage import load_model
 from mnistlab.training import compute_logits, score_logits
 
 if TYPE_CHECKING:
-    from mnistlab.data.handwriting import How, Levels, Prepared
+    from mnistlab.data.handwriting import How, Levels
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class RunScore:
         probs = probabilities(self.logits.double()).tolist()
         for index in range(len(labels)) if indices is None else indices:
             yield Verdict(
-                f"{self.split_name}/{self.split.files[index]}",
+                self.split.path_of(index),
                 index,
                 names[labels[index]],
                 names[predicted[index]],
@@ -113,11 +115,13 @@ def score_run(
     *,
     split: str = "valid",
     best: bool = False,
+    options: LoadOptions | None = None,
     progress: Progress | None = None,
 ) -> RunScore:
     """Score a run's model on one split of its data, or of the setting `data`.
 
     settings: `data`, `skip_bad`, `device` and `threads`; the defaults are those of the run.
+    options: how `data` is read. Images are brought to the model's size as its training images were.
     Classes are matched by name; `data` may hold fewer classes than the model, not others. Bad
     files are skipped if `skip_bad`, and in the run's own data if the run skipped them too.
     Raises RunError, DamagedFileError, DataError, ConfigError.
@@ -126,11 +130,18 @@ def score_run(
     set_threads(settings.get("threads", run.threads))
     device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
-    name, skip_bad = settings.get("data"), bool(settings.get("skip_bad"))
+    name = settings.get("data")
     if name is None:
-        name, skipped = data_of(run)
-        skip_bad = skip_bad or skipped
-    loaded = load_split(name, split, skip_bad=skip_bad, progress=progress)
+        name, options = data_of(run)
+        options = replace(options, fit=cast("Fit", card.fit or options.fit))
+    else:  # other images, brought to the model's size as its own were
+        options = replace(options or LoadOptions(), fit=cast("Fit", card.fit or "pad"))
+    options = replace(
+        options,
+        image_size=card.image_size,
+        skip_bad=options.skip_bad or bool(settings.get("skip_bad")),
+    )
+    loaded = load_split(name, split, options, progress=progress)
     ds = matched(loaded, card, name)
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
@@ -138,8 +149,8 @@ def score_run(
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
 
 
-def data_of(run: Run) -> tuple[str, bool]:
-    """The data a run was trained on, and whether its bad files were skipped.
+def data_of(run: Run) -> tuple[str, LoadOptions]:
+    """The data a run was trained on, and how they were read.
 
     Raises RunError if the run does not say, DataError if they are no longer there.
     """
@@ -148,7 +159,7 @@ def data_of(run: Run) -> tuple[str, bool]:
         raise RunError(
             f"{printable(run.record_file)}: does not say what data it was; name it with --data"
         )
-    return whereabouts(run, record.config.data), record.config.skip_bad
+    return whereabouts(run, record.config.data), options_of(record.config)
 
 
 def matched(split: Split, card: ModelCard, name: str) -> TensorDataset:
@@ -159,7 +170,7 @@ def matched(split: Split, card: ModelCard, name: str) -> TensorDataset:
         for label in split.classes
         if label not in card.classes
     ]
-    if split.image_size != card.image_size:
+    if split.image_size != card.image_size:  # of a named dataset
         (height, width), (own_height, own_width) = split.image_size, card.image_size
         faults.append(
             f"{printable(name)}: images of {width} x {height} pixels; the model takes "
@@ -215,7 +226,8 @@ def predict_images(
     names: image files; `-` is the image whose bytes are `stdin`. Returns the predictions in their
     order and, for every file that cannot be used, why. Only one image is in memory at its own size.
     """
-    from mnistlab.data.handwriting import prepare  # with scipy, which eval and train do without
+    # with scipy, which eval and train do without
+    from mnistlab.data.handwriting import Prepared, prepare
 
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
@@ -229,7 +241,14 @@ def predict_images(
                     progress(position, len(names))
                 try:
                     image = decode_grey_bytes(stdin) if name == STDIN else decode_grey(Path(name))
-                    prepared = prepare(image, card.image_size, card.ground, how=how, invert=invert)
+                    if card.fit is None or how != "auto" or invert is not None:
+                        prepared = prepare(
+                            image, card.image_size, card.ground, how=how, invert=invert
+                        )
+                    else:  # exactly as the training images were
+                        small = fitted(image, card.image_size, cast("Fit", card.fit))
+                        size = "{1} x {0}".format(*card.image_size)
+                        prepared = Prepared(np.asarray(small), (f"{card.fit} to {size}",))
                 except UndecodableError as fault:
                     faults[name] = str(fault)
                 else:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mnistlab.data import download
 from mnistlab.data.datasets import DATASETS, NAMED
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from tests import needs
 from tests.command import Result
 from tests.originals import Made, publish
@@ -55,7 +55,7 @@ def test_a_faulty_folder_is_exit_2_with_all_its_faults(mnistlab: Mnistlab, tiny:
 def test_a_folder_that_is_not_there_is_exit_2(mnistlab: Mnistlab, tiny: Path) -> None:
     (tiny / "file").write_text("x")
     too_long = "no such folder" if needs.WINDOWS else "long"
-    faults = (("none", "no such folder"), ("file", "not a folder"), ("x" * 300, too_long))
+    faults = (("none", "no such folder"), ("file", "not a table"), ("x" * 300, too_long))
     for name, fault in faults:
         missing = mnistlab("data", "check", tiny / name, "--json")
         assert (missing.code, missing.out) == (2, "")

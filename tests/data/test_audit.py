@@ -39,9 +39,11 @@ def below(root: Path, faults: list[str]) -> list[str]:
 
 def test_a_good_tree_has_counts_sizes_modes_and_nothing_else(small: Path) -> None:
     steps: list[tuple[str, int, int]] = []
-    audit = audit_folder(small, lambda *step: steps.append(step))
+    audit = audit_folder(small, progress=lambda *step: steps.append(step))
     assert audit.as_dict() == {
         "data": str(small),
+        "layout": "train/, valid/",
+        "split_here": False,
         "counts": {"train": {"a": 3, "b": 3}, "valid": {"a": 2, "b": 2}},
         "sizes": {"4 x 4": 10},
         "modes": {"PNG L": 10},
@@ -88,11 +90,14 @@ def test_everything_is_counted_and_listed(small: Path) -> None:
         ["train/a/1.png", "valid/b/h.png"],
         ["train/b/0.png", "valid/b/g.png"],
     ]
-    assert audit.notes == ["the same image in two classes: train/a/1.png, valid/b/h.png"]
+    assert audit.notes == [
+        "the same image in two classes: train/a/1.png, valid/b/h.png",
+        "images of more than one size: 16 of 4 x 4, 1 of 8 x 2, 1 of 2 x 8; train brings all to "
+        "28 x 28, or to --image-size, as --fit says",
+    ]
     assert below(small, audit.faults) == [
         "train/b/bad.png: empty file (zero bytes)",
-        "train/b/sub: a folder inside a class folder; only images belong here",
-        f"{small}: images of more than one size: 16 of 4 x 4, 1 of 8 x 2, 1 of 2 x 8",
+        "valid/a/pipe: not a regular file",
     ]
     assert not audit.as_dict()["usable"]
 

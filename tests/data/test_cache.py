@@ -12,20 +12,23 @@ import pytest
 from PIL import Image
 
 from mnistlab.data import folders, images
-from mnistlab.data.folders import ImageData, Scan, load_folders, scan_split, store_path
+from mnistlab.data import scan as data_scan
+from mnistlab.data.folders import load_folders, store_path
 from mnistlab.data.images import decode_grey
+from mnistlab.data.scan import Scan, scan_folder
+from mnistlab.data.store import ImageData
 from mnistlab.errors import RunError
 from tests import needs
 from tests.command import Result
 
 Decoded = list[Path]
-REAL_AGE = folders.YOUNG_NS
+REAL_AGE = data_scan.YOUNG_NS
 
 
 @pytest.fixture(autouse=True)
 def small(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for every test, and files that are old after 20 ms."""
-    monkeypatch.setattr(folders, "YOUNG_NS", 20_000_000)
+    monkeypatch.setattr(data_scan, "YOUNG_NS", 20_000_000)
     return own_cache
 
 
@@ -150,13 +153,13 @@ def test_nothing_is_kept_while_a_file_is_young(
     tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path
 ) -> None:
     assert REAL_AGE == 2_000_000_000
-    monkeypatch.setattr(folders, "YOUNG_NS", REAL_AGE)
+    monkeypatch.setattr(data_scan, "YOUNG_NS", REAL_AGE)
     path = tiny / "train" / "dark" / "3.png"
     for level in range(8):  # also in the same tick of the clock
         Image.new("L", (4, 4), level).save(path)
         assert load_folders(tiny).train_ds[5][0][0, 0] == level  # 0 1 10 11 2 3
     assert stores(small) == []
-    monkeypatch.setattr(folders, "YOUNG_NS", 20_000_000)
+    monkeypatch.setattr(data_scan, "YOUNG_NS", 20_000_000)
     later = time.time() + 3600  # stamps from the future, where a clock was set back
     os.utime(path, (later, later))
     decoded.clear()
@@ -170,13 +173,13 @@ def test_nothing_is_kept_while_a_file_is_young(
 def test_nothing_is_kept_of_a_file_system_without_ctimes(
     tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path, stamp: int
 ) -> None:
-    def scan(root: Path, split: str) -> Scan:
-        scanned = scan_split(root, split)
+    def scan(folder: Path, split: str) -> Scan:
+        scanned = scan_folder(folder, split)
         for place in range(2, len(scanned.stamps), 5):
             scanned.stamps[place] = scanned.stamps[place + 1] = stamp
         return scanned
 
-    monkeypatch.setattr(folders, "scan_split", scan)
+    monkeypatch.setattr(folders, "scan_folder", scan)
     load(tiny)
     load(tiny)
     assert len(decoded) == 2 * 32
@@ -186,9 +189,9 @@ def test_nothing_is_kept_of_a_file_system_without_ctimes(
 def test_what_another_decoder_made_is_decoded_again(
     tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PIL.__version__ in folders.DECODER
+    assert PIL.__version__ in data_scan.DECODER
     load(tiny)
-    monkeypatch.setattr(folders, "DECODER", "mnistlab 1, Pillow 99")
+    monkeypatch.setattr(data_scan, "DECODER", "mnistlab 1, Pillow 99")
     decoded.clear()
     load(tiny)
     assert len(decoded) == 32
@@ -249,7 +252,7 @@ def test_data_where_lists_the_cache_and_data_clear_empties_it_but_for_downloads(
     (small / "datasets" / "originals" / "mnist").mkdir(parents=True)
     (small / "datasets" / "originals" / "mnist" / "images.gz").write_bytes(bytes(2_000_000))
     (small / "decoded" / ".x.0.mnistlab-tmp").write_bytes(b"another process writes")
-    [train, valid] = [store_path(tiny, split) for split in ("train", "valid")]
+    [train, valid] = [store_path(tiny / split, split) for split in ("train", "valid")]
     listed = mnistlab("data", "where", "--json").ok().json
     assert listed["cache"] == str(small)
     assert {(entry["kind"], entry["path"], entry["about"]) for entry in listed["entries"]} == {

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from mnistlab.data.folders import ImageData, even_background
+from mnistlab.data.background import even_background
 from mnistlab.data.handwriting import How, NoInkError, Prepared, prepare
 from mnistlab.data.images import decode_grey_bytes
+from mnistlab.data.store import ImageData
 from tests.command import Result
 from tests.drawn import draw
 

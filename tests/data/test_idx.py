@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from mnistlab.data.datasets import DATASETS
-from mnistlab.data.folders import ImageData, load_folders
-from mnistlab.data.idx import import_idx, read_dataset
+from mnistlab.data.folders import load_folders
+from mnistlab.data.published import import_idx, read_dataset
+from mnistlab.data.store import ImageData
 from mnistlab.errors import DataError, RunError
 from mnistlab.vision import torchvision
 from tests import needs

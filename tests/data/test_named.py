@@ -17,8 +17,10 @@ from filelock import FileLock
 from PIL import Image
 
 from mnistlab.data import named
-from mnistlab.data.folders import ImageData, load_folders
+from mnistlab.data.folders import load_folders
+from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_data, load_split, mnist_sample
+from mnistlab.data.store import ImageData
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import packaged
 from tests import needs
@@ -76,13 +78,14 @@ def test_one_split_of_a_folder_needs_no_other(tiny: Path) -> None:
     (tiny / "valid" / "dark" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="empty file"):
         load_split(str(tiny), "valid")
-    split = load_split(str(tiny), "valid", skip_bad=True)
+    split = load_split(str(tiny), "valid", LoadOptions(skip_bad=True))
     assert split.counts == {"dark": 3, "light": 4}
     assert [*split.skipped] == ["valid/dark/0.png"]
 
 
 @pytest.mark.parametrize(
-    ("split", "hint"), [("vaild", "; did you mean valid?"), ("test", "; known: train, valid")]
+    ("split", "hint"),
+    [("vaild", "; did you mean valid?"), ("other", "; known: train, valid, test")],
 )
 def test_an_unknown_split_is_told(split: str, hint: str) -> None:
     with pytest.raises(DataError) as fault:

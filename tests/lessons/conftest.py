@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.lessons import LESSONS, run_lesson
 from mnistlab.lessons.kit import Item
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from mnistlab.data.batches import batches, epoch_order
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.lessons import mistakes, optimizer, run_lesson, similarity, step
 from mnistlab.lessons.kit import Check, Item, Say, Show

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mnistlab import MnistlabError, load_folders
-from mnistlab.data import folders
+from mnistlab.data import scan
 from tests.command import run_in_process
 from tests.conftest import Examples
 from tests.reliability.conftest import Tally
@@ -38,7 +38,7 @@ def make_padded(root: Path) -> Path:
 def wait(monkeypatch: pytest.MonkeyPatch, examples: Examples) -> Callable[[], None]:
     """Waits until no file is young any more; outside a campaign they grow up sooner."""
     seconds = YOUNG if examples(0, 1) else 0.03
-    monkeypatch.setattr(folders, "YOUNG_NS", int(seconds / YOUNG * folders.YOUNG_NS))
+    monkeypatch.setattr(scan, "YOUNG_NS", int(seconds / YOUNG * scan.YOUNG_NS))
     return lambda: time.sleep(seconds)
 
 

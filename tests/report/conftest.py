@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.report.page import Report, open_report, render
 from mnistlab.runs import Run
 from tests.command import run_in_process

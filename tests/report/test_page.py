@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.errors import DataError
 from mnistlab.report.page import Report, chart, open_report, png, render, tiles
 from mnistlab.report.pictures import Curves, Images

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.models import ModelCard, build_model
 from mnistlab.records import RunRecord
 from mnistlab.report import sources

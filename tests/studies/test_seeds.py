@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab.config import resolve
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.errors import DivergedError
 from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss

@@ -24,7 +24,7 @@ from mnistlab.cli import (
     train,
 )
 from mnistlab.cli.flags import command
-from mnistlab.config import SETTINGS
+from mnistlab.config import DATA_SETTINGS, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
 from mnistlab.names import printable
 
@@ -74,12 +74,17 @@ command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
 command(app, "lesson", lesson.lesson)
 command(app, "reproduce", reproduce.reproduce, ("threads",))
-command(app, "ladder", ladder.ladder, OF_DATA)
+command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
 command(app, "eject", eject.eject, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
-command(baseline_app, "pixel-similarity", baseline.pixel_similarity, ("distance", *OF_DATA))
+command(
+    baseline_app,
+    "pixel-similarity",
+    baseline.pixel_similarity,
+    ("distance", *DATA_SETTINGS, "device", "threads"),
+)
 
 data_app = _group("Get datasets by name; audit a folder of images; make one from other formats.")
 app.add_typer(data_app, name="data")

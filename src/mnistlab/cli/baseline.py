@@ -24,7 +24,7 @@ def pixel_similarity(
 
     with out.loading() as progress:
         experiment = prepare(resolved, progress)
-    out.skipped(experiment.data.skipped)
+    out.read(experiment.data)
     experiment = start(experiment, run_dir, sys.argv)
     run, config = experiment.run, experiment.config
     assert run is not None

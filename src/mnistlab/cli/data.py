@@ -30,7 +30,7 @@ def check(
     from mnistlab.data.audit import audit_folder
 
     with out.loading() as progress:
-        audit = audit_folder(folder, progress)
+        audit = audit_folder(folder, progress=progress)
     out.document(audit.as_dict())
     if out.tables:
         from mnistlab.report.tables import audit_tables
@@ -60,7 +60,7 @@ def import_idx(
 
     Makes train/<class>/<index>.png and valid/<class>/<index>.png.
     """
-    from mnistlab.data.idx import import_idx as convert
+    from mnistlab.data.published import import_idx as convert
 
     wanted = None
     if classes is not None:

@@ -44,6 +44,7 @@ def lr_find(
 
     with out.loading() as progress:
         experiment = prepare(resolved, progress)
+    out.read(experiment.data)
     out.notice(headline(experiment))
     sweep = find_lr(experiment, start=start, end=end, steps=steps)
     out.document(

@@ -25,6 +25,8 @@ from mnistlab.system import is_closed_pipe
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from mnistlab.data.store import ImageData
+
 _UNLIMITED = 10_000  # columns: a table is never folded or cut; a narrow terminal wraps its lines
 _DUMB = ("dumb", "unknown")  # values of TERM: a terminal without colours and cursor
 
@@ -71,6 +73,12 @@ class Output:
         if self.as_json:
             text = json.dumps({"schema_version": 1, **content}, indent=2, allow_nan=False)
             self._print("stdout", (text,))
+
+    def read(self, data: "ImageData") -> None:
+        """How the images were read, where that needs a word, and what was left out."""
+        for note in data.notes:
+            self.notice(note)
+        self.skipped(data.skipped)
 
     def skipped(self, files: dict[str, str]) -> None:
         """A notice for each file of the data that was left out, with the reason."""

@@ -24,7 +24,7 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
     from mnistlab.studies.seeds import SeedStudy
 
     study, config = SeedStudy(experiment), experiment.config
-    out.skipped(experiment.data.skipped)
+    out.read(experiment.data)
     out.notice(headline(experiment), _plan(study))
     header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
     with StopSignals() as stop:

@@ -105,7 +105,7 @@ def train(
 def _train(experiment: "Experiment", run: Run, out: Output) -> None:
     """Train and show a row per epoch. Raises typer.Exit after a stop."""
     config, now = experiment.config, experiment.now
-    out.skipped(experiment.data.skipped)
+    out.read(experiment.data)
     out.notice(headline(experiment))
     with StopSignals() as stop:
         with training_rows(out, HEADER, lambda: now.place, config, experiment.n_batches) as show:

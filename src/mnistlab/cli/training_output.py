@@ -87,6 +87,7 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
     from mnistlab.models import layers_of
     from mnistlab.report.tables import settings_table, table
 
+    out.read(experiment.data)
     settings, origins = experiment.config.applicable(), experiment.origins
     card, data = experiment.card, experiment.data
     layers = layers_of(card)

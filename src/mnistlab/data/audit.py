@@ -9,20 +9,19 @@ from typing import Any
 
 from PIL import Image
 
-from mnistlab.data.folders import (
-    SPLITS,
-    Progress,
-    class_faults,
-    name_faults,
-    require_folder,
-    scan_split,
-)
+from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.arrays import ArrayScan
+from mnistlab.data.fit import DEFAULT_SIZE
+from mnistlab.data.folders import scan_layout
 from mnistlab.data.images import (
     UndecodableError,
     decode_grey_bytes,
     quiet_pillow,
     read_image_file,
 )
+from mnistlab.data.layouts import LoadOptions, find_layout
+from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
+from mnistlab.data.store import Progress
 from mnistlab.names import printable
 
 _LISTED = 6  # of the sizes and formats of images
@@ -31,9 +30,11 @@ IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from h
 
 @dataclass
 class Audit:
-    """What is in the folder `data`. `faults` keep it from being used, `notes` do not."""
+    """What is in `data` and how it is read. `faults` keep it from being used, `notes` do not."""
 
     data: str
+    layout: str = ""
+    split_here: bool = False
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # split → class → usable
     sizes: Counter[str] = field(default_factory=Counter)  # "28 x 28" → images
     modes: Counter[str] = field(default_factory=Counter)  # "PNG L" → images
@@ -49,61 +50,86 @@ class Audit:
         return vars(self) | {"usable": not self.faults}
 
 
-def audit_folder(root: Path, progress: Progress | None = None) -> Audit:
-    """Open every file below `root/train` and `root/valid`. Raises DataError if there is no root.
+def audit_folder(
+    root: Path, options: LoadOptions = LoadOptions(), progress: Progress | None = None
+) -> Audit:
+    """Open every image of `root`, however it is laid out.
 
     Duplicates are images whose pixels are equal after decoding, whatever their file formats are.
+    Raises DataError if there is no root, or nothing in it that is understood.
     """
-    require_folder(root)
-    beside = sorted(entry.name for entry in root.iterdir() if entry.name not in SPLITS)
-    audit = Audit(str(root))
-    audit.foreign = [printable(name) for name in beside if not name.startswith(".")]
-    audit.hidden = len(beside) - len(audit.foreign)
-    groups: dict[bytes, list[str]] = defaultdict(list)  # digest of size and pixels → files
-    trees = [scan_split(root, split) for split in SPLITS]
-    for tree in trees:
-        audit.hidden += tree.hidden
-        audit.foreign += [f"{tree.split}/{printable(name)}" for name in sorted(tree.loose)]
-        audit.faults += tree.faults
-        unusable, files = name_faults(tree), tree.files()
-        counts = dict.fromkeys(tree.classes, 0)
-        for position, file in enumerate(files):
+    require_exists(root)
+    name = str(root)
+    if is_archive(root):
+        root = unpacked(root)
+    layout = find_layout(root, options)
+    scans, split_here = scan_layout(layout, (*SPLITS, "test"), options)
+    audit = Audit(name, layout=layout.line or "train/, valid/", split_here=split_here)
+    if root.is_dir():
+        places = [*layout.folders.values(), *layout.files.values()]
+        used = {place.relative_to(root).parts[0] for place in places if root in place.parents}
+        beside = sorted(entry.name for entry in root.iterdir() if entry.name not in used)
+        if root not in layout.folders.values():
+            audit.foreign = [printable(name) for name in beside if not is_hidden(name)]
+            audit.hidden = sum(map(is_hidden, beside))
+    # digest of size and pixels → file, split, class of each image
+    groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
+    for split, scan in scans.items():
+        scan.open()
+        prefix = "" if split_here else f"{split}/"
+        audit.hidden += scan.hidden
+        audit.foreign += [f"{split}/{printable(name)}" for name in sorted(scan.loose)]
+        audit.faults += scan.faults
+        unusable, files = scan.unusable(), scan.every_file()
+        counts = dict.fromkeys(scan.classes, 0)
+        for position, (file, label) in enumerate(zip(files, scan.labels(), strict=True)):
             if progress is not None and position % 64 == 0:
-                progress(tree.split, position, len(files))
+                progress(split, position, len(files))
             try:
                 if file in unusable:
                     raise UndecodableError(unusable[file])
-                content = read_image_file(tree.folder / file)
-                with quiet_pillow():
-                    grey = decode_grey_bytes(content)
-                    with Image.open(io.BytesIO(content)) as header:  # only the header is read
-                        audit.modes[f"{header.format} {header.mode}"] += 1
+                grey, kind = _open(scan, position, file)
             except UndecodableError as fault:
-                audit.faults.append(f"{printable(tree.folder / file)}: {fault}")
+                audit.faults.append(f"{printable(scan.folder / file)}: {fault}")
                 continue
+            audit.modes[kind] += 1
             audit.sizes[f"{grey.width} x {grey.height}"] += 1
-            counts[file.split("/")[0]] += 1
+            counts[label] += 1
             digest = hashlib.sha256(repr(grey.size).encode() + grey.tobytes()).digest()
-            groups[digest].append(f"{tree.split}/{file}")
-        audit.counts[tree.split] = counts
+            groups[digest].append((prefix + file, split, label))
+        audit.counts[split] = counts
         usable = [count for count in counts.values() if count]
         if usable and max(usable) >= IMBALANCE * min(usable):
             audit.notes.append(
-                f"{tree.split} is imbalanced: {max(usable)} images of the largest class, "
+                f"{split} is imbalanced: {max(usable)} images of the largest class, "
                 f"{min(usable)} of the smallest; read balanced_accuracy beside accuracy"
             )
-    audit.faults += class_faults(trees)
+    audit.faults += class_faults([scan for split, scan in scans.items() if split in SPLITS])
     for group in groups.values():
         if len(group) == 1:
             continue
-        splits = {file.split("/")[0] for file in group}
-        (audit.duplicates_within if len(splits) == 1 else audit.duplicates_across).append(group)
-        if len({file.split("/")[1] for file in group}) > 1:
-            audit.notes.append(f"the same image in two classes: {', '.join(group)}")
+        names = [name for name, _, _ in group]
+        splits = {split for _, split, _ in group}
+        (audit.duplicates_within if len(splits) == 1 else audit.duplicates_across).append(names)
+        if len({label for _, _, label in group}) > 1:
+            audit.notes.append(f"the same image in two classes: {', '.join(names)}")
     if len(audit.sizes) > 1:
-        sizes = listed(audit.sizes, "{1} of {0}")
-        audit.faults.append(f"{printable(root)}: images of more than one size: {sizes}")
+        audit.notes.append(
+            f"images of more than one size: {listed(audit.sizes, '{1} of {0}')}; train brings all "
+            f"to {DEFAULT_SIZE[1]} x {DEFAULT_SIZE[0]}, or to --image-size, as --fit says"
+        )
     return audit
+
+
+def _open(scan: Scan, position: int, file: str) -> tuple[Image.Image, str]:
+    """One image in grey, and what it is in its file. Raises UndecodableError."""
+    if isinstance(scan, ArrayScan):
+        return scan.read(position), "array"
+    content = read_image_file(scan.folder / file)
+    with quiet_pillow():
+        grey = decode_grey_bytes(content)
+        with Image.open(io.BytesIO(content)) as header:  # only the header is read
+            return grey, f"{header.format} {header.mode}"
 
 
 def listed(counts: Counter[str], pattern: str) -> str:

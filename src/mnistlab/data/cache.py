@@ -13,7 +13,7 @@ from mnistlab.system import size_on_disk
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One entry of the cache. `kind`: decoded, bundled or download; `about`: what it was made of;
+    """One entry of the cache. `kind`: decoded, unpacked, bundled, download. `about`: made of what;
     `size`: bytes on the disk."""
 
     kind: str
@@ -31,7 +31,12 @@ class CacheEntry:
         }
 
 
-_KINDS = {"decoded": "decoded", "data": "bundled", "datasets": "download"}
+_KINDS = {
+    "decoded": "decoded",
+    "unpacked": "unpacked",
+    "data": "bundled",
+    "datasets": "download",
+}
 
 
 def list_cache() -> list[CacheEntry]:

@@ -20,16 +20,16 @@ from filelock import FileLock, Timeout
 
 from mnistlab import __version__
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.folders import SPLITS, ImageData, Progress
-from mnistlab.data.idx import (
-    find_files,
+from mnistlab.data.idx import find_files, unpacked
+from mnistlab.data.published import (
     load_dataset,
     read_dataset,
     require_new,
     store_dataset,
-    unpacked,
     write_folders,
 )
+from mnistlab.data.scan import SPLITS
+from mnistlab.data.store import ImageData, Progress
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
 from mnistlab.system import move

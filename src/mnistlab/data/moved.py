@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.folders import ImageData
+from mnistlab.data.store import ImageData
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 from mnistlab.runs import Run

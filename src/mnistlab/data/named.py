@@ -9,17 +9,22 @@ import contextlib
 import functools
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from mnistlab.data import BUNDLED
-from mnistlab.data.folders import SPLITS, ImageData, Progress, load_folders, load_splits
-from mnistlab.data.store import Split
+from mnistlab.data.folders import load_folders, load_splits
+from mnistlab.data.layouts import Layout, LoadOptions
+from mnistlab.data.scan import SPLITS
+from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import (
     cache_folder,
@@ -41,18 +46,55 @@ PATIENCE = 120.0  # seconds, for another process that unpacks
 
 
 def load_data(
-    name: str = BUNDLED, *, skip_bad: bool = False, progress: Progress | None = None
+    name: str | os.PathLike[str] = BUNDLED,
+    options: LoadOptions = LoadOptions(),
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
 ) -> ImageData:
-    """Load both splits of a named dataset or a folder; every byte of a named one is verified."""
+    """Load both splits of a named dataset, or of images that are laid out as `layouts.py` says.
+
+    `changes` are fields of `LoadOptions`, as in `load_data("digits", valid_fraction=0.3)`. Every
+    byte of a named dataset is verified.
+    """
+    name = os.fspath(name)
+    options = replace(options, **changes)
     if name == BUNDLED:
-        return load_sample(progress)
+        return _noting_a_namesake(_fitted_sample(load_sample(progress), options, progress))
     from mnistlab.data.datasets import DATASETS  # the bundled data need none of this
 
     if name in DATASETS:
-        from mnistlab.data.idx import load_dataset
+        from mnistlab.data.published import load_dataset
 
-        return load_dataset(DATASETS[name])
-    return load_folders(_own_folder(name), skip_bad=skip_bad, progress=progress)
+        data = load_dataset(DATASETS[name])
+        if options.image_size not in (None, data.image_size) or options.fit == "ink":
+            side = DATASETS[name].side
+            fault = (
+                f"--data {name}: its images are {side} x {side} as published; for another size, "
+                f"write them as files: mnistlab data download {name} --to DIR"
+            )
+            raise DataError(name, [fault])
+        return _noting_a_namesake(data)
+    return load_folders(_own_folder(name), options, progress=progress)
+
+
+def _noting_a_namesake(data: ImageData) -> ImageData:
+    """`data` of a name, with a note where a folder has the same one."""
+    if not Path(data.name).is_dir():
+        return data
+    note = f"data    {data.name} is the dataset of that name; the folder is --data ./{data.name}"
+    return replace(data, notes=(*data.notes, note))
+
+
+def _fitted_sample(data: ImageData, options: LoadOptions, progress: Progress | None) -> ImageData:
+    """The bundled data, brought to another size if `options` ask for one."""
+    if options.image_size in (None, data.image_size) and options.fit != "ink":
+        return data
+    layout = Layout({split: data.root / split for split in SPLITS})
+    (train, valid), notes = load_splits(
+        data.root, SPLITS, options, layout=layout, progress=progress, keep_young=True
+    )
+    return ImageData(data.root, BUNDLED, train, valid, notes)
 
 
 def load_sample(progress: Progress | None = None) -> ImageData:
@@ -64,8 +106,11 @@ def load_sample(progress: Progress | None = None) -> ImageData:
 
     def load() -> ImageData | None:
         with contextlib.suppress(DataError):  # files are missing or damaged
-            splits = load_splits(folder, SPLITS, progress=progress, keep_young=True)
-            data = ImageData(folder, BUNDLED, *splits)
+            layout = Layout({split: folder / split for split in SPLITS})
+            (train, valid), _ = load_splits(
+                folder, SPLITS, layout=layout, progress=progress, keep_young=True
+            )
+            data = ImageData(folder, BUNDLED, train, valid)
             return data if data.fingerprint == FINGERPRINT else None
         return None
 
@@ -145,17 +190,24 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
 
 
 def load_split(
-    name: str, split: str, *, skip_bad: bool = False, progress: Progress | None = None
+    name: str,
+    split: str,
+    options: LoadOptions = LoadOptions(),
+    *,
+    progress: Progress | None = None,
 ) -> Split:
-    """Load one split of a named dataset or a folder; the other need not exist in a folder."""
-    if split not in SPLITS:
-        raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, SPLITS)}"])
+    """Load one split of a named dataset or a folder; the others need not exist in a folder."""
+    known = (*SPLITS, "test")
+    if split not in known:
+        raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, known)}"])
     from mnistlab.data.datasets import NAMED
 
     if name in NAMED:
-        data = load_data(name, progress=progress)
+        data = load_data(name, options, progress=progress)
+        if split == "test":
+            raise DataError(name, [f"--split test: {name} has train and valid"])
         return data.train if split == "train" else data.valid
-    [loaded] = load_splits(_own_folder(name), (split,), skip_bad=skip_bad, progress=progress)
+    [loaded], _ = load_splits(_own_folder(name), (split,), options, progress=progress)
     return loaded
 
 

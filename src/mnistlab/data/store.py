@@ -14,7 +14,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,13 +34,18 @@ _TAIL = struct.Struct("<32sQ8s")  # SHA-256 of the description, its length, the 
 _MARK = b"mnist-s1"  # another one where the content is arranged differently
 
 
+Progress = Callable[[str, int, int], None]
+"""Called as progress(split, done, total) while images are decoded."""
+
+
 @dataclass(frozen=True)
 class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
     `counts[class]` images of each class follow one another, in the order of the labels.
-    `signature` says what it was made from. `skipped` maps `split/class/name` of a file that could
-    not be used to the reason; `hidden` counts files whose names begin with a dot.
+    `signature` says what it was made from. `skipped` maps the name of a file that could not be used
+    to the reason; `hidden` counts files whose names begin with a dot. `prefix` stands before the
+    names where they are below another folder. `notes`: what the images were before (`folders.py`).
     """
 
     ds: TensorDataset
@@ -51,10 +56,76 @@ class Split:
     signature: str
     skipped: dict[str, str] = field(default_factory=dict)
     hidden: int = 0
+    prefix: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.counts)
+
+    def path_of(self, index: int) -> str:
+        """The file of item `index`, below the folder of the data."""
+        return f"{self.prefix}{self.files[index]}"
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A training and a validation split with the same classes, in the order of training.
+
+    name: how `--data` names it, whatever the current folder is: a dataset's name, an absolute path.
+    train_ds, valid_ds: TensorDataset of images uint8 (n, H, W) and labels int64 (n,). notes: what
+    was done to make them of the files, a line each.
+    """
+
+    root: Path
+    name: str
+    train: Split
+    valid: Split
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train_ds(self) -> TensorDataset:
+        return self.train.ds
+
+    @property
+    def valid_ds(self) -> TensorDataset:
+        return self.valid.ds
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.train.image_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies all pixels, labels and class names of both, whatever the files are called."""
+        return f"{self.train.fingerprint[:32]}{self.valid.fingerprint[:32]}"
+
+    @property
+    def fit(self) -> str | None:
+        """How the training images were brought to one size; None if they have it of themselves."""
+        notes = self.train.notes
+        if not notes or (notes["own_size"] == [*self.image_size] and notes["fit"] != "ink"):
+            return None
+        return str(notes["fit"])
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files of both splits that were left out: `split/class/name` → why."""
+        return {**self.train.skipped, **self.valid.skipped}
+
+    def describe(self) -> dict[str, Any]:
+        """What a run notes of its data, as plain data."""
+        return {
+            "path": str(self.root),
+            "fingerprint": self.fingerprint,
+            "train": self.train.counts,
+            "valid": self.valid.counts,
+            "skipped": self.skipped,
+        }
 
 
 @contextlib.contextmanager
@@ -88,6 +159,7 @@ def finish_store(
     signature: str,
     about: str,
     skipped: Mapping[str, str] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Split:
     """The split that was written to `file`, mapped; stored at `path` unless that is None.
 
@@ -112,6 +184,7 @@ def finish_store(
         "blocks": blocks,
         "signature": signature,
         "about": about,
+        "notes": dict(notes or {}),
     }
     if path is None:
         if system.WINDOWS:  # `new_store` is about to delete it, and cannot while it is mapped
@@ -201,4 +274,5 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
         description["fingerprint"],
         description["signature"],
         description["skipped"],
+        notes=description.get("notes", {}),
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data.folders import ImageData
 from mnistlab.data.named import load_data
+from mnistlab.data.store import ImageData
 from mnistlab.lessons.kit import Check, Lesson, Say, Show, check, check_true
 from mnistlab.losses import Loss, binary_cross_entropy, mnist_loss
 from mnistlab.metrics import EpochMetrics

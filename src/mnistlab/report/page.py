@@ -19,7 +19,8 @@ from PIL import Image
 from torch import nn
 
 from mnistlab import __version__
-from mnistlab.data.folders import SPLITS, Progress
+from mnistlab.data.scan import SPLITS
+from mnistlab.data.store import Progress
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard

@@ -13,10 +13,11 @@ from torch import nn
 
 from mnistlab.data.batches import augment, to_float
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.folders import EXPECTED, SPLITS, Progress
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
+from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_split
-from mnistlab.data.store import Split
+from mnistlab.data.scan import EXPECTED, ROLES
+from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import natural_key, nearest, printable
@@ -97,7 +98,7 @@ def kind_of(name: str, runs: Path) -> str:
             (folder / file).is_file() for folder in folders for file in _RUN_FILES
         ):
             return "run"
-        if name in NAMED or any((path / split).is_dir() for split in SPLITS):
+        if name in NAMED or any((path / split).is_dir() for split in ROLES):
             return "dataset"
         if path.exists():
             return "folder" if path.is_dir() else "image"
@@ -259,9 +260,8 @@ def dataset_pictures(
     With `augmented` also these as a training with `augment` first sees them. Raises DataError.
     """
     split = options.split or "train"
-    loaded = load_split(
-        name, split, skip_bad=bool(options.settings.get("skip_bad")), progress=progress
-    )
+    load_options = LoadOptions(skip_bad=bool(options.settings.get("skip_bad")))
+    loaded = load_split(name, split, load_options, progress=progress)
     samples = sample_images(loaded, split, max(1, options.count // len(loaded.classes)))
     drawn: list[Picture] = [mean_images(loaded, split), samples]
     if options.augmented:
@@ -283,7 +283,7 @@ def sample_images(split: Split, name: str, each: int = 8) -> Images:
         own = (labels == label).nonzero().flatten().tolist()
         count = min(each, len(own))
         for index in (own[place * len(own) // count] for place in range(count)):
-            images[f"{class_name}\n{name}/{split.files[index]}"] = pixels[index]
+            images[f"{class_name}\n{split.path_of(index)}"] = pixels[index]
     return Images(f"Samples of {name}", images, limits=(0, 255))
 
 

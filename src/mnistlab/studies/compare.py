@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mnistlab.data.folders import Progress
+from mnistlab.data.store import Progress
 from mnistlab.errors import DataError
 from mnistlab.losses import predictions
 from mnistlab.metrics import wilson_interval
@@ -118,12 +118,17 @@ def compare_runs(
         )
     given = {key: value for key, value in (settings or {}).items() if value is not None}
     given = {"threads": max(a.threads, b.threads), **given}
+    options = None
     if "data" not in given:
-        given["data"], skipped = data_of(a)
-        given.setdefault("skip_bad", skipped)
-    scores = [score_run(run, given, split=split, best=best, progress=progress) for run in (a, b)]
+        given["data"], options = data_of(a)
+    scores = [
+        score_run(run, given, split=split, best=best, options=options, progress=progress)
+        for run in (a, b)
+    ]
     one, other = scores
-    if not torch.equal(one.split.ds.tensors[0], other.split.ds.tensors[0]):
+    images, others = (score.split.ds.tensors[0] for score in scores)
+    same_size = images.shape == others.shape
+    if one.split.files != other.split.files or (same_size and not torch.equal(images, others)):
         raise DataError(
             one.data, [f"{printable(one.data)}: changed between the two scores; do it again"]
         )

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistlab.config import resolve
-from mnistlab.data.folders import Progress
 from mnistlab.data.moved import require_same, whereabouts
+from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare

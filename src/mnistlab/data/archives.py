@@ -1,0 +1,94 @@
+"""An archive of images → a folder in the cache."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from mnistlab.data.scan import fault_in
+from mnistlab.errors import DataError, RunError
+from mnistlab.files import cache_folder, remove, temporary_beside
+from mnistlab.names import printable
+from mnistlab.system import move
+
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+# What damage leads the readers to; also members that are locked or packed by unknown methods.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, ValueError)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether `path` is an archive, by its name."""
+    return path.name.lower().endswith(_ENDINGS) and path.is_file()
+
+
+def unpacked(path: Path) -> Path:
+    """The folder in the cache with the content of the archive, unpacked unless it is there already.
+
+    Nothing is written outside that folder, and it appears complete or not at all. Raises DataError
+    for an archive that is damaged or hostile, RunError where there is no place for it.
+    """
+    status = path.stat()
+    place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
+    stamps = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    state = hashlib.sha256(repr(stamps).encode()).hexdigest()[:12]
+    folder = cache_folder() / "unpacked" / f"{place}-{state}"
+    if folder.is_dir():
+        return folder
+    temporary = temporary_beside(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.glob(f"{place}-*"):
+            remove(old)
+        temporary.mkdir()
+        if zipfile.is_zipfile(path):
+            _unzip(path, temporary)
+        else:
+            _untar(path, temporary)
+        if not folder.is_dir():  # another process may have been quicker
+            move(temporary, folder)
+    except OSError as error:
+        raise RunError(
+            f"{printable(path)}: cannot be unpacked: {error.strerror or error}; set MNISTLAB_CACHE "
+            "to a folder with more space"
+        ) from error
+    except _DAMAGE as error:
+        raise fault_in(path, f"cannot be unpacked: {error}") from error
+    finally:
+        remove(temporary)
+    return folder
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            name = PurePosixPath(member.filename.replace("\\", "/"))
+            if name.is_absolute() or ".." in name.parts or ":" in member.filename:
+                raise fault_in(path, f"{member.filename} in it points outside; not unpacked")
+        _require_space(path, folder, sum(member.file_size for member in members))
+        archive.extractall(folder)
+
+
+def _untar(path: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise fault_in(path, "only Python 3.11.4 and later unpack a tar archive safely; unpack it")
+    try:
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            _require_space(path, folder, sum(member.size for member in members))
+            archive.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise fault_in(path, f"not unpacked: {error}") from error
+
+
+def _require_space(path: Path, folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free / 2:
+        raise DataError(
+            printable(path),
+            [f"{printable(path)}: unpacks to {size / 1e6:,.0f} MB, and the cache has "
+             f"{free / 1e6:,.0f} MB free; set MNISTLAB_CACHE to a folder with more space"],
+        )  # fmt: skip

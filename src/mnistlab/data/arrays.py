@@ -1,0 +1,183 @@
+"""Images in one file: pixels in a CSV file, `.npz`, MNIST's own IDX files.
+
+`scan_file` makes scans of them, one for each split, which are then read like those of folders.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mnistlab.data.idx import find_files, read_idx
+from mnistlab.data.scan import DECODER, Scan, fault_in
+from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
+from mnistlab.names import natural_key, printable
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Arrays = tuple[Array, Sequence[str]]
+"""Images (n, H, W) or (n, H, W, 3), and the class of each."""
+
+_NAMED = 10  # names in a message
+
+
+@dataclass
+class ArrayScan(Scan):
+    """Images in one file of arrays, which is read when they are needed and not before."""
+
+    source: Callable[[], Arrays] = lambda: (np.empty((0, 0, 0)), ())
+    _images: list[Array] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Read the arrays. Raises DataError."""
+        images, labels = self.source()
+        by_class = defaultdict(list)
+        for index, label in enumerate(labels):
+            by_class[label].append(index)
+        self.classes = sorted(by_class, key=lambda name: (natural_key(name), name))
+        self.files = {name: [f"{name}/{i}" for i in by_class[name]] for name in self.classes}
+        self._images = [images[i] for name in self.classes for i in by_class[name]]
+
+    def read(self, position: int) -> Image.Image:
+        return Image.fromarray(np.ascontiguousarray(self._images[position])).convert("L")
+
+    def unusable(self) -> dict[str, str]:
+        return {}
+
+    def signature(self) -> str:
+        # of the file alone, so that it need not be opened to know that it has not changed
+        return hashlib.sha256(f"{DECODER}{self.salt}{[*self.stamps]}".encode()).hexdigest()
+
+
+def scan_file(path: Path, split: str, *, transpose: bool = False) -> dict[str, Scan]:
+    """The scans of a table or a file of arrays, by split; only `split` where it has no others.
+
+    Raises DataError.
+    """
+    again = partial(scan_file, path, split, transpose=transpose)
+    parts = [path]
+    sources: dict[str, Callable[[], Arrays]]
+    if path.suffix == ".npz":
+        sources = _of_npz(path, split)
+    elif "-idx3-" in path.name or ".idx3-" in path.name:
+        name = path.name.replace("images", "labels").replace("idx3", "idx1")
+        parts.append(find_files([path.parent], [name])[name])
+        sources = {split: partial(_of_idx, path, parts[1], transpose)}
+    elif path.suffix.lower() == ".csv":
+        columns = columns_of(path)
+        if columns is None:
+            raise fault_in(path, f"no column of labels; expected one of: {', '.join(LABELS)}")
+        if not columns.pixels:
+            tables = scan_table(path, split, columns)
+            return {
+                role: replace(scan, again=partial(_one, again, role))
+                for role, scan in tables.items()
+            }
+        sources = {split: partial(_of_pixels, path, columns, transpose)}
+    else:
+        raise fault_in(path, "not a table or a file of arrays that is known: .csv, .npz or IDX")
+    scans: dict[str, Scan] = {}
+    for role, source in sources.items():
+        salt = "transposed" if transpose else ""
+        scan = ArrayScan(path, role, source=source, salt=salt, again=partial(_one, again, role))
+        for part in parts:
+            scan.stamp(part)
+        scans[role] = scan
+    return scans
+
+
+def _one(scans: Callable[[], dict[str, Scan]], role: str) -> Scan:
+    return scans().get(role) or Scan(Path(), role)
+
+
+def _of_pixels(path: Path, columns: Columns, transpose: bool) -> Arrays:
+    skip = int(columns.has_header)
+    read = partial(
+        np.loadtxt, path, delimiter=columns.delimiter, skiprows=skip, encoding="utf-8-sig"
+    )
+    try:
+        labels = read(usecols=[columns.label], dtype=str, ndmin=1)
+        pixels = read(usecols=columns.pixels, dtype=np.float32, ndmin=2)
+    except ValueError as error:
+        raise fault_in(path, f"cannot be read as a table of pixels: {error}") from error
+    side = side_of(len(columns.pixels))
+    return _levels(path, pixels.reshape(-1, side, side), transpose), [str(name) for name in labels]
+
+
+def _of_npz(path: Path, split: str) -> dict[str, Callable[[], Arrays]]:
+    """`x_train, y_train, x_test, y_test`, as Keras has them; also `images` and `labels`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise fault_in(path, f"cannot be read: {error}") from error
+    pairs = {
+        "train": (("x_train", "y_train"), ("train_images", "train_labels")),
+        "valid": (("x_valid", "y_valid"), ("x_val", "y_val"), ("val_images", "val_labels")),
+        "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+    }
+    found = {role: pair for role, options in pairs.items() for pair in options if names >= {*pair}}
+    if not found:
+        plain = [pair for pair in (("x", "y"), ("images", "labels")) if names >= {*pair}]
+        found = {split: plain[0]} if plain else {}
+    if not found:
+        listed = ", ".join(sorted(printable(name) for name in names)[:_NAMED])
+        raise fault_in(path, f"no x_train and y_train in it; it has {listed}")
+    if "test" in found and "valid" not in found:
+        found["valid"] = found.pop("test")
+    return {role: partial(_npz_arrays, path, *pair) for role, pair in found.items()}
+
+
+def _npz_arrays(path: Path, of_images: str, of_labels: str) -> Arrays:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            images, labels = (
+                # not numpy.load: it can read pickles
+                np.lib.format.read_array(
+                    io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
+                )
+                for name in (of_images, of_labels)
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise fault_in(path, f"cannot be read: {error}") from error
+    return _checked(path, images, labels, False)
+
+
+def _of_idx(path: Path, of_labels: Path, transpose: bool) -> Arrays:
+    return _checked(path, read_idx(path), read_idx(of_labels), transpose)
+
+
+def _checked(path: Path, images: Array, labels: Array, transpose: bool) -> Arrays:
+    labels = labels.reshape(len(labels), -1)
+    if labels.shape[1] > 1 and np.isin(labels, (0, 1)).all():  # one column for each class
+        labels = labels.argmax(1)[:, None]
+    if len(labels) != len(images) or labels.shape[1] != 1:
+        raise fault_in(path, f"{len(images)} images, and labels of the shape {labels.shape}")
+    names = [value.decode() if isinstance(value, bytes) else str(value) for value in labels[:, 0]]
+    return _levels(path, images, transpose), names
+
+
+def _levels(path: Path, images: Array, transpose: bool) -> Array:
+    """Images as uint8 (n, H, W), or (n, H, W, 3) in colour. Raises DataError."""
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if images.ndim == 2 and side_of(images.shape[1]):
+        images = images.reshape(len(images), side_of(images.shape[1]), -1)
+    if not images.size or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
+        raise fault_in(path, f"an array of the shape {images.shape} holds no images")
+    low, high = float(images.min()), float(images.max())
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
+        images = (images * 255).round()
+    elif images.dtype.kind == "b":
+        images = images * np.uint8(255)
+    elif not (low >= 0 and high <= 255):  # nor is NaN
+        raise fault_in(path, f"levels from {low:g} to {high:g}; expected 0 to 255, or 0.0 to 1.0")
+    images = images.astype(np.uint8)
+    return images.swapaxes(1, 2) if transpose else images

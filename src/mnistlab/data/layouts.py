@@ -1,0 +1,258 @@
+"""How a folder is laid out: which files belong to which split and class. From names alone.
+
+What `find_layout` understands:
+
+train/ and valid/           also training/, val/, validation/, test/, testing/, in any case
+class folders               at the top, or below train/ alone: split here, by a hash of the pixels
+a table                     labels.csv beside the images, pixels in a CSV file (`tables.py`)
+arrays                      mnist.npz, MNIST's own IDX files (`tables.py`)
+an archive                  .zip, .tar, .tgz, … of any of these (`archives.py`)
+a folder with one folder    that one is entered
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mnistlab.config import Fit, TrainConfig
+from mnistlab.data.inputs import SUFFIXES
+from mnistlab.data.scan import ROLES, is_hidden
+from mnistlab.errors import DataError
+from mnistlab.names import printable
+from mnistlab.system import quoted
+
+LayoutName = Literal["auto", "splits", "classes", "table"]
+_DEEPEST = 4  # folders, each with nothing but one folder in it
+_LOOKED_AT = 100  # entries of a folder, to see whether there are images in it
+_NAMED = 3  # examples in a message
+_IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How images are read, as far as a user decides it; each is a setting of a run.
+
+    valid: a folder of its own for the validation images. valid_fraction: the share of them where
+    the split is made here, between 0 and 1. layout: which reading to take where two are possible.
+    image_size: (H, W) that the model is to see, None for the images' own; fit: how others are
+    brought to it. transpose: swap rows and columns of arrays. skip_bad: go on without files that
+    cannot be used.
+    """
+
+    valid: str = ""
+    valid_fraction: float = 0.2
+    layout: LayoutName = "auto"
+    image_size: tuple[int, int] | None = None
+    fit: Fit = "pad"
+    transpose: bool = False
+    skip_bad: bool = False
+
+
+def options_of(config: TrainConfig) -> LoadOptions:
+    """What the settings of a run say of its images."""
+    size = None
+    if config.image_size != "own":  # N or HxW: height and width
+        sides = [int(side) for side in config.image_size.split("x")]
+        size = (sides[0], sides[-1])
+    keys = ("valid", "valid_fraction", "layout", "fit", "transpose", "skip_bad")
+    return LoadOptions(image_size=size, **{key: getattr(config, key) for key in keys})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images are.
+
+    folders: split → the folder of its class folders; only train where the split is made here.
+    files: split → the table or the arrays that it is in, instead of folders; only train where one
+    file has all. line: how it was read, for a person; empty where there is nothing to explain.
+    """
+
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    line: str = ""
+
+
+def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
+    """Find out how `root` is laid out.
+
+    Raises DataError where it is nothing that is understood, or can be read in two ways.
+    """
+    if options.valid:
+        train, valid = (_class_root(path) for path in (root, Path(options.valid)))
+        return Layout({"train": train, "valid": valid}, line=f"valid is {printable(valid)}")
+    if root.is_file():
+        return Layout(files={"train": root}, line=printable(root.name))
+    top = _entered(root)
+    folders, files = _listed(top)
+    where = "" if top == root else f"{printable(top.relative_to(root).as_posix())}/: "
+    roles = _roles(top, folders)
+    full = {role: name for role, name in roles.items() if _has_folders(top / name)}
+    readings: dict[str, Layout] = {}
+    if "train" in full or "valid" in full:
+        readings["splits"] = _of_splits(top, roles, full, where)
+        if ("valid" in full or len(full) > 1) and options.layout == "auto":
+            return readings["splits"]  # whatever stands beside them, as fast.ai's labels.csv
+    classes = [name for name in folders if _has_images(top / name)]
+    if len(classes) > 1 and {*classes} - {*roles.values()}:
+        readings["classes"] = Layout({"train": top}, line=f"{where}class folders {_few(classes)}")
+    if found := _tables(top, files):
+        named = " and ".join(printable(path.name) for path in found.values())
+        readings["table"] = Layout(files=found, line=where + named)
+    if options.layout != "auto":
+        if options.layout not in readings:
+            fault = f"{printable(top)}: --layout {options.layout} does not fit what is in it"
+            raise DataError(printable(root), [fault])
+        return readings[options.layout]
+    if len(readings) > 1:
+        fault = f"{printable(top)}: can be read in {len(readings)} ways; say which is meant"
+        ways = [f"  --layout {name:<8}{reading.line}" for name, reading in readings.items()]
+        raise DataError(printable(root), [fault, *ways])
+    for reading in readings.values():
+        return reading
+    raise DataError(printable(root), [_not_understood(root, top, folders, files)])
+
+
+def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], where: str) -> Layout:
+    """train/ with valid/ or test/ beside it; or train/ alone, to be split here."""
+    used = {**full, **{role: roles[role] for role in ("train", "valid") if role in roles}}
+    line = where + ", ".join(f"{printable(name)}/" for name in used.values())
+    if "valid" in used:
+        used.setdefault("train", "train")  # it is missing: the scan says so
+        if not where and all(role == name for role, name in used.items()) and len(used) == 2:
+            line = ""
+    elif "test" in used:
+        used["valid"] = used.pop("test")
+        line += f"; {printable(used['valid'])}/ scores, as there is no valid/"
+    return Layout({role: top / name for role, name in used.items()}, line=line)
+
+
+def _entered(root: Path) -> Path:
+    """`root`, or the only folder in it that is no class and no split, as archives often have."""
+    top = root
+    for _ in range(_DEEPEST):
+        folders, files = _listed(top)
+        if len(folders) != 1 or _tables(top, files) or _roles(top, folders):
+            break
+        if not _has_folders(top / folders[0]):
+            inner = _listed(top / folders[0])[1]
+            if not _tables(top / folders[0], inner):
+                break
+        top /= folders[0]
+    return top
+
+
+def _class_root(path: Path) -> Path:
+    """The folder of the class folders: `path`, or train/ below it where that stands alone."""
+    top = _entered(path)
+    roles = _roles(top, _listed(top)[0])
+    return top / roles["train"] if [*roles] == ["train"] else top
+
+
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """The visible folders and files in `folder`, in order. Raises DataError."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
+    except OSError as error:
+        why = f"{printable(folder)}: cannot be listed: {error.strerror}"
+        raise DataError(printable(folder), [why]) from error
+    folders = sorted(entry.name for entry in entries if os.path.isdir(entry.path))
+    return folders, sorted(entry.name for entry in entries if not os.path.isdir(entry.path))
+
+
+def _roles(top: Path, folders: Sequence[str]) -> dict[str, str]:
+    """Split → the folder whose name says so. Raises DataError where two have the same role."""
+    roles: dict[str, str] = {}
+    for name in folders:
+        role = ROLES.get(name.lower(), "")
+        if role in roles:
+            fault = (
+                f"{printable(top)}: {printable(roles[role])}/ and {printable(name)}/ can both be "
+                f"{role}; rename the one that is not meant"
+            )
+            raise DataError(printable(top), [fault])
+        if role:
+            roles[role] = name
+    return {role: roles[role] for role in ("train", "valid", "test") if role in roles}
+
+
+def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:
+    """Split → the table or array file of it; one alone is train, and split here."""
+    from mnistlab.data.tables import has_labels
+
+    images = [name for name in files if any(part in name for part in _IDX)]
+    tables = images or [
+        name
+        for name in files
+        if name.endswith(".npz") or (name.lower().endswith(".csv") and has_labels(top / name))
+    ]
+    if len(tables) == 1:
+        return {"train": top / tables[0]}
+    found: dict[str, Path] = {}
+    for name in tables:
+        stem = name.lower().replace("t10k", "test")
+        roles = {role for alias, role in ROLES.items() if alias in stem}
+        if len(roles) != 1 or (role := roles.pop()) in found:
+            raise DataError(
+                printable(top),
+                [f"{printable(top)}: which of {_few(tables, '')} is the table? name it: --data "
+                 f"{printable(quoted(top / tables[0]))}"],
+            )  # fmt: skip
+        found[role] = top / name
+    if "test" in found and "valid" not in found:
+        found["valid"] = found.pop("test")
+    return found
+
+
+def _has_folders(folder: Path) -> bool:
+    """Whether there is a visible folder in `folder`."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(os.path.isdir(entry.path) and not is_hidden(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def _has_images(folder: Path, depth: int = 2) -> bool:
+    """Whether one of the first files in `folder`, or in folders in it, is an image by its name."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry, _ in zip(entries, range(_LOOKED_AT), strict=False):
+                if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                    return True
+                if os.path.isdir(entry.path) and not is_hidden(entry.name):
+                    below.append(entry.path)
+    except OSError:
+        return False
+    return depth > 1 and any(_has_images(Path(path), depth - 1) for path in below[:_NAMED])
+
+
+def _few(names: Sequence[str], end: str = "/") -> str:
+    """The first of `names`, and how many more there are."""
+    shown = [f"{printable(name)}{end}" for name in names[:_NAMED]]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown) + more
+
+
+def _not_understood(root: Path, top: Path, folders: Sequence[str], files: Sequence[str]) -> str:
+    """Why nothing can be trained on here, and what to name instead where that can be seen."""
+    where = printable(top)
+    if any(os.path.splitext(name)[1].lower() in SUFFIXES for name in files):
+        if len(folders) == 0 and len(_listed(top.parent)[0]) > 1:
+            return (
+                f"{where}: images of one class; did you mean {printable(top.parent)}? a classifier "
+                "needs a folder for each class"
+            )
+        return f"{where}: images without classes; put each class into a folder, or add labels.csv"
+    inner = [name for name in folders if _has_folders(top / name)]
+    if inner:
+        return f"{where}: no class folders; did you mean {printable(top / inner[0])}?"
+    archives = [name for name in files if name.lower().endswith((".zip", ".tar", ".tgz", ".gz"))]
+    if archives:
+        return f"{where}: no class folders; did you mean {printable(top / archives[0])}?"
+    return (
+        f"{where}: no images that can be trained on; expected train/<class>/*.png and "
+        "valid/<class>/*.png, class folders alone, or labels.csv beside the images"
+    )
