@@ -25,8 +25,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 \
-	  $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 systems: $(VENV)/.installed-dev ## the tests with what Windows refuses refused, then macOS (on Linux)
 	for system in windows macos; do \

@@ -23,7 +23,9 @@ def oldest(session: nox.Session) -> None:
     project = PROJECT["project"]
     ranges = [*project["dependencies"], *project["optional-dependencies"]["plot"]]
     lowest = Path(session.virtualenv.location, "lowest.txt")
-    lowest.write_text("\n".join(re.sub(r">=([^,]+).*", r"==\1", one) for one in ranges))
+    lowest.write_text(
+        "\n".join(re.sub(r">=([^,]+).*", r"==\1", one) for one in ranges), encoding="utf-8"
+    )
     check(session, "--constraint", str(lowest))
 
 

@@ -112,7 +112,11 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        lines = [
+            line
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         model = lines[0].split(":", 1)[1].strip() if lines else model
     packages = ["torch", "pillow", "typer", "safetensors"] + (["fastai"] if HAS_FASTAI else [])
     named = ", ".join(f"{name} {version(name)}" for name in packages)

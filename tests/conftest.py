@@ -122,8 +122,6 @@ def surroundings(
     # what a test runs in this process ends like a process of its own: deaf to signals
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
-    if not systems.INSTALLED:  # a warning is an error here, but printed by what a test starts
-        monkeypatch.delenv("PYTHONWARNDEFAULTENCODING", raising=False)
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -62,7 +62,7 @@ def ejected(limit: int = 260) -> Path:
     """The script of the latest run; checked for what it must not have, and for its length."""
     script = Path(f"script{len(list(Path().glob('script*')))}.py")
     run_in_process("eject", "latest", "-o", script).ok()
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     ast.parse(text)
     modules = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE))
     assert modules <= sys.stdlib_module_names | {"PIL", "torch", "torchvision"}
@@ -105,7 +105,7 @@ def test_a_script_does_not_name_the_folders_of_this_machine(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     document = train("--data", tree, "--epochs", 1)
     done = run_in_process("eject", "latest", "-o", "plain.py").ok()
-    text = Path("plain.py").read_text()
+    text = Path("plain.py").read_text(encoding="utf-8")
     assert (repr(named) in text, str(tmp_path) in text) == (True, False)
     # a folder that the script cannot name is named where it is run
     words = shlex.split(done.err.partition("run it with: python ")[2])

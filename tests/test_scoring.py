@@ -219,7 +219,7 @@ def test_files_that_cannot_be_used_are_named_and_the_rest_goes_on(
     sample: ImageData, two_layer: Opened
 ) -> None:
     Image.new("L", (300, 300), 255).save("blank.png")
-    Path("text.png").write_text("no image")
+    Path("text.png").write_text("no image", encoding="utf-8")
     [good] = write(sample.valid_ds.tensors[0][:1])
     Path("cut.png").write_bytes(Path(good).read_bytes()[:-30])
     if needs.SYMLINKS:

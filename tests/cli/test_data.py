@@ -244,7 +244,9 @@ def test_a_dataset_by_name_goes_through_every_command(mnistlab: Mnistlab, usps: 
     assert trained["classes"] == list("0123456789")
     scored = mnistlab("eval", "--csv", "all.csv", "--json").ok().json
     assert scored["n"] == 20
-    files = [line.split(",")[0] for line in Path("all.csv").read_text().splitlines()[1:]]
+    files = [
+        line.split(",")[0] for line in Path("all.csv").read_text(encoding="utf-8").splitlines()[1:]
+    ]
     assert files == [f"valid/{file}" for file, _ in usps.expected("valid")]
     mnistlab("eval", "latest", "--data", "usps", "--split", "train").ok()
     mnistlab("runs", "verify", "latest").ok()

@@ -341,7 +341,7 @@ def test_a_broken_pipe_passes_in_silence_and_a_full_disk_is_told() -> None:
 def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path: Path) -> None:
     master, slave = pytest.importorskip("pty").openpty()
     os.close(master)
-    with open(slave, "w") as stream:
+    with open(slave, "w", encoding="utf-8") as stream:
         with surviving(stream):
             stream.write("x")
             stream.flush()
@@ -371,7 +371,7 @@ def test_a_reader_that_leaves_early_does_not_end_the_run(server: "Server", tiny:
     settings = ("train", "--data", tiny, "--epochs", "100")
     process = server.start(*settings, cwd=Path.cwd(), env=os.environ, out=writer)
     os.close(writer)
-    with open(reader) as stream:
+    with open(reader, encoding="utf-8") as stream:
         assert stream.readline() == HEADER + "\n"
     err = process.finish().ok().err
     assert "Traceback" not in err
@@ -400,7 +400,7 @@ $m eval nope 2>&-; echo "no stderr $?" >&2
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path, server: "Server") -> None:
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         settings = ("train", "--data", tiny, "--run-dir", "full")
         ended = server.run(*settings, cwd=Path.cwd(), env=os.environ, out=full.fileno())
     assert ended.code == 1

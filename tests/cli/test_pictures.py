@@ -136,11 +136,11 @@ def test_what_cannot_be_drawn_is_said(
     code: int,
     message: str,
 ) -> None:
-    Path("notes.txt").write_text("no image")
+    Path("notes.txt").write_text("no image", encoding="utf-8")
     Path("empty.png").touch()
     Path("bare").mkdir()
     Path("half").mkdir()
-    Path("half/run.json").write_text("{}")
+    Path("half/run.json").write_text("{}", encoding="utf-8")
     result = mnistlab(*command, *arguments)
     assert (result.code, result.out) == (code, "")
     assert message in result.err

@@ -99,7 +99,7 @@ def test_the_images_that_the_model_saw_are_written(mnistlab: Mnistlab, trained: 
 def test_results_go_to_stdout_and_notices_to_stderr(mnistlab: Mnistlab, trained: Path) -> None:
     Path("in").mkdir()
     file = three(f"in{os.sep}three.png")
-    Path("in/notes.txt").write_text("no image")
+    Path("in/notes.txt").write_text("no image", encoding="utf-8")
     result = mnistlab("predict", trained, "in").ok()
     header, rule, row = result.out.splitlines()
     assert header.split() == ["file", "class", "probability", "prepared"]
@@ -156,7 +156,7 @@ def test_stdin_is_an_image_like_any_other(
     mnistlab: Mnistlab, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def predicted(content: bytes) -> Result:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
         return mnistlab("predict", trained, "-", "-q")
 
     assert predicted(Path(three("three.png")).read_bytes()).ok().out.startswith("-\t3\t")
@@ -209,7 +209,7 @@ def test_outputs_are_refused_before_the_work_and_nothing_is_lost(
 ) -> None:
     image = three("three.png")
     Path("full").mkdir()
-    Path("full/mine.txt").write_text("mine")
+    Path("full/mine.txt").write_text("mine", encoding="utf-8")
     for flag, value, fault in (
         ("--csv", "three.png", "the name must end in .csv"),
         ("--csv", "no/p.csv", "not a file name in an existing folder"),
@@ -222,7 +222,7 @@ def test_outputs_are_refused_before_the_work_and_nothing_is_lost(
         assert (result.code, result.out) == (2, ""), value
         assert f"{flag} {value}: {fault}" in result.err
 
-    Path("old.csv").write_text("old")
+    Path("old.csv").write_text("old", encoding="utf-8")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -231,4 +231,4 @@ def test_outputs_are_refused_before_the_work_and_nothing_is_lost(
     result = mnistlab("predict", trained, image, "--csv", "old.csv", "--json")
     assert (result.code, result.out) == (1, "")
     assert result.err.endswith("old.csv: cannot be written: No space left on device\n")
-    assert Path("old.csv").read_text() == "old"
+    assert Path("old.csv").read_text(encoding="utf-8") == "old"

@@ -131,7 +131,10 @@ def test_compare_pairs_image_by_image(mnistlab: Mnistlab) -> None:
     mnistlab("eval", base["run"], "--csv", "a.csv").ok()
     mnistlab("eval", line["run"], "--csv", "b.csv").ok()
     right = [
-        [row.split(",")[3] == "1" for row in Path(name).read_text().splitlines()[1:]]
+        [
+            row.split(",")[3] == "1"
+            for row in Path(name).read_text(encoding="utf-8").splitlines()[1:]
+        ]
         for name in ("a.csv", "b.csv")
     ]
     document = mnistlab("runs", "compare", base["run"], line["run"], "--json").ok().json

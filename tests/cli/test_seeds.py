@@ -123,7 +123,7 @@ def interrupted(server: "Server", lines: int, *flags: str | Path) -> Result:
     flags = (*flags, "--seeds", "5000", "--order-seed", "own")
     process = server.start("train", *flags, cwd=Path.cwd(), env=os.environ, out=writer)
     os.close(writer)
-    with open(reader) as stream:
+    with open(reader, encoding="utf-8") as stream:
         for _ in range(lines):
             assert stream.readline()
         process.send(signal.SIGINT)

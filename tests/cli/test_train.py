@@ -198,7 +198,7 @@ def test_the_written_config_repeats_the_run_to_the_bit(
 def test_a_file_in_place_of_the_run_folder_is_told_before_training(
     mnistlab: Mnistlab, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("runs").write_text("")
+    Path("runs").write_text("", encoding="utf-8")
     monkeypatch.setattr(experiment, "run_epochs", None)  # would fail if it came to training
     result = mnistlab("train", "--data", tiny, "--json")
     assert (result.code, result.out) == (1, "")

@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         raise RunError("no home folder")
 
     if obstacle == "a file":
-        small.write_text("a file where the cache should be")
+        small.write_text("a file where the cache should be", encoding="utf-8")
     elif obstacle == "a full disk":
         monkeypatch.setattr(os, "fsync", full)
     else:

@@ -316,7 +316,7 @@ def test_without_a_cache_it_goes_to_one_temporary_folder(
     tmp_path: Path,
 ) -> None:
     if obstacle == "file":
-        own_cache.write_text("in the way")
+        own_cache.write_text("in the way", encoding="utf-8")
     else:
         monkeypatch.setattr(named, "is_writable", lambda _: False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -74,9 +74,9 @@ def _step(words: list[str]) -> dict[str, Any]:
             shutil.copytree(HERE / "runs" / name, Path("runs", name))
             return {}
         case ["edit", file, old, new]:
-            text = Path(file).read_text()
+            text = Path(file).read_text(encoding="utf-8")
             assert old in text
-            Path(file).write_text(text.replace(old, new))
+            Path(file).write_text(text.replace(old, new), encoding="utf-8")
             return {}
         case ["damage", file]:
             content = bytearray(Path(file).read_bytes())
@@ -229,4 +229,4 @@ def _sha256(content: bytes) -> str:
 
 
 def _read(path: str) -> str:
-    return Path(path).read_text() if os.path.exists(path) else ""
+    return Path(path).read_text(encoding="utf-8") if os.path.exists(path) else ""

@@ -129,8 +129,6 @@ def search(name: str, seconds: str, folder: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["mnistlab", "PIL", "tomllib"]):
-        import mnistlab.data.idx
-        import mnistlab.data.images
         import mnistlab.storage  # noqa: F401
     corpus, own = folder / "corpus", folder / "own"
     for made in (corpus, own):

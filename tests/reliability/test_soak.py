@@ -48,7 +48,7 @@ def test_nothing_grows_while_runs_are_killed_resumed_and_deleted(
             first = usage
         elif first is not None and usage != first:
             fault = fault or f"{usage} files and descriptors after {first}"
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         memory.append(pages * os.sysconf("SC_PAGESIZE") / 1e6)
         tally.check(f"cycle {cycle}", fault)
     settled = memory[WARM_UP:]

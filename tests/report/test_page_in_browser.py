@@ -15,6 +15,7 @@ from PIL import Image
 
 from mnistlab.report.page import open_report, render
 from mnistlab.runs import Run
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -142,6 +143,7 @@ def measure(
     return measured
 
 
+@needs.any_name
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_overflows_and_all_text_stands_out(
     chromium: str, mnistlab: Mnistlab, digits_page: str, tmp_path: Path, dark: bool
