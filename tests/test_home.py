@@ -70,7 +70,7 @@ def test_a_folder_of_that_name_is_reached_with_a_dot(mnistlab: Mnistlab) -> None
 
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "~nobody\0/x"])
 def test_a_home_that_nobody_has_is_a_plain_message(mnistlab: Mnistlab, name: str) -> None:
-    Path("own.toml").write_text(f'data = "{name}"\n'.replace("\0", "\\u0000"))
+    Path("own.toml").write_text(f'data = "{name}"\n'.replace("\0", "\\u0000"), encoding="utf-8")
     result = mnistlab("train", "--config", "own.toml")
     assert (result.code, result.out) == (2, "")
     assert "no such folder" in result.err or "cannot be reached" in result.err

@@ -421,7 +421,7 @@ def test_only_a_training_run_can_be_resumed(mnistlab: Mnistlab, tiny: Path) -> N
 def test_one_command_line_starts_goes_on_and_is_done(
     mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch, tiny: Path
 ) -> None:
-    Path("job.toml").write_text("lr = 0.5\nepochs = 4\ndevice = 'auto'\n")
+    Path("job.toml").write_text("lr = 0.5\nepochs = 4\ndevice = 'auto'\n", encoding="utf-8")
     words = ["train", "--resume", "latest", "--or-start", "--data", "tiny", "--config", "job.toml"]
     original = rows.epoch_line
 
