@@ -12,7 +12,7 @@ from mnistlab.errors import ConfigError
 from tests.conftest import CHECKOUT
 
 PUBLIC = {
-    "BasicOptim", "Curves", "Images", "LinearModel", "MnistlabError", "ModelCard",
+    "BasicOptim", "Curves", "ImageData", "Images", "LinearModel", "MnistlabError", "ModelCard",
     "PixelSimilarity", "TwoLayerModel", "__version__", "binary_cross_entropy", "build_model",
     "compare_runs", "cross_entropy", "draw", "evaluate", "find_run", "load_data", "load_folders",
     "load_model", "mnist_loss", "models", "open_model", "predict_images", "save_model",
@@ -41,15 +41,17 @@ def test_the_page_runs_from_top_to_bottom(
 ) -> None:
     text = (CHECKOUT / "docs" / "python.md").read_text(encoding="utf-8")
     cells = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(cells) == 7
+    assert len(cells) == 8
     names: dict[str, object] = {}
     for number, cell in enumerate(cells):
         exec(compile(cell, f"docs/python.md, cell {number}", "exec"), names)
     said = capsys.readouterr().out
     assert "('3', '7') (28, 28) 12396 2038" in said
+    assert "('three', 'seven') 19" in said
+    assert "[('image 0', '3'), ('image 1', '3'), ('image 2', '3')]" in said
     assert "three.png 3 " in said  # inverted and enlarged, and still a three
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 2
     used = set(re.findall(r"^from mnistlab import (.*)$", text, re.MULTILINE))
     assert {name for line in used for name in line.split(", ")} <= PUBLIC
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mnistlab import models
     from mnistlab.data.folders import load_folders
     from mnistlab.data.named import load_data
+    from mnistlab.data.store import ImageData
     from mnistlab.errors import MnistlabError
     from mnistlab.experiment import train_run
     from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BasicOptim": "optim",
     "Curves": "report.pictures",
+    "ImageData": "data.store",
     "Images": "report.pictures",
     "LinearModel": "models",
     "MnistlabError": "errors",
@@ -68,6 +70,7 @@ _HOMES = {
 __all__ = [
     "BasicOptim",
     "Curves",
+    "ImageData",
     "Images",
     "LinearModel",
     "MnistlabError",

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import Resolved, TrainConfig, checked, resolve, to_toml
+from mnistlab.config import DATA_SETTINGS, Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
 from mnistlab.data.layouts import options_of
@@ -228,8 +228,10 @@ class Experiment:
         run.write_record(self.record("running", result_of(self.capture())))
 
 
-def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
-    """Load the data and make model and optimizer. Writes nothing.
+def prepare(
+    resolved: Resolved, progress: Progress | None = None, *, data: ImageData | None = None
+) -> Experiment:
+    """Load the data, unless they are given, and make model and optimizer. Writes nothing.
 
     Every setting that was left open (loss, device, threads) is decided here and noted in the
     config, so that the config alone repeats the run. Raises ConfigError, DataError.
@@ -238,7 +240,8 @@ def prepare(resolved: Resolved, progress: Progress | None = None) -> Experiment:
     device = choose_device(config.device)
     set_threads(config.threads)
     keep_freed_memory()
-    data = load_data(config.data, options_of(config), progress=progress)
+    if data is None:
+        data = load_data(config.data, options_of(config), progress=progress)
     if device.type == "cpu":
         _check_bf16(config, data.image_size)
     loss = _fitting_loss(config, len(data.classes))
@@ -287,16 +290,20 @@ def train_run(
     settings: Mapping[str, Any] | None = None,
     config: str | None = None,
     folder: Path = DEFAULT_FOLDER,
+    *,
+    data: ImageData | None = None,
 ) -> Run:
     """Train one run from beginning to end, as `mnistlab train` does, and print nothing.
 
-    `settings` are those of the command line by name; `config` is a file or a preset. Raises
-    ConfigError, DataError, RunError.
+    `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
+    in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
     resolved = resolve(settings or {}, config)
+    if data is not None and (given := {*DATA_SETTINGS} & {*(settings or {})}):
+        raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.seeds > 1:
         raise ConfigError("train_run trains one seed; for several see studies.seeds.SeedStudy")
-    experiment = start(prepare(resolved), user_path(folder), ["train_run"])
+    experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None
     with experiment.run.locked():
         for _ in experiment.train():

@@ -15,9 +15,16 @@ from torch.utils.data import TensorDataset
 from mnistlab.config import Fit
 from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import fitted
-from mnistlab.data.images import UndecodableError, decode_grey, decode_grey_bytes, quiet_pillow
+from mnistlab.data.images import (
+    UndecodableError,
+    decode_grey,
+    decode_grey_bytes,
+    grey_of,
+    quiet_pillow,
+)
 from mnistlab.data.inputs import STDIN
 from mnistlab.data.layouts import LoadOptions, options_of
+from mnistlab.data.memory import Source, named_images
 from mnistlab.data.moved import whereabouts
 from mnistlab.data.named import load_split
 from mnistlab.data.store import Progress, Split
@@ -214,7 +221,7 @@ class Prediction:
 def predict_images(
     model: nn.Module,
     card: ModelCard,
-    names: Sequence[str],
+    images: Source | Sequence[Source],
     *,
     how: "How" = "auto",
     invert: bool | None = None,
@@ -223,8 +230,10 @@ def predict_images(
 ) -> tuple[list[Prediction], dict[str, str]]:
     """Prepare every image (`data.handwriting.prepare`) and classify it, on the model's device.
 
-    names: image files; `-` is the image whose bytes are `stdin`. Returns the predictions in their
-    order and, for every file that cannot be used, why. Only one image is in memory at its own size.
+    images: paths (`-` is the image whose bytes are `stdin`), Pillow's images, arrays and tensors
+    (`data.memory.levels_of`), one or many. Returns the predictions in their order and, for every
+    image that cannot be used, why. Only one file is in memory at its own size. Raises ConfigError
+    for what is no image.
     """
     # with scipy, which eval and train do without
     from mnistlab.data.handwriting import Prepared, prepare
@@ -232,15 +241,21 @@ def predict_images(
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
     faults: dict[str, str] = {}
+    names = list(named_images(images))
     at_once = eval_batch(*card.image_size)
     for start in range(0, len(names), at_once):
         batch: list[tuple[str, Prepared]] = []
         with quiet_pillow():
-            for position, name in enumerate(names[start : start + at_once], start):
+            for position, (name, own) in enumerate(names[start : start + at_once], start):
                 if position % 16 == 0:
                     progress(position, len(names))
                 try:
-                    image = decode_grey_bytes(stdin) if name == STDIN else decode_grey(Path(name))
+                    if own is not None:
+                        image = grey_of(own)
+                    elif name == STDIN:
+                        image = decode_grey_bytes(stdin)
+                    else:
+                        image = decode_grey(Path(name))
                     if card.fit is None or how != "auto" or invert is not None:
                         prepared = prepare(
                             image, card.image_size, card.ground, how=how, invert=invert

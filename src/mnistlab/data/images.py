@@ -22,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
 MAX_SIDE = 4096  # pixels; an image this large is a mistake in a folder of small pictures
 MAX_FILE_BYTES = 256 * 1024 * 1024
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_ORIENTATION = 274  # of EXIF: 1 is upright
 _PNG_STEPS = {"L;2": 85, "L;4": 17}  # from one level to the next, by Pillow's name of the bits
 
 
@@ -78,6 +79,16 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
         raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
 
 
+def grey_of(image: Image.Image) -> Image.Image:
+    """As `decode_grey`, for an image in memory, which stays as it is."""
+    try:
+        return _to_grey(image, None)
+    except UndecodableError:
+        raise
+    except Exception as error:  # it may have been opened, and its file not be read yet
+        raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
+
+
 def quiet_pillow() -> warnings.catch_warnings:
     """Context in which Pillow's own warnings are silent: what matters is raised as a fault.
 
@@ -94,7 +105,7 @@ def _available() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
+def _to_grey(image: Image.Image, content: bytes | None) -> Image.Image:
     width, height = image.size
     if width > MAX_SIDE or height > MAX_SIDE:
         raise UndecodableError(
@@ -112,12 +123,17 @@ def _to_grey(image: Image.Image, content: bytes) -> Image.Image:
             )
         if stored in _PNG_STEPS:
             image.info["transparency"] *= _PNG_STEPS[stored]
-    if fault := load_pixels(image, content):
+    if content is None:
+        image.load()
+    elif fault := load_pixels(image, content):
         raise UndecodableError(f"damaged or truncated image: {fault}")
     # Asking for the EXIF block of every small PNG costs more than decoding it.
     noted = " ".join(map(str, image.info)).lower()
     if image.format != "PNG" or "exif" in noted or "xmp" in noted:
-        ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
+        if content is None and image.getexif().get(_ORIENTATION, 1) != 1:  # it is somebody's
+            image = ImageOps.exif_transpose(image)
+        else:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
     if image.mode == "L" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
