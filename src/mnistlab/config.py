@@ -25,6 +25,8 @@ _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
 _SIZE = re.compile(r"own|0*[1-9]\d{0,3}(x0*[1-9]\d{0,3})?")
 _WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
 
+PIN = "@sha256:"  # in `from_run`, between the run and the hash of its weights
+
 Fit = Literal["pad", "crop", "stretch", "ink"]
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
 MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
@@ -97,6 +99,13 @@ class TrainConfig:
     transpose: Annotated[
         bool, Setting("Images in IDX files and arrays lie on their side.", show_default=False)
     ] = False
+    from_run: Annotated[
+        str,
+        Setting(
+            "Begin with the weights of a run; the last layer is drawn anew for other classes.",
+            show_default=False,
+        ),
+    ] = ""
     epochs: Annotated[
         int,
         Interval(ge=1, le=100_000),  # their history must fit the header of a file
@@ -308,10 +317,13 @@ class Resolved:
     origins: dict[str, str]
 
 
-def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
+def resolve(
+    flags: Mapping[str, Any], source: str | None = None, runs: Path | None = None
+) -> Resolved:
     """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
 
-    Raises ConfigError that lists every fault at once.
+    `runs`: where the run is that `from_run` names, if not in the default folder. Raises ConfigError
+    that lists every fault at once.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -333,6 +345,8 @@ def resolve(flags: Mapping[str, Any], source: str | None = None) -> Resolved:
             faults.append(f"unknown setting {printable(key)}{nearest(key, SETTINGS)}")
     if "device" in values:
         values["device"] = device_name(values["device"])
+    if values.get("from_run"):
+        _add_source(values, origins, runs)
     _add_defaults(values, origins)
     from pydantic import ValidationError
 
@@ -370,6 +384,26 @@ def _checker() -> Any:
     return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **typed)
 
 
+def _add_source(values: dict[str, Any], origins: dict[str, str], runs: Path | None) -> None:
+    """Find the run to begin with, and take its model and its settings where none are given.
+
+    Raises ConfigError.
+    """
+    from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+    name, pin, sha = str(values["from_run"]).partition(PIN)
+    try:
+        run = find_run(name, runs or DEFAULT_FOLDER)
+    except ConfigError as error:
+        raise ConfigError(f"--from {error}") from error
+    values["from_run"] = f"{run.path.absolute()}{pin}{sha}"
+    record = run.known_record()
+    if record and values.get("model", record.config.model) == record.config.model:
+        for key, value in {"model": record.config.model, **record.config.model_settings()}.items():
+            if key not in values:
+                values[key], origins[key] = value, f"that of {printable(run.name)}"
+
+
 def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
     """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
     model = values.get("model", "linear")
@@ -377,7 +411,7 @@ def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
         if key not in values:
             values[key], origins[key] = value, f"default of {model}"
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
-    if model != "linear" or seeds == 1 or "order_seed" in values:
+    if model != "linear" or seeds == 1 or "order_seed" in values or values.get("from_run"):
         return
     if isinstance(seed, int):
         values["order_seed"] = seed
@@ -419,6 +453,10 @@ def _contradictions(config: TrainConfig) -> list[str]:
         faults.append("seeds: patience and keep are of one seed's training; leave them out")
     if config.seeds > 1 and config.model == "pixel-similarity":
         faults.append("seeds: pixel-similarity draws nothing; every seed gives the same")
+    if config.from_run and config.model == "pixel-similarity":
+        faults.append("from: pixel-similarity is fitted, not trained; it begins with nothing")
+    if config.from_run and config.seeds > 1 and not (config.shuffle and config.order_seed == "own"):
+        faults.append("seeds: with --from they begin alike; each needs an order of its own")
     if config.seed + config.seeds > 2**63:
         faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
     return faults
@@ -462,6 +500,8 @@ def device_name(value: object) -> object:
 
 def flag_of(key: str) -> str:
     """The flag of a setting: `batch_size` → `--batch-size`."""
+    if key == "from_run":  # Python has another use for the word
+        return "--from"
     return f"--{key.replace('_', '-')}"
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
@@ -72,7 +73,8 @@ class Experiment:
 
     run: the folder that it is saved in, None for none. command, created: for `run.json`.
     notices: what differs from the machine on which it was begun. mixed: trained in parts, on
-    machines or thread counts that differ. n_batches: of an epoch.
+    machines or thread counts that differ. n_batches: of an epoch. taken: the weights of another run
+    to begin with.
     """
 
     config: TrainConfig
@@ -87,6 +89,13 @@ class Experiment:
     notices: tuple[str, ...] = ()
     mixed: bool = False
     n_batches: int = 0
+    taken: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def draw(self, seed: int) -> nn.Module:
+        """A new model on the device, drawn from `seed`, with what is taken from another run."""
+        model = self.card.build(seed)
+        model.load_state_dict(dict(self.taken), strict=False)
+        return model.to(self.device)
 
     @property
     def parameters(self) -> int:
@@ -229,12 +238,17 @@ class Experiment:
 
 
 def prepare(
-    resolved: Resolved, progress: Progress | None = None, *, data: ImageData | None = None
+    resolved: Resolved,
+    progress: Progress | None = None,
+    *,
+    data: ImageData | None = None,
+    restored: bool = False,
 ) -> Experiment:
     """Load the data, unless they are given, and make model and optimizer. Writes nothing.
 
     Every setting that was left open (loss, device, threads) is decided here and noted in the
-    config, so that the config alone repeats the run. Raises ConfigError, DataError.
+    config, so that the config alone repeats the run. `restored`: the weights come from a save, so
+    that a run to begin with is not needed. Raises ConfigError, DataError.
     """
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
@@ -267,11 +281,16 @@ def prepare(
         data.fit,
     )
     model = card.build(config.seed)
+    taken: dict[str, torch.Tensor] = {}
+    if config.from_run and not restored:
+        taken, from_run = first_weights(config, card)
+        model.load_state_dict(taken, strict=False)
+        config = replace(config, from_run=from_run)
     _, least = check_model(model, data.train_ds, len(data.classes))
     n_batches = count_batches(len(data.train_ds), config.batch_size, least)
     model = model.to(device)
     now = TrainingState(model, new_optimizer(config, model))
-    return Experiment(config, origins, data, device, card, now, n_batches=n_batches)
+    return Experiment(config, origins, data, device, card, now, n_batches=n_batches, taken=taken)
 
 
 def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Experiment:
@@ -298,7 +317,7 @@ def train_run(
     `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
-    resolved = resolve(settings or {}, config)
+    resolved = resolve(settings or {}, config, user_path(folder))
     if data is not None and (given := {*DATA_SETTINGS} & {*(settings or {})}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.seeds > 1:

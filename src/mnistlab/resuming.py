@@ -68,7 +68,7 @@ def resume(
     flags = {"epochs": epochs, "threads": threads, "data": data}
     origins |= {key: f"--{key}" for key, value in flags.items() if value is not None}
     config = replace(config, data=whereabouts(run, config.data, data))
-    experiment = prepare(Resolved(config, origins), progress)
+    experiment = prepare(Resolved(config, origins), progress, restored=state is not None)
     if state is not None:
         require_same(run, experiment.data, state.record.data_fingerprint)
     elif record is not None:

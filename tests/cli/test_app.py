@@ -17,7 +17,7 @@ from mnistlab import __version__
 from mnistlab.cli import app as module
 from mnistlab.cli import evaluate as evaluate_module
 from mnistlab.cli.app import app
-from mnistlab.config import MODEL_NAMES, SETTINGS, TYPES, TrainConfig, choices_of
+from mnistlab.config import MODEL_NAMES, SETTINGS, TYPES, TrainConfig, choices_of, flag_of
 from mnistlab.errors import RunError
 from tests.command import Result
 from tests.conftest import CHECKOUT
@@ -99,12 +99,12 @@ def test_a_shared_flag_is_the_same_in_every_command(flag: str) -> None:
 
 def test_every_setting_is_a_flag_of_train_with_its_true_default() -> None:
     flags = flags_of(LEAVES["train",])
-    assert set(SETTINGS) - {"distance"} <= {flag[2:].replace("-", "_") for flag in flags}
+    assert {flag_of(key) for key in SETTINGS if key != "distance"} <= flags.keys()
     for key, setting in SETTINGS.items():
         if key == "distance":  # of the baseline
             assert "--distance" in flags_of(LEAVES["baseline", "pixel-similarity"])
             continue
-        option = flags[f"--{key.replace('_', '-')}"]
+        option = flags[flag_of(key)]
         assert option.default is None, key  # else a config file could never win
         assert option.help.startswith(setting.help.removesuffix(".")), key
         if TYPES[key] not in (int, float, str, bool) and choices_of(key) and key != "order_seed":

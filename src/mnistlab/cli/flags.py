@@ -168,9 +168,11 @@ def _setting_flag(key: str) -> Any:
         names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
     choices = choices_of(key)
-    complete = complete_from(lambda: choices) if choices else None
+    complete: Any = complete_from(lambda: choices) if choices else None
     if key == "data":
         complete = complete_from(dataset_names)
+    if key == "from_run":
+        complete = complete_runs
     return Annotated[
         Any,
         typer.Option(
@@ -204,8 +206,8 @@ def _value_text(value: Any, key: str) -> str:
 
 def _metavar(key: str) -> str:
     annotation, choices = TYPES[key], choices_of(key)
-    if key == "data":
-        return "NAME|DIR"
+    if key in ("data", "from_run"):
+        return "NAME|DIR" if key == "data" else "RUN"
     if annotation is float:
         return "X"
     if get_origin(annotation) is list:

@@ -10,7 +10,7 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import headline, show_plan, training_rows
-from mnistlab.config import Resolved, flag_of, resolve
+from mnistlab.config import PIN, Resolved, flag_of, resolve
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
@@ -61,7 +61,7 @@ def train(
     if or_start:
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
-        asked = resolve(settings, config)
+        asked = resolve(settings, config, run_dir)
         if asked.config.seeds > 1:
             raise ConfigError("--or-start: a run of several seeds is not resumed")
         if list_runs(run_dir):
@@ -81,7 +81,9 @@ def train(
     elif strict:
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
-        resolved = resolve(settings, config)  # before torch is imported: a typo is refused at once
+        resolved = resolve(
+            settings, config, run_dir
+        )  # before torch is imported: a typo is refused at once
         from mnistlab.experiment import prepare, start
 
         with out.loading() as progress:
@@ -164,7 +166,8 @@ def _agreeing(run: Run, asked: Resolved) -> dict[str, Any]:
         f"{printable(getattr(record.config, key))}; give other work a --run-dir of its own"
         for key, value in given.items()
         if record and key not in CHANGES_ON_RESUME
-        if value not in (getattr(record.config, key), "auto")
+        if value
+        not in (theirs := getattr(record.config, key), "auto", str(theirs).partition(PIN)[0])
     ]
     if faults:
         raise ConfigError("\n".join(faults))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mnistlab.cli.output import Output
+from mnistlab.config import PIN
 from mnistlab.names import printable
 
 if TYPE_CHECKING:
@@ -29,8 +30,19 @@ def headline(experiment: "Experiment") -> str:
         f"data    {printable(config.data)}: {classes}, "
         f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
         f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
-        f"{config.device}, {threads}{_unevenness(experiment)}"
+        f"{config.device}, {threads}{_beginning(experiment)}{_unevenness(experiment)}"
     )
+
+
+def _beginning(experiment: "Experiment") -> str:
+    """A line of its own where the first weights are those of another run."""
+    taken, weights = experiment.taken, experiment.now.model.state_dict()
+    if not taken:
+        return ""
+    drawn = sorted({name.rpartition(".")[0] for name in weights if name not in taken})
+    but = f" but those of its last layer ({', '.join(drawn)}): other classes" if drawn else ""
+    source = printable(experiment.config.from_run.partition(PIN)[0])
+    return f"\nfrom    {source}: all weights{but}"
 
 
 def _unevenness(experiment: "Experiment") -> str:

@@ -77,7 +77,7 @@ def find_lr(
     config, device = experiment.config, experiment.device
     if not config.applies("lr"):
         raise ConfigError(f"{config.model}: is fitted, not trained; it has no learning rate")
-    model = experiment.card.build(config.seed).to(device)
+    model = experiment.draw(config.seed)
     opt = new_optimizer(config, model)
     train_ds, _ = experiment.on_device()
     images, labels = train_ds.tensors

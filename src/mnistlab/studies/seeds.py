@@ -143,7 +143,7 @@ class SeedStudy:
         experiment, config = self.experiment, self.experiment.config
         for seed in self.seeds:
             self.under_way, self.place = seed, Place(stop=stop)
-            model = experiment.card.build(seed).to(experiment.device)
+            model = experiment.draw(seed)
             opt = new_optimizer(config, model)
             result = SeedResult(seed)
             try:
