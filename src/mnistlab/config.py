@@ -293,6 +293,7 @@ SETTINGS: dict[str, Setting] = {
 TYPES: dict[str, Any] = {key: get_args(item)[0] for key, item in _ANNOTATIONS.items()}
 # The settings that only some models have: the arguments of those models' classes.
 MODEL_SETTINGS = [key for key, setting in SETTINGS.items() if "model" in setting.needs]
+READING = ("layout", "valid", "valid_fraction", "transpose")  # where images are, not of what size
 # A baseline is fitted in one pass: of the loop it has nothing.
 DATA_SETTINGS = (
     *("data", "valid", "valid_fraction", "layout", "image_size", "fit", "transpose", "skip_bad"),

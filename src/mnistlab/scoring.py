@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import Fit
+from mnistlab.config import READING, Fit, flag_of
 from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import fitted
 from mnistlab.data.images import (
@@ -29,7 +29,7 @@ from mnistlab.data.moved import whereabouts
 from mnistlab.data.named import load_split
 from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
-from mnistlab.errors import DataError, RunError
+from mnistlab.errors import ConfigError, DataError, RunError
 from mnistlab.files import remove, temporary_beside
 from mnistlab.losses import LOSSES, predictions, probabilities
 from mnistlab.metrics import Evaluation
@@ -127,10 +127,11 @@ def score_run(
 ) -> RunScore:
     """Score a run's model on one split of its data, or of the setting `data`.
 
-    settings: `data`, `skip_bad`, `device` and `threads`; the defaults are those of the run.
-    options: how `data` is read. Images are brought to the model's size as its training images were.
-    Classes are matched by name; `data` may hold fewer classes than the model, not others. Bad
-    files are skipped if `skip_bad`, and in the run's own data if the run skipped them too.
+    settings: `data` and how that is read (`config.READING`), `skip_bad`, `device` and `threads`;
+    the defaults are those of the run. options: how `data` is read, where no setting says so. Images
+    are brought to the model's size as its training images were. Classes are matched by name; `data`
+    may hold fewer classes than the model, not others. Bad files are skipped if `skip_bad`, and in
+    the run's own data if the run skipped them too.
     Raises RunError, DamagedFileError, DataError, ConfigError.
     """
     settings = {key: value for key, value in (settings or {}).items() if value is not None}
@@ -138,11 +139,16 @@ def score_run(
     device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
     name = settings.get("data")
+    reading = {key: settings[key] for key in READING if key in settings}
+    if name is None and reading:
+        given = ", ".join(map(flag_of, reading))
+        raise ConfigError(f"{given}: of other images, with --data; a run's own are read as it did")
     if name is None:
         name, options = data_of(run)
         options = replace(options, fit=cast("Fit", card.fit or options.fit))
     else:  # other images, brought to the model's size as its own were
-        options = replace(options or LoadOptions(), fit=cast("Fit", card.fit or "pad"))
+        options = options or LoadOptions(**reading)
+        options = replace(options, fit=cast("Fit", card.fit or "pad"))
     options = replace(
         options,
         image_size=card.image_size,

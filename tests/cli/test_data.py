@@ -26,7 +26,8 @@ def test_a_sound_folder_is_fit_to_train_on(mnistlab: Mnistlab, tiny: Path) -> No
     assert lines[4].split() == ["all", "24", "8"]
     assert "sizes       32 x 4 x 4" in lines
     assert lines[-1] == f"{tiny}: fit to train on"
-    assert result.err == ""
+    assert "layout  train/, valid/" in lines
+    assert result.err == f"next   mnistlab train --data {tiny}\n"
     assert result.out.isascii()
     quiet = mnistlab("data", "check", tiny, "-q").ok()
     assert (quiet.out, quiet.err) == (f"{tiny}: fit to train on\n", "")

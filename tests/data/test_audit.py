@@ -51,6 +51,7 @@ def test_a_good_tree_has_counts_sizes_modes_and_nothing_else(small: Path) -> Non
         "foreign": [],
         "duplicates_within": [],
         "duplicates_across": [],
+        "reads": [],
         "notes": [],
         "faults": [],
         "usable": True,

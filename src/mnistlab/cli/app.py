@@ -24,7 +24,7 @@ from mnistlab.cli import (
     train,
 )
 from mnistlab.cli.flags import command
-from mnistlab.config import DATA_SETTINGS, SETTINGS
+from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
 from mnistlab.names import printable
 
@@ -55,11 +55,13 @@ def _root(
 
 
 # The settings that a command takes which uses a finished model.
-OF_DATA = ("data", "skip_bad", "device", "threads")
+OF_DATA = ("data", *READING, "skip_bad", "device", "threads")
 _NOT_IN_A_SWEEP = (
     *("epochs", "lr", "distance", "schedule", "warmup", "augment", "keep", "patience", "shuffle"),
     *("seeds", "order_seed", "momentum", "beta2", "weight_decay"),
 )
+
+_GIVEN_TO_CHECK = ("data", "skip_bad")  # as its argument; whether that helps it says itself
 
 _HOME = re.compile(r"\A(--[\w-]+=|-\w|)(~.*)", re.DOTALL)  # a word that begins with ~
 
@@ -88,7 +90,7 @@ command(
 
 data_app = _group("Get datasets by name; audit a folder of images; make one from other formats.")
 app.add_typer(data_app, name="data")
-command(data_app, "check", data.check)
+command(data_app, "check", data.check, [key for key in DATA_SETTINGS if key not in _GIVEN_TO_CHECK])
 command(data_app, "import-idx", data.import_idx)
 command(data_app, "download", data.download)
 command(data_app, "list", data.list_datasets)

@@ -1,5 +1,6 @@
 """`mnistlab data …`: datasets by name, folders of images, MNIST's own files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,8 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
+from mnistlab.cli.training_output import UNEVEN
+from mnistlab.config import resolve
 from mnistlab.data import BUNDLED
 from mnistlab.errors import DataError
 from mnistlab.names import printable
@@ -14,31 +17,63 @@ from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from mnistlab.data.cache import CacheEntry
+    from mnistlab.data.layouts import LoadOptions
+    from mnistlab.data.store import ImageData
 
 
 def check(
     out: Output,
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A folder with train/<class>/* and valid/<class>/*."),
+    settings: dict[str, Any],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="What --data takes: a folder, a table, an archive, ..."),
     ],
 ) -> None:
-    """Audit a folder of images: open every one.
+    """Audit images: open every one.
 
-    Tells all that is worth knowing; exits with 2 if the folder cannot be trained on.
+    Tells all that is worth knowing, how train reads them, and the command for that; exits with 2 if
+    they cannot be trained on without a flag.
     """
-    from mnistlab.data.audit import audit_folder
+    from mnistlab.data.audit import audit, training_data
+    from mnistlab.data.layouts import TwoWaysError, options_of
 
-    with out.loading() as progress:
-        audit = audit_folder(folder, progress=progress)
-    out.document(audit.as_dict())
+    if data not in flags.dataset_names() or Path(data).exists():
+        data = _as_folder(Path(data))
+    options = options_of(resolve(settings).config)
+    words = {"data": data, **settings}
+    try:
+        with out.loading() as progress:
+            found, loaded, needed = audit(data, options, progress)
+    except TwoWaysError as error:
+        commands = []
+        for layout in error.readings:
+            loaded, needed, _ = training_data(data, replace(options, layout=layout))
+            commands += _commands({**words, "layout": layout}, loaded, needed)
+        raise DataError(
+            printable(data), error.faults, "\n".join(f"next   {c}" for c in commands)
+        ) from error
+    commands = _commands(words, loaded, needed)
+    out.document({**found.as_dict(), "command": "".join(commands) or None})
     if out.tables:
         from mnistlab.report.tables import audit_tables
 
-        out.result(*audit_tables(audit))
-    if audit.faults:
-        raise DataError(printable(folder), audit.faults)
-    out.result(f"{printable(folder)}: fit to train on")
+        out.result(*audit_tables(found))
+    if found.faults:
+        raise DataError(printable(data), found.faults, "".join(f"next   {c}" for c in commands))
+    out.result(f"{printable(data)}: fit to train on")
+    out.notice(*(f"next   {command}" for command in commands))
+
+
+def _commands(
+    words: dict[str, Any], loaded: "ImageData | None", needed: "LoadOptions"
+) -> list[str]:
+    """The command that trains on what was `loaded`; none where nothing was."""
+    if loaded is None:
+        return []
+    counts = loaded.train.counts.values()
+    uneven = "balanced" if max(counts) > UNEVEN * min(counts) else None
+    more = {"skip_bad": needed.skip_bad or None, "class_weights": uneven}
+    return [flags.train_command({**words, **more})]
 
 
 def import_idx(

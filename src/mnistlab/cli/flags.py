@@ -6,7 +6,7 @@ and the default. Completion in the shell needs no torch.
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -24,7 +24,9 @@ from mnistlab.config import (
     resolve,
 )
 from mnistlab.errors import MnistlabError
+from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
+from mnistlab.system import quoted
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -155,6 +157,18 @@ def command(
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__doc__ = function.__doc__
     app.command(name)(run)
+
+
+def train_command(settings: Mapping[str, Any], config: str | None = None) -> str:
+    """The command line that trains with these settings."""
+    words = ["mnistlab", "train"] + (["--config", config] if config else [])
+    for key, value in settings.items():
+        if isinstance(value, bool):
+            words.append(flag_of(key) if value else flag_of(key).replace("--", "--no-", 1))
+        elif value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words += [flag_of(key), text]
+    return printable(quoted(*words))
 
 
 def _setting_flag(key: str) -> Any:

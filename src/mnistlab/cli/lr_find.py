@@ -9,9 +9,8 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import headline
-from mnistlab.config import flag_of, resolve
+from mnistlab.config import resolve
 from mnistlab.names import printable
-from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from mnistlab.report.pictures import Curves
@@ -73,19 +72,8 @@ def lr_find(
 
         draw([picture], plot)
         out.notice(f"drawn  {printable(plot)}")
-    out.notice(f"next   {_train_command(settings, config, sweep.suggestion)}")
-
-
-def _train_command(settings: dict[str, Any], config: str | None, lr: float) -> str:
-    """The command that trains with `lr`, and otherwise with the settings of this sweep."""
-    arguments = ["mnistlab", "train"] + (["--config", config] if config else [])
-    for key, value in settings.items():
-        if isinstance(value, bool):
-            arguments.append(flag_of(key) if value else flag_of(key).replace("--", "--no-", 1))
-        elif value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            arguments += [flag_of(key), text]
-    return printable(quoted(*arguments, "--lr", f"{lr:g}"))
+    found = {**settings, "lr": f"{sweep.suggestion:g}"}
+    out.notice(f"next   {flags.train_command(found, config)}")
 
 
 def _picture(sweep: "Sweep") -> "Curves":

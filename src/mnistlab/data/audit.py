@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.arrays import ArrayScan
+from mnistlab.data.datasets import NAMED
 from mnistlab.data.fit import DEFAULT_SIZE
 from mnistlab.data.folders import scan_layout
 from mnistlab.data.images import (
@@ -20,8 +21,10 @@ from mnistlab.data.images import (
     read_image_file,
 )
 from mnistlab.data.layouts import LoadOptions, find_layout
+from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
-from mnistlab.data.store import Progress
+from mnistlab.data.store import ImageData, Progress
+from mnistlab.errors import DataError
 from mnistlab.names import printable
 
 _LISTED = 6  # of the sizes and formats of images
@@ -44,6 +47,7 @@ class Audit:
     notes: list[str] = field(default_factory=list)
     duplicates_within: list[list[str]] = field(default_factory=list)  # groups of equal images
     duplicates_across: list[list[str]] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)  # how train reads it, a line each
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -119,6 +123,49 @@ def audit_folder(
             f"to {DEFAULT_SIZE[1]} x {DEFAULT_SIZE[0]}, or to --image-size, as --fit says"
         )
     return audit
+
+
+def training_data(
+    data: str, options: LoadOptions, progress: Progress | None = None
+) -> tuple[ImageData | None, LoadOptions, list[str]]:
+    """What `train` would load: the images, the options that it needs, the faults without them.
+
+    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
+    """
+    faults: list[str] = []
+    for tried in dict.fromkeys((options, replace(options, skip_bad=True))):
+        try:
+            return load_data(data, tried, progress=progress), tried, faults
+        except DataError as error:
+            faults = faults or error.faults
+    return None, options, faults
+
+
+def audit(
+    data: str, options: LoadOptions, progress: Progress | None = None
+) -> tuple[Audit, ImageData | None, LoadOptions]:
+    """What is in `data`, what `train` makes of it, and the options that it needs for that.
+
+    Raises as `audit_folder`, and what a dataset by name raises that is not here.
+    """
+    if data in NAMED:
+        named = load_data(data, progress=progress)
+        found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
+        found.counts = {"train": named.train.counts, "valid": named.valid.counts}
+        found.sizes["{1} x {0}".format(*named.image_size)] = len(named.train_ds) + len(
+            named.valid_ds
+        )
+        return found, named, options
+    found = audit_folder(Path(data), options, progress)
+    loaded, needed, faults = training_data(data, options, progress)
+    found.faults += [fault for fault in faults if fault not in found.faults]
+    if loaded is not None and not needed.skip_bad:  # what is wrong is in no split that train uses
+        found.notes, found.faults = found.notes + found.faults, []
+    if loaded is not None:
+        found.reads = [*loaded.notes] or [f"layout  {found.layout}"]
+        if found.split_here:
+            found.counts = {"train": loaded.train.counts, "valid": loaded.valid.counts}
+    return found, loaded, needed
 
 
 def _open(scan: Scan, position: int, file: str) -> tuple[Image.Image, str]:

@@ -115,7 +115,7 @@ def load_splits(
         prefix = ""
         if scan.folder != root and scan.folder.is_relative_to(root):
             prefix = f"{scan.folder.relative_to(root).as_posix()}/"
-        for part in own.keys() & {*splits}:
+        for part in [split for split in splits if split in own]:
             skipped = {f"{prefix}{file}": why for file, why in own[part].skipped.items()}
             loaded[part] = replace(own[part], skipped=skipped, hidden=scan.hidden, prefix=prefix)
         if options.image_size is None and (sizes := [s.image_size for s in own.values()]):

@@ -60,6 +60,12 @@ def options_of(config: TrainConfig) -> LoadOptions:
     return LoadOptions(image_size=size, **{key: getattr(config, key) for key in keys})
 
 
+class TwoWaysError(DataError):
+    """A folder that can be read in several ways: `readings` are names for `LoadOptions.layout`."""
+
+    readings: tuple[LayoutName, ...] = ()
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the images are.
@@ -89,7 +95,7 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
     where = "" if top == root else f"{printable(top.relative_to(root).as_posix())}/: "
     roles = _roles(top, folders)
     full = {role: name for role, name in roles.items() if _has_folders(top / name)}
-    readings: dict[str, Layout] = {}
+    readings: dict[LayoutName, Layout] = {}
     if "train" in full or "valid" in full:
         readings["splits"] = _of_splits(top, roles, full, where)
         if ("valid" in full or len(full) > 1) and options.layout == "auto":
@@ -108,7 +114,9 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
     if len(readings) > 1:
         fault = f"{printable(top)}: can be read in {len(readings)} ways; say which is meant"
         ways = [f"  --layout {name:<8}{reading.line}" for name, reading in readings.items()]
-        raise DataError(printable(root), [fault, *ways])
+        refused = TwoWaysError(printable(root), [fault, *ways])
+        refused.readings = (*readings,)
+        raise refused
     for reading in readings.values():
         return reading
     raise DataError(printable(root), [_not_understood(root, top, folders, files)])

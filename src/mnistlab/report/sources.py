@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnistlab.config import READING
 from mnistlab.data.batches import augment, to_float
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
@@ -260,7 +261,8 @@ def dataset_pictures(
     With `augmented` also these as a training with `augment` first sees them. Raises DataError.
     """
     split = options.split or "train"
-    load_options = LoadOptions(skip_bad=bool(options.settings.get("skip_bad")))
+    given = {key: value for key, value in options.settings.items() if value is not None}
+    load_options = LoadOptions(**{k: given[k] for k in (*READING, "skip_bad") if k in given})
     loaded = load_split(name, split, load_options, progress=progress)
     samples = sample_images(loaded, split, max(1, options.count // len(loaded.classes)))
     drawn: list[Picture] = [mean_images(loaded, split), samples]

@@ -164,7 +164,7 @@ def audit_tables(audit: "Audit") -> list[Any]:
         lines += ["  " + ", ".join(map(printable, group)) for group in groups[:_MAX_GROUPS]]
         if len(groups) > _MAX_GROUPS:
             lines.append(f"  ... and {len(groups) - _MAX_GROUPS} more")
-    return lines + [f"note: {note}" for note in audit.notes]
+    return lines + [f"note: {note}" for note in audit.notes] + audit.reads
 
 
 def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:

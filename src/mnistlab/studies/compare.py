@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mnistlab.config import READING
 from mnistlab.data.store import Progress
 from mnistlab.errors import DataError
 from mnistlab.losses import predictions
@@ -119,7 +120,7 @@ def compare_runs(
     given = {key: value for key, value in (settings or {}).items() if value is not None}
     given = {"threads": max(a.threads, b.threads), **given}
     options = None
-    if "data" not in given:
+    if not given.keys() & {"data", *READING}:  # the others say how `data` is read
         given["data"], options = data_of(a)
     scores = [
         score_run(run, given, split=split, best=best, options=options, progress=progress)
