@@ -31,6 +31,7 @@ FLOORS: dict[str, int] = {
     "sealed": 2,
     "storage": 2,
     # floor 3: where a config becomes objects
+    "beginning": 3,
     "experiment": 3,
     "resuming": 3,
     "scoring": 3,

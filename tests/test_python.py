@@ -12,11 +12,11 @@ from mnistlab.errors import ConfigError
 from tests.conftest import CHECKOUT
 
 PUBLIC = {
-    "BasicOptim", "Curves", "ImageData", "Images", "LinearModel", "MnistlabError", "ModelCard",
+    "BasicOptim", "Curves", "Images", "LinearModel", "MnistlabError", "ModelCard",
     "PixelSimilarity", "TwoLayerModel", "__version__", "binary_cross_entropy", "build_model",
     "compare_runs", "cross_entropy", "draw", "evaluate", "find_run", "load_data", "load_folders",
-    "load_model", "mnist_loss", "models", "open_model", "predict_images", "save_model",
-    "score_run", "train_epochs", "train_run", "weights_sha256",
+    "load_model", "load_tensors", "mnist_loss", "models", "open_model", "predict_images",
+    "save_model", "score_run", "train_epochs", "train_run", "weights_sha256",
 }  # fmt: skip
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from mnistlab import models
     from mnistlab.data.folders import load_folders
+    from mnistlab.data.memory import load_tensors
     from mnistlab.data.named import load_data
-    from mnistlab.data.store import ImageData
     from mnistlab.errors import MnistlabError
     from mnistlab.experiment import train_run
     from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "BasicOptim": "optim",
     "Curves": "report.pictures",
-    "ImageData": "data.store",
     "Images": "report.pictures",
     "LinearModel": "models",
     "MnistlabError": "errors",
@@ -56,6 +55,7 @@ _HOMES = {
     "load_data": "data.named",
     "load_folders": "data.folders",
     "load_model": "storage",
+    "load_tensors": "data.memory",
     "mnist_loss": "losses",
     "models": "",
     "open_model": "scoring",
@@ -70,7 +70,6 @@ _HOMES = {
 __all__ = [
     "BasicOptim",
     "Curves",
-    "ImageData",
     "Images",
     "LinearModel",
     "MnistlabError",
@@ -88,6 +87,7 @@ __all__ = [
     "load_data",
     "load_folders",
     "load_model",
+    "load_tensors",
     "mnist_loss",
     "models",
     "open_model",

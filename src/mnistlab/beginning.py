@@ -23,7 +23,7 @@ def first_weights(config: TrainConfig, card: ModelCard) -> tuple[dict[str, torch
     try:
         model, source = load_model(Run(Path(path)).model_file)
     except FileNotFoundError as error:
-        raise ConfigError(f"{where}: it has saved no model yet") from error
+        raise ConfigError(f"{where}: no such run, or it has saved no model") from error
     weights = model.state_dict()
     sha = weights_sha256(weights)
     if known not in ("", sha):

@@ -6,7 +6,7 @@ Config files are flat TOML; a preset is one that ships in `configs/`. No torch i
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -319,12 +319,14 @@ class Resolved:
 
 
 def resolve(
-    flags: Mapping[str, Any], source: str | None = None, runs: Path | None = None
+    flags: Mapping[str, Any],
+    source: str | None = None,
+    begin: Callable[[str], tuple[str, dict[str, Any]]] = lambda run: (run, {}),
 ) -> Resolved:
     """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
 
-    `runs`: where the run is that `from_run` names, if not in the default folder. Raises ConfigError
-    that lists every fault at once.
+    begin: finds the run that `from_run` names, and the model and its settings that it has, which
+    come before the defaults (`runs.source`). Raises ConfigError that lists every fault at once.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -347,7 +349,10 @@ def resolve(
     if "device" in values:
         values["device"] = device_name(values["device"])
     if values.get("from_run"):
-        _add_source(values, origins, runs)
+        values["from_run"], own = begin(str(values["from_run"]))
+        if values.get("model", own.get("model")) == own.get("model"):
+            values = own | values
+            origins = dict.fromkeys(own, "that of the run to begin with") | origins
     _add_defaults(values, origins)
     from pydantic import ValidationError
 
@@ -383,26 +388,6 @@ def _checker() -> Any:
     defaults = asdict(TrainConfig())
     typed: Any = {key: (item, defaults[key]) for key, item in _ANNOTATIONS.items()}
     return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **typed)
-
-
-def _add_source(values: dict[str, Any], origins: dict[str, str], runs: Path | None) -> None:
-    """Find the run to begin with, and take its model and its settings where none are given.
-
-    Raises ConfigError.
-    """
-    from mnistlab.runs import DEFAULT_FOLDER, find_run
-
-    name, pin, sha = str(values["from_run"]).partition(PIN)
-    try:
-        run = find_run(name, runs or DEFAULT_FOLDER)
-    except ConfigError as error:
-        raise ConfigError(f"--from {error}") from error
-    values["from_run"] = f"{run.path.absolute()}{pin}{sha}"
-    record = run.known_record()
-    if record and values.get("model", record.config.model) == record.config.model:
-        for key, value in {"model": record.config.model, **record.config.model_settings()}.items():
-            if key not in values:
-                values[key], origins[key] = value, f"that of {printable(run.name)}"
 
 
 def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:

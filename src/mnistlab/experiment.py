@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, source
 from mnistlab.storage import (
     RunState,
     StateRecord,
@@ -317,7 +318,7 @@ def train_run(
     `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
-    resolved = resolve(settings or {}, config, user_path(folder))
+    resolved = resolve(settings or {}, config, partial(source, folder=user_path(folder)))
     if data is not None and (given := {*DATA_SETTINGS} & {*(settings or {})}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.seeds > 1:

@@ -3,9 +3,11 @@
 import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 _UNSAFE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates (bytes not UTF-8), line breaks
+_LISTED = 6  # of what is counted
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
@@ -39,3 +41,10 @@ def printable(text: object) -> str:
     return "".join(
         c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(text)
     )
+
+
+def listed(counts: Counter[str], pattern: str) -> str:
+    """The most common of `counts`, and how many more there are."""
+    texts = [pattern.format(*item) for item in counts.most_common(_LISTED)]
+    more = len(counts) - len(texts)
+    return ", ".join(texts) + (f", and {more} more" if more else "")

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistlab import system
+from mnistlab.config import PIN
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
     is_temporary,
@@ -294,6 +295,21 @@ def find_run(name: str, folder: Path) -> Run:
     if names:
         hint = nearest(name, near or ["latest", *names[:-6:-1]])  # the last five of perhaps many
     raise ConfigError(f"{printable(name)}: no such run in {printable(folder)}{hint}")
+
+
+def source(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Where the run is that `from_run` names, and its model's settings, if it says so.
+
+    Raises ConfigError where there is none.
+    """
+    name, pin, sha = name.partition(PIN)
+    try:
+        run = find_run(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"--from {error}") from error
+    record = run.known_record()
+    own = {"model": record.config.model, **record.config.model_settings()} if record else {}
+    return f"{run.path.absolute()}{pin}{sha}", own
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

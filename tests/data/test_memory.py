@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mnistlab import ImageData, load_data, load_folders, predict_images, train_run
+from mnistlab import load_data, load_folders, load_tensors, predict_images, train_run
 from mnistlab.data.memory import levels_of
+from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.models import ModelCard, PixelSimilarity
 from mnistlab.runs import Run
@@ -159,9 +160,7 @@ def test_tensors_are_the_same_dataset_as_the_same_images_in_a_folder(tiny: Path)
     order = torch.cat((order[labels[order] == 1], order[labels[order] == 0]))
     by_label = torch.cat((torch.arange(12, 24), torch.arange(12)))
     for form in (images[by_label], images[by_label].numpy(), images[by_label] / 255):
-        own = ImageData.from_tensors(
-            form, labels[by_label], folder.classes, valid=folder.valid_ds.tensors
-        )
+        own = load_tensors(form, labels[by_label], folder.classes, valid=folder.valid_ds.tensors)
         assert own.fingerprint == folder.fingerprint
         assert own.train.counts == folder.train.counts
     assert own.train.path_of(12) == "light/0"
@@ -172,7 +171,7 @@ def test_without_validation_images_they_are_split_as_a_folder_is(tmp_path: Path)
     folder = load_data(tree / "train", valid_fraction=0.3)
     everything = load_data(tree)
     images, labels = everything.train_ds.tensors
-    own = ImageData.from_tensors(images, labels, everything.classes, valid_fraction=0.3)
+    own = load_tensors(images, labels, everything.classes, valid_fraction=0.3)
     assert {len(own.train_ds), len(own.valid_ds)} == {len(folder.train_ds), len(folder.valid_ds)}
     for part in ("train_ds", "valid_ds"):
         ours, theirs = (getattr(data, part).tensors[0].flatten(1) for data in (own, folder))
@@ -184,7 +183,7 @@ def test_it_trains_through_the_loop_and_as_a_run(
 ) -> None:
     folder = load_data(tiny)
     images, labels = folder.train_ds.tensors
-    own = ImageData.from_tensors(images, labels, folder.classes, valid=folder.valid_ds.tensors)
+    own = load_tensors(images, labels, folder.classes, valid=folder.valid_ds.tensors)
     runs = [train_run({"epochs": 2}, data=own), train_run({"epochs": 2, "data": str(tiny)})]
     first, second = (run.record().result for run in runs)
     assert first is not None
@@ -207,19 +206,19 @@ GOOD = torch.arange(8, dtype=torch.uint8)[:, None, None].expand(8, 3, 3)
 @pytest.mark.parametrize(
     ("labels", "classes", "more", "why"),
     [
-        ([0, 1] * 3, "ab", {}, r"one integer for each of 8 images, not int64 of the shape \(6,\)"),
-        ([0.0, 1.0] * 4, "ab", {}, "one integer for each of 8 images, not float64"),
-        ([0, 2] * 4, "ab", {}, "labels from 0 to 2; of 2 classes they are from 0 to 1"),
-        ([0, -1] * 4, "ab", {}, "labels from -1 to 0"),
-        ([0, 1] * 4, "abc", {}, "c: no image of this class for training"),
-        ([0] * 7 + [1], "ab", {}, "b: no image of this class for"),
+        ([0, 1] * 3, "ab", {}, "an integer from 0 to 1 for each of 8 images"),
+        ([0.0, 1.0] * 4, "ab", {}, "an integer from 0 to 1"),
+        ([0, 2] * 4, "ab", {}, "an integer from 0 to 1"),
+        ([0, -1] * 4, "ab", {}, "an integer from 0 to 1"),
+        ([0, 1] * 4, "abc", {}, "c: both sides need an image"),
+        ([0] * 7 + [1], "ab", {}, "b: both sides need an image"),
         ([0, 1] * 4, "aa", {}, "classes: two or more different names"),
         ([0, 1] * 4, [0, 1], {}, "classes: two or more different names"),
         ([0, 1] * 4, "ab", {"valid_fraction": 1.0}, "a share between 0 and 1, not 1.0"),
         ([0, 1] * 4, "ab", {"valid": (GOOD[:, 1:], [0, 1] * 4)}, "two sizes: 3 x 3 and 3 x 2"),
-        ([0, 1] * 4, "ab", {"valid": (GOOD, [0] * 8)}, "b: no image of this class for validation"),
+        ([0, 1] * 4, "ab", {"valid": (GOOD, [0] * 8)}, "b: both sides need an image"),
     ],
 )
 def test_tensors_that_cannot_be_right(labels: Any, classes: Any, more: Any, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        ImageData.from_tensors(GOOD, labels, list(classes), **more)
+        load_tensors(GOOD, labels, list(classes), **more)

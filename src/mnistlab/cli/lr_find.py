@@ -1,6 +1,7 @@
 """`mnistlab lr-find`: which learning rate?"""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import headline
 from mnistlab.config import resolve
 from mnistlab.names import printable
+from mnistlab.runs import DEFAULT_FOLDER, source
 
 if TYPE_CHECKING:
     from mnistlab.report.pictures import Curves
@@ -33,7 +35,7 @@ def lr_find(
 
     On a model of its own; nothing is written, and no training is changed by it.
     """
-    resolved = resolve(settings, config)
+    resolved = resolve(settings, config, partial(source, folder=DEFAULT_FOLDER))
     if plot is not None:
         from mnistlab.report.files import require_plot
 

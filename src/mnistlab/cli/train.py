@@ -1,6 +1,7 @@
 """`mnistlab train`: train a model, one row per epoch, into a run folder."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from mnistlab.config import PIN, Resolved, flag_of, resolve
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
-from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs
+from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs, source
 
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
@@ -58,10 +59,11 @@ def train(
     # settings["lr"] == 0.5. The other parameters are flags of its own.
     if dry_run and resume is not None:
         raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
+    begin = partial(source, folder=run_dir)
     if or_start:
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
-        asked = resolve(settings, config, run_dir)
+        asked = resolve(settings, config, begin)
         if asked.config.seeds > 1:
             raise ConfigError("--or-start: a run of several seeds is not resumed")
         if list_runs(run_dir):
@@ -81,9 +83,8 @@ def train(
     elif strict:
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
-        resolved = resolve(
-            settings, config, run_dir
-        )  # before torch is imported: a typo is refused at once
+        # before torch is imported: a typo is refused at once
+        resolved = resolve(settings, config, begin)
         from mnistlab.experiment import prepare, start
 
         with out.loading() as progress:

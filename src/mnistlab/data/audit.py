@@ -25,9 +25,8 @@ from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
 from mnistlab.data.store import ImageData, Progress
 from mnistlab.errors import DataError
-from mnistlab.names import printable
+from mnistlab.names import listed, printable
 
-_LISTED = 6  # of the sizes and formats of images
 IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from here on
 
 
@@ -177,10 +176,3 @@ def _open(scan: Scan, position: int, file: str) -> tuple[Image.Image, str]:
         grey = decode_grey_bytes(content)
         with Image.open(io.BytesIO(content)) as header:  # only the header is read
             return grey, f"{header.format} {header.mode}"
-
-
-def listed(counts: Counter[str], pattern: str) -> str:
-    """The most common of `counts`, and how many more there are."""
-    texts = [pattern.format(*item) for item in counts.most_common(_LISTED)]
-    more = len(counts) - len(texts)
-    return ", ".join(texts) + (f", and {more} more" if more else "")

@@ -68,31 +68,32 @@ def named_images(given: Source | Sequence[Source]) -> Iterator[tuple[str, Image.
     place = 0
     many: Sequence[Any] = [given] if isinstance(given, _IMAGES) else given
     for item in many:
-        images: Iterable[Image.Image]
-        if isinstance(item, str | os.PathLike):
-            yield os.fspath(item), None
-            place += 1
-            continue
-        if isinstance(item, Image.Image):
-            images = [item]
+        images: Iterable[Image.Image | None]
+        if isinstance(item, str | os.PathLike | Image.Image):
+            images = [item if isinstance(item, Image.Image) else None]
         elif isinstance(item, np.ndarray | torch.Tensor):
             images = map(Image.fromarray, levels_of(item))
         else:
             kind = type(item).__name__
             raise ConfigError(f"an image is a path, a PIL image, an array or a tensor, not {kind}")
         for image in images:
-            yield f"image {place}", image
+            yield f"image {place}" if image is not None else os.fspath(item), image
             place += 1
 
 
-def from_tensors(
+def load_tensors(
     images: Array,
     labels: Array | Sequence[int],
     classes: Sequence[str],
-    valid: Sequence[Any] | None,
-    valid_fraction: float,
+    valid: Sequence[Any] | None = None,
+    valid_fraction: float = 0.2,
 ) -> ImageData:
-    """What `ImageData.from_tensors` does."""
+    """A dataset of arrays or tensors of one's own.
+
+    images: n of them, as `levels_of` takes them; colour is turned into grey. labels: n integers,
+    the places in `classes`. valid: images and labels for validation; without them `valid_fraction`
+    of the images, chosen by their pixels as in a folder. Raises ConfigError.
+    """
     names = tuple(classes)
     if len(set(names)) != len(names) or len(names) < 2 or {*map(type, names)} != {str}:
         raise ConfigError("classes: two or more different names")
@@ -102,19 +103,17 @@ def from_tensors(
         if others.shape[1:] != levels.shape[1:]:
             sizes = " and ".join("{1} x {0}".format(*part.shape[1:]) for part in (levels, others))
             raise ConfigError(f"images for training and for validation have two sizes: {sizes}")
-    else:
-        if not 0 < valid_fraction < 1:
-            raise ConfigError(f"valid_fraction: a share between 0 and 1, not {valid_fraction}")
+        is_valid = np.repeat((False, True), (len(levels), len(others)))
+        levels, own = np.concatenate((levels, others)), np.concatenate((own, their))
+    elif 0 < valid_fraction < 1:
         size = repr(levels.shape[1:]).encode()  # with the pixels, as of files
         digests = [hashlib.sha256(size + image.tobytes()).digest() for image in levels]
-        chosen = np.array(split_by_digest([names[i] for i in own], digests, valid_fraction))
-        others, their = levels[chosen], own[chosen]
-        levels, own = levels[~chosen], own[~chosen]
-    train, valid_split = _split(levels, own, names, "train"), _split(others, their, names, "valid")
-    for part, split in (("training", train), ("validation", valid_split)):
-        for name, count in split.counts.items():
-            if not count:
-                raise ConfigError(f"{printable(name)}: no image of this class for {part}")
+        is_valid = np.array(split_by_digest([names[i] for i in own], digests, valid_fraction))
+    else:
+        raise ConfigError(f"valid_fraction: a share between 0 and 1, not {valid_fraction}")
+    train, valid_split = (
+        _split(levels[chosen], own[chosen], names) for chosen in (~is_valid, is_valid)
+    )
     return ImageData(Path(NAME), NAME, train, valid_split)
 
 
@@ -126,28 +125,22 @@ def _checked(
     if levels.ndim == 4:
         levels = np.stack([np.asarray(grey_of(Image.fromarray(image))) for image in levels])
     own = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
-    if own.shape != (len(levels),) or own.dtype.kind not in "ui":
+    is_one_each = own.shape == (len(levels),) and own.dtype.kind in "ui"
+    if not is_one_each or own.min() < 0 or own.max() >= n_classes:
         raise ConfigError(
-            f"labels: one integer for each of {len(levels)} images, not {own.dtype} of the shape "
-            f"{own.shape}"
-        )
-    if own.min() < 0 or own.max() >= n_classes:
-        raise ConfigError(
-            f"labels from {own.min()} to {own.max()}; of {n_classes} classes they are from 0 to "
-            f"{n_classes - 1}"
+            f"labels: an integer from 0 to {n_classes - 1} for each of {len(levels)} images"
         )
     return levels, own.astype(np.int64)
 
 
-def _split(
-    levels: NDArray[np.uint8], labels: NDArray[np.int64], names: Sequence[str], part: str
-) -> Split:
-    order = labels.argsort(kind="stable")  # class by class, in the order that they came in
+def _split(levels: NDArray[np.uint8], labels: NDArray[np.int64], names: Sequence[str]) -> Split:
+    """The split of these images. Raises ConfigError where a class has none."""
     counts = {name: int((labels == label).sum()) for label, name in enumerate(names)}
+    if empty := [name for name, count in counts.items() if not count]:
+        raise ConfigError(f"{printable(empty[0])}: both sides need an image of this class")
+    order = labels.argsort(kind="stable")  # class by class, in the order that they came in
+    files = [f"{name}/{i}" for name, count in counts.items() for i in range(count)]
+    height, width = levels.shape[1:]
     with new_store(None) as store:
         store.write(levels[order].tobytes())
-        height, width = levels.shape[1:]
-        files = [f"{name}/{i}" for name, count in counts.items() for i in range(count)]
-        return finish_store(
-            store, None, (height, width), counts, files, signature="", about=f"{part}: {NAME}"
-        )
+        return finish_store(store, None, (height, width), counts, files, signature="", about=NAME)

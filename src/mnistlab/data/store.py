@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch.utils.data import TensorDataset
@@ -27,9 +27,6 @@ from mnistlab.errors import DamagedFileError
 from mnistlab.files import remove_leftovers, temporary_beside
 from mnistlab.names import printable
 from mnistlab.system import flush, map_private, move
-
-if TYPE_CHECKING:
-    from mnistlab.data.memory import Array
 
 CHECKED_AT_ONCE = 2**30  # bytes; of a larger store, each block is checked when it is first read
 BLOCK = 2**20  # bytes under one checksum
@@ -85,26 +82,6 @@ class ImageData:
     train: Split
     valid: Split
     notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_tensors(
-        cls,
-        images: "Array",
-        labels: "Array | Sequence[int]",
-        classes: Sequence[str],
-        valid: Sequence[Any] | None = None,
-        valid_fraction: float = 0.2,
-    ) -> "ImageData":
-        """A dataset of arrays or tensors of one's own.
-
-        images: (n, H, W), or in colour (n, 3, H, W) or (n, H, W, 3), which is turned into grey;
-        integers 0…255 or floats 0…1. labels: n integers, the places in `classes`. valid: images
-        and labels for validation; without them, `valid_fraction` of the images, chosen by their
-        pixels as in a folder. Raises ConfigError.
-        """
-        from mnistlab.data.memory import from_tensors  # which needs this class
-
-        return from_tensors(images, labels, classes, valid, valid_fraction)
 
     @property
     def train_ds(self) -> TensorDataset:

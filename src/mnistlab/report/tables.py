@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnistlab.names import printable
+from mnistlab.names import listed, printable
 from mnistlab.report.rows import HEADER, brief, epoch_line
 
 if TYPE_CHECKING:  # most of these bring torch
@@ -143,8 +143,6 @@ def _compact(count: int) -> str:
 
 def audit_tables(audit: "Audit") -> list[Any]:
     """All that `data check` has to say, the faults last."""
-    from mnistlab.data.audit import listed
-
     splits = list(audit.counts)
     labels = list(dict.fromkeys(name for split in splits for name in audit.counts[split]))
     rows = [(name, *(audit.counts[split].get(name, 0) for split in splits)) for name in labels]
