@@ -47,7 +47,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
 
 def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
     """Every setting, its value and where the value came from."""
-    rows = [(key, value, origins.get(key, "default")) for key, value in config.items()]
+    rows = [
+        (key, "-" if value == "" else value, origins.get(key, "default"))
+        for key, value in config.items()
+    ]
     return table(("setting", "value", "from"), rows, left=3)
 
 
