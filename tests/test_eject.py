@@ -194,8 +194,9 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.usefixtures("trees")
 def test_every_setting_changes_the_script() -> None:
-    # Those of the baseline, of several seeds, of skipped files and of a run to begin with have tests of their own; how
-    # images are read that are not laid out as a script reads them, is refused.
+    # Those of the baseline, of several seeds, of skipped files and of a run to begin with have
+    # tests of their own; how images are read that are not laid out as a script reads them, is
+    # refused.
     others = {"distance", "seeds", "from_run", *DATA_SETTINGS} - {"data"}
     assert set().union(*VARIANTS) == SETTINGS.keys() - others
     settings = {

@@ -120,7 +120,7 @@ def test_a_table_is_checked_too(mnistlab: Mnistlab) -> None:
     make_tree(Path("own"))
     shutil.rmtree("own/valid")
     names = [f"train/{name}/{i}.png,{name}" for name in ("dark", "light") for i in range(12)]
-    Path("own/labels.csv").write_text("\n".join(["file,label", *names]))
+    Path("own/labels.csv").write_text("\n".join(["file,label", *names]), encoding="utf-8")
     # which can be read in two ways: a command for each, which works
     checked = mnistlab("data", "check", "own")
     assert (checked.code, checked.out) == (2, "")
