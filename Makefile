@@ -77,7 +77,7 @@ lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS
 	$(PIP_INSTALL) --group lock
 	mkdir -p build
 	cp $(LOCK) build/$(LOCK)
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra plot \
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra plot --extra heif \
 	  $(foreach group,dev bench campaign compat audit lock tested,--group $(group)) --annotation-style line \
 	  --custom-compile-command 'make lock' --output-file build/$(LOCK) $(ARGS)
 	# the CUDA parts go with the build of torch, which names their versions itself

@@ -253,8 +253,7 @@ def predict_images(
         batch: list[tuple[str, Prepared]] = []
         with quiet_pillow():
             for position, (name, own) in enumerate(names[start : start + at_once], start):
-                if position % 16 == 0:
-                    progress(position, len(names))
+                progress(position, len(names))
                 try:
                     if own is not None:
                         image = grey_of(own)

@@ -14,14 +14,14 @@ from PIL import Image
 from mnistlab.data import folders, images
 from mnistlab.data import scan as data_scan
 from mnistlab.data.folders import load_folders, store_path
-from mnistlab.data.images import decode_grey
+from mnistlab.data.images import decode
 from mnistlab.data.scan import Scan, scan_folder
 from mnistlab.data.store import ImageData
 from mnistlab.errors import RunError
 from tests import needs
 from tests.command import Result
 
-Decoded = list[Path]
+Seen = list[Path]
 REAL_AGE = data_scan.YOUNG_NS
 
 
@@ -33,15 +33,15 @@ def small(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Every file that is decoded from now on."""
-    seen: Decoded = []
+    seen: Seen = []
 
-    def decode(path: Path) -> Image.Image:
+    def noted(path: Path) -> images.Decoded:
         seen.append(path)
-        return decode_grey(path)
+        return decode(path)
 
-    monkeypatch.setattr(images, "decode_grey", decode)
+    monkeypatch.setattr(images, "decode", noted)
     return seen
 
 
@@ -59,7 +59,7 @@ def load(root: Path) -> ImageData:
     return loaded
 
 
-def test_every_file_is_decoded_once(tiny: Path, decoded: Decoded, small: Path) -> None:
+def test_every_file_is_decoded_once(tiny: Path, decoded: Seen, small: Path) -> None:
     first = load(tiny)
     assert sorted(decoded) == sorted(tiny.rglob("*.png"))
     assert len(stores(small)) == 2
@@ -70,7 +70,7 @@ def test_every_file_is_decoded_once(tiny: Path, decoded: Decoded, small: Path) -
     assert decoded == []
 
 
-def test_skipped_files_are_remembered_with_their_reason(tiny: Path, decoded: Decoded) -> None:
+def test_skipped_files_are_remembered_with_their_reason(tiny: Path, decoded: Seen) -> None:
     (tiny / "train" / "dark" / "3.png").write_bytes(b"")
     time.sleep(0.03)
     first = load_folders(tiny, skip_bad=True).train
@@ -84,7 +84,7 @@ def test_skipped_files_are_remembered_with_their_reason(tiny: Path, decoded: Dec
 @needs.symlinks
 @pytest.mark.parametrize("name", [b"link", b"\xff\xfe"])
 def test_a_folder_has_one_store_whatever_path_leads_to_it(
-    tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, name: bytes
+    tiny: Path, decoded: Seen, monkeypatch: pytest.MonkeyPatch, name: bytes
 ) -> None:
     load(tiny)
     decoded.clear()
@@ -115,9 +115,7 @@ def _edit_keeping_size_and_mtime(root: Path) -> None:
 @pytest.mark.parametrize(
     "change", [_edit, pytest.param(_edit_keeping_size_and_mtime, marks=needs.ctimes)]
 )
-def test_no_change_goes_unseen(
-    tiny: Path, decoded: Decoded, change: Callable[[Path], object]
-) -> None:
+def test_no_change_goes_unseen(tiny: Path, decoded: Seen, change: Callable[[Path], object]) -> None:
     for name in ("3", "4"):  # of one size, whatever their pixels: what follows IEND is ignored
         path = tiny / "train" / "dark" / f"{name}.png"
         path.write_bytes(path.read_bytes().ljust(200, b"\0"))
@@ -135,22 +133,22 @@ def test_no_change_goes_unseen(
 def test_a_file_changed_while_it_is_decoded_is_not_kept(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, small: Path
 ) -> None:
-    def decode(path: Path) -> Image.Image:
-        image = decode_grey(path)
+    def noted(path: Path) -> images.Decoded:
+        image = decode(path)
         if path == tiny / "train" / "dark" / "3.png":
             _edit(tiny)
         return image
 
     time.sleep(0.03)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_grey", decode)
+        patch.setattr(images, "decode", noted)
         load_folders(tiny)
     assert len(stores(small)) == 1  # of valid only
     load(tiny)
 
 
 def test_nothing_is_kept_while_a_file_is_young(
-    tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path
+    tiny: Path, decoded: Seen, monkeypatch: pytest.MonkeyPatch, small: Path
 ) -> None:
     assert REAL_AGE == 2_000_000_000
     monkeypatch.setattr(data_scan, "YOUNG_NS", REAL_AGE)
@@ -171,7 +169,7 @@ def test_nothing_is_kept_while_a_file_is_young(
 
 @pytest.mark.parametrize("stamp", [10**18, 10**18 + 3 * 10**7])  # FAT and sshfs; exFAT
 def test_nothing_is_kept_of_a_file_system_without_ctimes(
-    tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch, small: Path, stamp: int
+    tiny: Path, decoded: Seen, monkeypatch: pytest.MonkeyPatch, small: Path, stamp: int
 ) -> None:
     def scan(folder: Path, split: str) -> Scan:
         scanned = scan_folder(folder, split)
@@ -187,7 +185,7 @@ def test_nothing_is_kept_of_a_file_system_without_ctimes(
 
 
 def test_what_another_decoder_made_is_decoded_again(
-    tiny: Path, decoded: Decoded, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, decoded: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert PIL.__version__ in data_scan.DECODER
     load(tiny)
@@ -200,7 +198,7 @@ def test_what_another_decoder_made_is_decoded_again(
 @needs.shell
 @pytest.mark.parametrize("command", ["truncate -s -1", "cp /etc/hostname", "rm $1; mkfifo"])
 def test_a_damaged_store_is_made_again(
-    tiny: Path, decoded: Decoded, small: Path, command: str
+    tiny: Path, decoded: Seen, small: Path, command: str
 ) -> None:
     before = load(tiny).fingerprint
     for path in stores(small):
@@ -212,7 +210,7 @@ def test_a_damaged_store_is_made_again(
 
 @pytest.mark.parametrize("obstacle", ["a file", "a full disk", "no home"])
 def test_a_cache_that_cannot_be_written_is_done_without(
-    tiny: Path, decoded: Decoded, small: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+    tiny: Path, decoded: Seen, small: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
 ) -> None:
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -245,7 +243,7 @@ def test_what_a_killed_process_left_goes_away_in_time(tiny: Path, small: Path) -
 
 
 def test_data_where_lists_the_cache_and_data_clear_empties_it_but_for_downloads(
-    tiny: Path, small: Path, mnistlab: Callable[..., Result], decoded: Decoded
+    tiny: Path, small: Path, mnistlab: Callable[..., Result], decoded: Seen
 ) -> None:
     assert mnistlab("data", "where").ok().out == f"0.0 MB in {small}\n"
     data = load(tiny)

@@ -200,8 +200,9 @@ BAD_FILES = {  # shell command in the folder of 2.png → why it cannot be used
     "> 2.png": "empty file (zero bytes)",
     "truncate -s -30 2.png": "damaged or truncated image: its rows end early",
     "echo name,label > 2.png": "not an image in a known format",
-    "echo P4 20000 20000 > 2.png": "absurdly large (at most 4096 x 4096 pixels)",
-    "printf 'P4 1 5000 %5000s' > 2.png": "absurdly large: 1 x 5000 pixels (at most 4096 x 4096)",
+    "echo P4 20000 20000 > 2.png": "absurdly large (at most 110 megapixels)",
+    "printf 'P4 1 70000 %70000s' > 2.png": "absurdly large: 1 x 70000 pixels "
+    "(at most 110 megapixels)",
     "ln -sfn .. 2.png": "a link to a folder; only images and folders of images belong here",
     "rm 2.png; mkfifo 2.png": "not a regular file",
     "ln -sf /dev/null 2.png": "not a regular file",

@@ -169,9 +169,9 @@ def test_colour_becomes_luma() -> None:
         (b"P5 0 0 255\n", "not an image"),
         (b"name,label\n", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (png(4097, 1, 1, 0, [bytes(513)]), "absurdly large: 4097 x 1 pixels"),
-        (png(1, 4097, 1, 0, [b"\0"] * 4097), "absurdly large: 1 x 4097 pixels"),
-        (png(10_000, 10_000, 1, 0, []), "absurdly large: 10000 x 10000"),
+        (png(65_536, 1, 1, 0, [bytes(8193)]), "absurdly large: 65536 x 1 pixels"),
+        (png(1, 65_536, 1, 0, [b"\0"] * 65_536), "absurdly large: 1 x 65536 pixels"),
+        (png(11_001, 10_000, 1, 0, []), r"absurdly large: 11001 x 10000 pixels \(at most 110 mega"),
         (png(60_000, 60_000, 1, 0, []), "absurdly large"),
         (png(4, 4, 8, 0, [b"abcd"] * 4)[:-20], "damaged or truncated"),
         (png(4, 4, 8, 0, [b"abcd"] * 4).replace(b"IDAT", b"IDOT"), "not an image"),
@@ -267,7 +267,7 @@ def test_a_huge_file_is_not_read_into_memory(
 
 
 def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def starve(image: Image.Image, content: bytes) -> Image.Image:
+    def starve(image: Image.Image, content: bytes, by: int) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(images, "_to_grey", starve)

@@ -178,5 +178,5 @@ def bombs() -> Iterator[Odd]:
     yield Odd("100 MB for pixels", png(HEAD, chunk(b"IDAT", bomb)))
     texts = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**6))) * 99
     yield Odd("a hundred texts of 1 MB", grey(PICTURE, texts))
-    claim = tiff([[0] * 4] * 2, t256=(4096,), t257=(4096,), t279=None)
-    yield Odd("a TIFF of 4096 from nothing", claim)
+    claim = tiff([[0] * 4] * 2, t256=(10_000,), t257=(10_000,), t279=None)
+    yield Odd("a TIFF of 10,000 from nothing", claim)

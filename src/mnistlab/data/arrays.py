@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mnistlab.data.idx import find_files, read_idx
+from mnistlab.data.images import Decoded, of_pixels
 from mnistlab.data.scan import DECODER, Scan, fault_in
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
 from mnistlab.names import natural_key, printable
@@ -45,8 +46,8 @@ class ArrayScan(Scan):
         self.files = {name: [f"{name}/{i}" for i in by_class[name]] for name in self.classes}
         self._images = [images[i] for name in self.classes for i in by_class[name]]
 
-    def read(self, position: int) -> Image.Image:
-        return Image.fromarray(np.ascontiguousarray(self._images[position])).convert("L")
+    def read(self, position: int) -> Decoded:
+        return of_pixels(Image.fromarray(np.ascontiguousarray(self._images[position])))
 
     def unusable(self) -> dict[str, str]:
         return {}

@@ -11,12 +11,14 @@ from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.arrays import ArrayScan
+from mnistlab.data.colour import Colours
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.fit import DEFAULT_SIZE
-from mnistlab.data.folders import scan_layout
+from mnistlab.data.folders import colour_lines, scan_layout
 from mnistlab.data.images import (
+    Decoded,
     UndecodableError,
-    decode_grey_bytes,
+    decode_bytes,
     quiet_pillow,
     read_image_file,
 )
@@ -77,6 +79,7 @@ def audit_folder(
             audit.hidden = sum(map(is_hidden, beside))
     # digest of size and pixels → file, split, class of each image
     groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
+    colours = Colours()
     for split, scan in scans.items():
         scan.open()
         prefix = "" if split_here else f"{split}/"
@@ -91,14 +94,16 @@ def audit_folder(
             try:
                 if file in unusable:
                     raise UndecodableError(unusable[file])
-                grey, kind = _open(scan, position, file)
+                image, kind = _open(scan, position, file)
             except UndecodableError as fault:
                 audit.faults.append(f"{printable(scan.folder / file)}: {fault}")
                 continue
             audit.modes[kind] += 1
-            audit.sizes[f"{grey.width} x {grey.height}"] += 1
+            audit.sizes["{1} x {0}".format(*image.own_size)] += 1
             counts[label] += 1
-            digest = hashlib.sha256(repr(grey.size).encode() + grey.tobytes()).digest()
+            colours.add(label, image.colour)
+            pixels = repr(image.own_size).encode() + image.grey.tobytes()
+            digest = hashlib.sha256(pixels).digest()
             groups[digest].append((prefix + file, split, label))
         audit.counts[split] = counts
         usable = [count for count in counts.values() if count]
@@ -121,6 +126,7 @@ def audit_folder(
             f"images of more than one size: {listed(audit.sizes, '{1} of {0}')}; train brings all "
             f"to {DEFAULT_SIZE[1]} x {DEFAULT_SIZE[0]}, or to --image-size, as --fit says"
         )
+    audit.notes += colour_lines(colours.notes())
     return audit
 
 
@@ -167,12 +173,12 @@ def audit(
     return found, loaded, needed
 
 
-def _open(scan: Scan, position: int, file: str) -> tuple[Image.Image, str]:
+def _open(scan: Scan, position: int, file: str) -> tuple[Decoded, str]:
     """One image in grey, and what it is in its file. Raises UndecodableError."""
     if isinstance(scan, ArrayScan):
         return scan.read(position), "array"
     content = read_image_file(scan.folder / file)
     with quiet_pillow():
-        grey = decode_grey_bytes(content)
+        image = decode_bytes(content)
         with Image.open(io.BytesIO(content)) as header:  # only the header is read
-            return grey, f"{header.format} {header.mode}"
+            return image, f"{header.format} {header.mode}"

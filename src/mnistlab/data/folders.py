@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.colour import Colours
 from mnistlab.data.fit import DEFAULT_SIZE, fitted
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
 from mnistlab.data.scan import SPLITS, Scan, class_faults, require_exists, scan_folder
@@ -205,6 +206,23 @@ def _notes(
                 sizes = f"{split.notes['n_sizes']} sizes, most often {sizes} ({n} images),"
             how = f"--fit {split.notes['fit']}; --image-size for another size"
             yield f"sizes   {name}: {sizes} brought to {width} x {height} ({how})"
+    # of one split: the others are of the same kind
+    coloured = [split.notes for split in loaded.values() if split.notes.get("coloured")]
+    yield from colour_lines(coloured[0] if coloured else {})
+
+
+def colour_lines(notes: Mapping[str, Any]) -> Iterator[str]:
+    """What `Colours.notes` says, for a person."""
+    if notes.get("coloured"):
+        yield f"colour is turned into grey ({notes['coloured']:,} images have colour)"
+    if pairs := notes.get("alike"):
+        names = ", ".join(" and ".join(map(printable, pair)) for pair in pairs)
+        more = notes["n_alike"] - len(pairs)
+        others = f", and {more} more pairs" if more else ""
+        yield (
+            f"warning: these classes differ in colour and hardly in grey: {names}{others}; a model "
+            "sees no colour and will hardly tell them apart"
+        )
 
 
 def scan_layout(
@@ -275,10 +293,11 @@ def _decode(
     """The images of `scan`, decoded into a store at each of `paths`; in memory where that is None.
 
     share: of the images that go to the second of `paths`, where there are two. size: height and
-    width of the images; by default those of the first image, and where others turn up, all files
-    are decoded once more with `DEFAULT_SIZE`.
+    width of the images; by default those of the first image, and where others turn up, or one that
+    is too large to go in as it is, all files are decoded once more with `DEFAULT_SIZE`.
     """
-    from mnistlab.data import images  # a warm start does without it
+    from mnistlab.data import images  # a warm start does without them
+    from mnistlab.data.reading import read_all
 
     scan.open()
     skipped = scan.unusable()
@@ -288,39 +307,44 @@ def _decode(
     size = options.image_size or size or (DEFAULT_SIZE if options.fit == "ink" else None)
     fixed = size is not None
     own_sizes: Counter[tuple[int, int]] = Counter()
+    colours, large, any_large = Colours(), False, False
     first = next(iter(paths.values()))
     with images.quiet_pillow(), new_store(first) as store:
-        for position, file in enumerate(files):
-            if progress is not None and position % 64 == 0:
+        for position, image in read_all(scan, files, skipped):
+            file = files[position]
+            if progress is not None and (position % 64 == 0 or large):
                 progress(scan.split, position, len(files))
-            if file in skipped:
-                continue
             try:
-                image = scan.read(position) or images.decode_grey(scan.folder / file)
-                own = (image.height, image.width)
-                size = own if size is None else size
-                if own != size and not fixed:
+                if isinstance(image, images.UndecodableError):
+                    raise image
+                own, large = image.own_size, not image.is_whole
+                size = own if size is None and not large else size
+                if size is None or (own != size and not fixed):
                     return _decode(scan, paths, progress, keep, options, share, DEFAULT_SIZE)
-                small = fitted(image, size, options.fit)
+                small = fitted(image.grey, size, options.fit)
             except images.UndecodableError as fault:
                 skipped[file] = str(fault)
                 # the next attempt may be able to read it: this result is not for the cache
                 keep = keep and not isinstance(fault, images.UnreadableError)
                 continue
             own_sizes[own] += 1
+            any_large = any_large or large
+            colours.add(labels[position], image.colour)
             store.write(small.tobytes())
             usable.append(position)
             if share:  # of the image itself, so that it stays where it is whatever becomes of it
-                digests.append(hashlib.sha256(repr(own).encode() + image.tobytes()).digest())
+                whole = repr(own).encode() + image.grey.tobytes()
+                digests.append(hashlib.sha256(whole).digest())
         if progress is not None:
             progress(scan.split, len(files), len(files))
         # Only what stayed the same while it was read may be kept.
         keep = keep and scan.again().signature() == scan.signature()
         notes = {
             "fit": options.fit,
-            "own_size": [*next(iter(own_sizes))] if len(own_sizes) == 1 else None,
+            "own_size": [*next(iter(own_sizes))] if len(own_sizes) == 1 and not any_large else None,
             "sizes": [[*each, n] for each, n in own_sizes.most_common(_MOST_SIZES)],
             "n_sizes": len(own_sizes),
+            **colours.notes(),
         }
         signature, about = _signature(scan, options, share > 0), printable(scan.folder.absolute())
         chosen = split_by_digest([labels[i] for i in usable], digests, share) if share else []

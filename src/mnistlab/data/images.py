@@ -5,24 +5,34 @@ background turns blank) and ignores the rotation a camera notes down. Each case 
 here, and what has no single right reading is refused by name.
 """
 
+import contextlib
 import functools
 import io
+import math
 import os
+import threading
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mnistlab.data.colour import Colour, colour_of
 from mnistlab.data.integrity import load_pixels
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
-MAX_SIDE = 4096  # pixels; an image this large is a mistake in a folder of small pictures
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
+MAX_PIXELS = 110_000_000  # the largest photos of phones have 108 million; Pillow takes 0.4 GB
+MAX_SIDE = 65_535  # as in JPEG
+WHOLE_PIXELS = 4096 * 4096  # an image of more is reduced: it is a photo, to be scaled down anyway
 MAX_FILE_BYTES = 256 * 1024 * 1024
+_STRIP = 256  # rows
+_ONE_LARGE = threading.Lock()  # at a time, whatever the number of threads: they take much memory
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 _ORIENTATION = 274  # of EXIF: 1 is upright
+_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_STEPS = {"L;2": 85, "L;4": 17}  # from one level to the next, by Pillow's name of the bits
 
 
@@ -34,13 +44,35 @@ class UnreadableError(UndecodableError):
     """The file, not its content, is at fault: another attempt may succeed."""
 
 
+class Decoded(NamedTuple):
+    """A decoded image, mode `L`: 0 is black, 255 white.
+
+    own_size: its height and width in the file, upright; `grey` is smaller if it has more than
+    `WHOLE_PIXELS`. colour: what was seen of its colour; None if the file has levels of grey only.
+    """
+
+    grey: Image.Image
+    own_size: tuple[int, int]
+    colour: Colour | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every pixel of the file is one of `grey`."""
+        return self.own_size == (self.grey.height, self.grey.width)
+
+
 def decode_grey(path: Path) -> Image.Image:
-    """Decode `path` to a mode `L` image: 0 is black, 255 white.
+    """The mode `L` image of `decode`."""
+    return decode(path).grey
+
+
+def decode(path: Path) -> Decoded:
+    """Decode `path` to grey.
 
     Colour by ITU-R 601 luma, 16 bits scaled (not clipped), EXIF rotation applied, transparency
     laid on a background that shows the ink. Raises UndecodableError; never anything else.
     """
-    return decode_grey_bytes(read_image_file(path))
+    return decode_bytes(read_image_file(path))
 
 
 def read_image_file(path: Path) -> bytes:
@@ -58,18 +90,37 @@ def read_image_file(path: Path) -> bytes:
 
 def decode_grey_bytes(content: bytes) -> Image.Image:
     """As `decode_grey`, for the bytes of an image file."""
+    return decode_bytes(content).grey
+
+
+def of_pixels(image: Image.Image) -> Decoded:
+    """As `decode`, for an image of mode `L` or `RGB` that is in memory."""
+    colour = colour_of(image) if image.mode == "RGB" else None
+    return Decoded(image.convert("L"), (image.height, image.width), colour)
+
+
+def decode_bytes(content: bytes) -> Decoded:
+    """As `decode`, for the bytes of an image file."""
     if not content:
         raise UndecodableError("empty file (zero bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
-            return _to_grey(image, content)  # its pixels are loaded: the file is not needed
+            # returned with its pixels loaded: the file is not needed
+            if image.width * image.height <= WHOLE_PIXELS:
+                return _to_grey(image, content, 1)
+            with _ONE_LARGE:
+                # by 2 or 4: a JPEG is decoded at that scale, the pixels of others are averaged
+                share = image.width * image.height / WHOLE_PIXELS
+                return _to_grey(image, content, 2 ** math.ceil(math.log(share, 4)))
     except UndecodableError:
         raise
     except Image.DecompressionBombError as error:
-        raise UndecodableError(
-            f"absurdly large (at most {MAX_SIDE} x {MAX_SIDE} pixels)"
-        ) from error
+        most = MAX_PIXELS // 10**6
+        raise UndecodableError(f"absurdly large (at most {most} megapixels)") from error
     except UnidentifiedImageError as error:
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIC and "HEIF" not in _available():
+            why = "HEIC: install mnistlab[heif], or save it as JPEG"
+            raise UndecodableError(why) from error
         raise UndecodableError("not an image in a known format") from error
     except MemoryError as error:
         raise UnreadableError("not enough memory to decode it") from error
@@ -82,7 +133,7 @@ def decode_grey_bytes(content: bytes) -> Image.Image:
 def grey_of(image: Image.Image) -> Image.Image:
     """As `decode_grey`, for an image in memory, which stays as it is."""
     try:
-        return _to_grey(image, None)
+        return _to_grey(image, None, 1).grey
     except UndecodableError:
         raise
     except Exception as error:  # it may have been opened, and its file not be read yet
@@ -102,14 +153,18 @@ def quiet_pillow() -> warnings.catch_warnings:
 @functools.cache
 def _available() -> tuple[str, ...]:
     Image.init()
+    with contextlib.suppress(ImportError):  # an extra: Pillow itself has no HEIC
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _to_grey(image: Image.Image, content: bytes | None) -> Image.Image:
+def _to_grey(image: Image.Image, content: bytes | None, by: int) -> Decoded:
     width, height = image.size
-    if width > MAX_SIDE or height > MAX_SIDE:
+    if width * height > MAX_PIXELS or width > MAX_SIDE or height > MAX_SIDE:
         raise UndecodableError(
-            f"absurdly large: {width} x {height} pixels (at most {MAX_SIDE} x {MAX_SIDE})"
+            f"absurdly large: {width} x {height} pixels (at most {MAX_PIXELS // 10**6} megapixels)"
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UndecodableError(f"has {image.n_frames} frames; save the one that is meant")  # type: ignore[attr-defined]
@@ -123,39 +178,57 @@ def _to_grey(image: Image.Image, content: bytes | None) -> Image.Image:
             )
         if stored in _PNG_STEPS:
             image.info["transparency"] *= _PNG_STEPS[stored]
+    least = (width // by, height // by) if by > 1 else None
     if content is None:
         image.load()
-    elif fault := load_pixels(image, content):
+    elif fault := load_pixels(image, content, least):
         raise UndecodableError(f"damaged or truncated image: {fault}")
-    # Asking for the EXIF block of every small PNG costs more than decoding it.
+    by, loaded = by if image.size == (width, height) else 1, image.size
+    # Asking every small image for an EXIF block that is not there costs more than decoding it.
     noted = " ".join(map(str, image.info)).lower()
-    if image.format != "PNG" or "exif" in noted or "xmp" in noted:
+    if image.format == "TIFF" or "exif" in noted or "xmp" in noted:  # a TIFF has it in its tags
         if content is None and image.getexif().get(_ORIENTATION, 1) != 1:  # it is somebody's
             image = ImageOps.exif_transpose(image)
         else:
             ImageOps.exif_transpose(image, in_place=True)  # a copy would forget its format
+    own_size = (height, width) if image.size == loaded else (width, height)  # turned by 90 degrees
     if image.mode == "L" and "transparency" not in image.info:
-        return image
+        return Decoded(image if by == 1 else _reduced(image, by, "L"), own_size)
     if image.mode.startswith("I"):
-        return _from_16_bit(image)
+        return Decoded(_from_16_bit(image, by), own_size)
     if image.has_transparency_data:
-        return _on_contrasting_background(image.convert("RGBA"))
-    if image.mode in ("F", "LAB"):
+        shown = _on_contrasting_background(_reduced(image, by, "RGBA"))
+    elif image.mode in ("F", "LAB"):
         raise UndecodableError(
             f"mode {image.mode} has no fixed range; save it as 8-bit grey or colour"
         )
-    # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
-    return image.convert("RGB").convert("L") if image.mode not in ("L", "1") else image.convert("L")
+    else:
+        # CMYK, YCbCr, HSV and palettes have no direct way to grey that keeps the luma weights
+        shown = _reduced(image, by, "L" if image.mode == "1" else "RGB")
+    is_grey = image.mode in ("1", "L", "LA")
+    return Decoded(shown.convert("L"), own_size, None if is_grey else colour_of(shown))
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _reduced(image: Image.Image, by: int, mode: str) -> Image.Image:
+    """`image` in a mode, each side divided by `by`; in strips, as a copy of a photo is large."""
+    if by == 1:
+        return image if image.mode == mode else image.convert(mode)
+    width, height = image.size
+    small = Image.new(mode, (-(-width // by), -(-height // by)))
+    for top in range(0, height, _STRIP):
+        strip = image.crop((0, top, width, min(top + _STRIP, height)))
+        small.paste(strip.convert(mode).reduce(by), (0, top // by))
+    return small
+
+
+def _from_16_bit(image: Image.Image, by: int) -> Image.Image:
     # Pillow opens 16-bit grey as I;16 (and 16-bit PGM as I, already scaled to 0-65535). Other
     # 32-bit integers have no agreed white.
     if image.mode == "I" and image.format != "PPM":
         raise UndecodableError("32-bit integers have no fixed range; save it as 8- or 16-bit grey")
     if "transparency" in image.info:
         raise UndecodableError("16-bit grey with a transparent level; save it as 8-bit grey")
-    levels = np.asarray(image.convert("I"), dtype=np.int64)
+    levels = np.asarray(_reduced(image, by, "I"), dtype=np.int64)
     white = 65535
     tags = getattr(image, "tag_v2", {})  # TIFF only
     if tags.get(_TIFF_BITS) == (12,):
@@ -175,4 +248,4 @@ def _on_contrasting_background(image: Image.Image) -> Image.Image:
     ink = (luma * alpha).sum() / covered if covered else 0.0
     paper = (0, 0, 0, 255) if ink >= 128 else (255, 255, 255, 255)
     canvas = Image.new("RGBA", image.size, paper)
-    return Image.alpha_composite(canvas, image).convert("RGB").convert("L")
+    return Image.alpha_composite(canvas, image).convert("RGB")

@@ -27,8 +27,10 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 
 
-def load_pixels(image: Image.Image, content: bytes) -> str:
+def load_pixels(image: Image.Image, content: bytes, least: tuple[int, int] | None) -> str:
     """Decode the pixels of an opened image; returns what is missing in the file, "" if nothing.
+
+    least: the width and height that are enough of a JPEG; None for all that it has.
 
     Damage that Pillow sees by itself ends in its own errors.
     """
@@ -39,10 +41,12 @@ def load_pixels(image: Image.Image, content: bytes) -> str:
         fault = fault or _tiff_fault(image)
     if fault:
         return fault
+    if least:
+        image.draft(None, least)  # only a JPEG can
     image.load()
     fault = _palette_fault(image)
     if image.format in ("JPEG", "MPO"):  # a phone's: a JPEG with more behind it
-        fault = fault or _jpeg_fault(image, content)
+        fault = fault or _jpeg_fault(image, content, least)
     return fault
 
 
@@ -111,7 +115,7 @@ def _png_fault(content: bytes) -> str:
     return "" if unpacker.eof else "its rows do not end"
 
 
-def _jpeg_fault(image: Image.Image, content: bytes) -> str:
+def _jpeg_fault(image: Image.Image, content: bytes, least: tuple[int, int] | None) -> str:
     """Of a loaded file: whether its decoder had run out of data before the last block.
 
     The decoder then makes up the rest and says nothing. More data before the end mark is passed
@@ -130,6 +134,8 @@ def _jpeg_fault(image: Image.Image, content: bytes) -> str:
         at = content.rfind(_JPEG_END)
     longer = content[:at] + b"\x55" * 64 + content[at:]
     with Image.open(io.BytesIO(longer), formats=("JPEG",)) as other:
+        if least:
+            other.draft(None, least)
         return "" if other.tobytes() == image.tobytes() else "its data ends early"
 
 

@@ -8,6 +8,8 @@ where ctime is the time of creation, one that keeps the size and sets back the m
 """
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import stat
 import time
@@ -26,7 +28,7 @@ from mnistlab.errors import DataError
 from mnistlab.names import is_clean, natural_key, printable
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from mnistlab.data.images import Decoded
 
 SPLITS = ("train", "valid")  # every dataset has these; some have test as well
 ROLES = {
@@ -42,6 +44,8 @@ EXPECTED = "train/<class>/*.png and valid/<class>/*.png"
 _LIBRARIES = ", ".join(
     f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp", "avif")
 )
+if importlib.util.find_spec("pillow_heif"):  # asked first: looking for its version takes longer
+    _LIBRARIES += f", pillow-heif {importlib.metadata.version('pillow-heif')}"
 DECODER = f"mnistlab 4, Pillow {PIL.__version__}, {_LIBRARIES}"
 YOUNG_NS = 2_000_000_000
 _FINEST_WITHOUT_CTIME = 10_000_000  # nanoseconds: exFAT; FAT has two seconds, sshfs one
@@ -103,7 +107,7 @@ class Scan:
         """The class of each of `every_file`."""
         return [label for label in self.classes for _ in self.files[label]]
 
-    def read(self, position: int) -> "Image | None":
+    def read(self, position: int) -> "Decoded | None":
         """The image at `position` of `every_file`, where it is in no file of its own."""
         return None
 
