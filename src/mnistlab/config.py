@@ -99,6 +99,12 @@ class TrainConfig:
     transpose: Annotated[
         bool, Setting("Images in IDX files and arrays lie on their side.", show_default=False)
     ] = False
+    exclude: Annotated[
+        str,
+        Setting(
+            "A list of images to leave out, as data doubt --csv writes it.", show_default=False
+        ),
+    ] = ""
     from_run: Annotated[
         str,
         Setting(
@@ -226,6 +232,13 @@ class TrainConfig:
         Interval(ge=1, le=10_000),
         Setting("Train N seeds from --seed on, to see how much is luck."),
     ] = 1
+    folds: Annotated[
+        int,
+        Interval(ge=0, le=1000),
+        Setting(
+            "Train N models, each without its part of the images, and score it on that; 0: one."
+        ),
+    ] = 0
     order_seed: Annotated[
         Annotated[int, Interval(ge=0, lt=2**63)] | Literal["own"],
         Setting(
@@ -252,8 +265,8 @@ class TrainConfig:
 
     def applies(self, key: str) -> bool:
         """Whether the setting `key` means anything beside the others."""
-        if key == "valid":
-            return self.valid != ""
+        if key in ("valid", "exclude"):
+            return bool(getattr(self, key))
         if self.model == "pixel-similarity":
             return key in BASELINE_SETTINGS
         return all(getattr(self, other) in values for other, values in SETTINGS[key].needs.items())
@@ -269,6 +282,11 @@ class TrainConfig:
     def order_of(self, seed: int) -> int:
         """The seed that decides the order of the batches of a model drawn from `seed`."""
         return seed if self.order_seed == "own" else self.order_seed
+
+    @property
+    def is_study(self) -> bool:
+        """Whether several models are trained, of several seeds or on several folds."""
+        return self.seeds > 1 or self.folds > 0
 
     @property
     def is_wide(self) -> bool:
@@ -297,8 +315,9 @@ READING = ("layout", "valid", "valid_fraction", "transpose")  # where images are
 # A baseline is fitted in one pass: of the loop it has nothing.
 DATA_SETTINGS = (
     *("data", "valid", "valid_fraction", "layout", "image_size", "fit", "transpose", "skip_bad"),
+    "exclude",
 )
-BASELINE_SETTINGS = ("model", *DATA_SETTINGS, "distance", "loss", "device", "threads")
+BASELINE_SETTINGS = ("model", *DATA_SETTINGS, "folds", "distance", "loss", "device", "threads")
 
 
 def defaults_of(model: str) -> dict[str, Any]:
@@ -435,6 +454,12 @@ def _contradictions(config: TrainConfig) -> list[str]:
     faults = []
     if not _SIZE.fullmatch(config.image_size):
         faults.append(f"image_size: N or HxW, 1 to 4096 pixels, or own, not {config.image_size!r}")
+    if config.folds and (config.patience or config.keep == "best"):
+        faults.append("folds: patience and keep choose by the images that score; leave them out")
+    if config.folds and config.seeds > 1:
+        faults.append("folds: every fold is trained from one seed; leave seeds out")
+    if config.folds == 1:
+        faults.append("folds: 1 leaves nothing to train on; from 2 on, or 0 for none")
     if config.seeds > 1 and (config.patience or config.keep == "best"):
         faults.append("seeds: patience and keep are of one seed's training; leave them out")
     if config.seeds > 1 and config.model == "pixel-similarity":

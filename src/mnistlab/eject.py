@@ -73,6 +73,11 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     config, name = record.config, printable(run.name)
     if config.model == "pixel-similarity":
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
+    if config.folds:
+        raise ConfigError(
+            f"{name}: trained {config.folds} folds, and a script trains one model; write the folds "
+            "with mnistlab data split --folds, train on one of them, and eject that run"
+        )
     if config.seeds > 1:
         file = printable(quoted(run.config_file))
         raise ConfigError(
@@ -82,10 +87,10 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
     require_same(run, loaded, record.data.fingerprint)
-    if loaded.notes:
+    if loaded.notes or config.exclude:
         raise ConfigError(
             f"{printable(config.data)}: a script reads train/<class>/ and valid/<class>/ alone, "
-            "images of one size; make such a folder with: mnistlab data split"
+            "all images of one size; make such a folder with: mnistlab data split"
         )
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:

@@ -29,6 +29,7 @@ from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
+from mnistlab.data.folds import Folds, folds_of
 from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
 from mnistlab.data.store import ImageData, Progress
@@ -75,7 +76,7 @@ class Experiment:
     run: the folder that it is saved in, None for none. command, created: for `run.json`.
     notices: what differs from the machine on which it was begun. mixed: trained in parts, on
     machines or thread counts that differ. n_batches: of an epoch. taken: the weights of another run
-    to begin with.
+    to begin with. folds: those of `train --folds`.
     """
 
     config: TrainConfig
@@ -91,6 +92,7 @@ class Experiment:
     mixed: bool = False
     n_batches: int = 0
     taken: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    folds: Folds | None = None
 
     def draw(self, seed: int) -> nn.Module:
         """A new model on the device, drawn from `seed`, with what is taken from another run."""
@@ -268,6 +270,7 @@ def prepare(
         "threads": torch.get_num_threads(),
         "data": data.name,
         "valid": config.valid and str(Path(config.valid).absolute()),
+        "exclude": config.exclude and str(Path(config.exclude).absolute()),
         "image_size": "{}x{}".format(*data.image_size) if data.fit else config.image_size,
     }
     config = checked(settings)
@@ -291,7 +294,10 @@ def prepare(
     n_batches = count_batches(len(data.train_ds), config.batch_size, least)
     model = model.to(device)
     now = TrainingState(model, new_optimizer(config, model))
-    return Experiment(config, origins, data, device, card, now, n_batches=n_batches, taken=taken)
+    folds = folds_of(data, config.folds) if config.folds else None
+    return Experiment(
+        config, origins, data, device, card, now, n_batches=n_batches, taken=taken, folds=folds
+    )
 
 
 def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Experiment:
@@ -321,8 +327,10 @@ def train_run(
     resolved = resolve(settings or {}, config, partial(source, folder=user_path(folder)))
     if data is not None and (given := {*DATA_SETTINGS} & {*(settings or {})}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
-    if resolved.config.seeds > 1:
-        raise ConfigError("train_run trains one seed; for several see studies.seeds.SeedStudy")
+    if resolved.config.is_study:
+        raise ConfigError(
+            "train_run trains one seed and no folds; for several see studies.seeds.study_of"
+        )
     experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None
     with experiment.run.locked():

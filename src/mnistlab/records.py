@@ -50,7 +50,7 @@ class SeedRow(_Record):
 class Result(_Record):
     """What came out: `epochs` and `weights_sha256` of the run's model, of several seeds the median.
 
-    summary, seeds, band: of several seeds only.
+    summary, seeds or folds, band: of several models only.
     """
 
     epochs: list[EpochRow] = []
@@ -59,7 +59,14 @@ class Result(_Record):
     weights_sha256: str | None = None
     summary: dict[str, Any] | None = None
     seeds: list[SeedRow] | None = None
+    folds: list[dict[str, Any]] | None = None
     band: list[dict[str, Any]] | None = None
+
+    @property
+    def models(self) -> dict[str, str | None]:
+        """Of several models: `seed 3` or `fold 3` → the SHA-256 of its weights."""
+        own = {f"seed {row.seed}": row.weights_sha256 for row in self.seeds or []}
+        return own | {f"fold {row['fold']}": row["weights_sha256"] for row in self.folds or []}
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON; the parts of several seeds only where there are several."""
@@ -71,7 +78,7 @@ class Result(_Record):
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
-_OF_SEVERAL_SEEDS = ("summary", "seeds", "band")
+_OF_SEVERAL_SEEDS = ("summary", "seeds", "folds", "band")
 
 
 class DataRecord(_Record):

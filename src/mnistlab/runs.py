@@ -5,6 +5,7 @@ runs/20261122-091500-linear-s0/
     metrics.csv          epoch,train_loss,valid_loss,accuracy,seconds
     model.safetensors    last weights       best.safetensors   best weights
     resume.safetensors   the complete state of the run
+    folds.csv            with --folds: every image, predicted by the model that has not seen it
     run.json             versions, device, data fingerprint, command line, result
 """
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = Path("runs")
 OWN_FILES = {
-    *("config.toml", "metrics.csv", "run.json", "report.html", ".lock"),
+    *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
 }
 _STAMP = "%Y%m%d-%H%M%S"
@@ -79,6 +80,10 @@ class Run:
         return self.path / "config.toml"
 
     @property
+    def folds_file(self) -> Path:
+        return self.path / "folds.csv"
+
+    @property
     def record_file(self) -> Path:
         return self.path / "run.json"
 
@@ -103,9 +108,9 @@ class Run:
 
     @property
     def is_study(self) -> bool:
-        """Whether several seeds were trained in it."""
+        """Whether several models were trained in it."""
         record = self.known_record()
-        return record is not None and record.config.seeds > 1
+        return record is not None and record.config.is_study
 
     def write_record(self, record: "RunRecord") -> None:
         """Replace `run.json`. Raises OSError."""

@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from mnistlab.config import READING, Fit, flag_of
 from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import fitted
+from mnistlab.data.folds import folds_of
 from mnistlab.data.images import (
     UndecodableError,
     decode_grey,
@@ -26,7 +27,8 @@ from mnistlab.data.inputs import STDIN
 from mnistlab.data.layouts import LoadOptions, options_of
 from mnistlab.data.memory import Source, named_images
 from mnistlab.data.moved import whereabouts
-from mnistlab.data.named import load_split
+from mnistlab.data.named import load_data, load_split
+from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import ConfigError, DataError, RunError
@@ -154,12 +156,27 @@ def score_run(
         image_size=card.image_size,
         skip_bad=options.skip_bad or bool(settings.get("skip_bad")),
     )
-    loaded = load_split(name, split, options, progress=progress)
+    own = None
+    if settings.get("data") is None and split in SPLITS:
+        own = _fold_of(run, split, name, options, best, progress)
+    loaded = own or load_split(name, split, options, progress=progress)
     ds = matched(loaded, card, name)
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
+
+
+def _fold_of(
+    run: Run, split: str, name: str, options: LoadOptions, best: bool, progress: Progress | None
+) -> Split | None:
+    """The images that a model of `train --folds` was trained (or scored) on; None for another."""
+    record = run.known_record()
+    if not (record and record.config.folds and record.result and record.result.summary):
+        return None
+    fold = record.result.summary["best" if best else "median"]["fold"]
+    data = folds_of(load_data(name, options, progress=progress), record.config.folds).data_of(fold)
+    return data.train if split == "train" else data.valid
 
 
 def data_of(run: Run) -> tuple[str, LoadOptions]:

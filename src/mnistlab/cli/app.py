@@ -12,6 +12,7 @@ from mnistlab import __version__
 from mnistlab.cli import (
     baseline,
     data,
+    doubt,
     eject,
     evaluate,
     ladder,
@@ -58,8 +59,10 @@ def _root(
 OF_DATA = ("data", *READING, "skip_bad", "device", "threads")
 _NOT_IN_A_SWEEP = (
     *("epochs", "lr", "distance", "schedule", "warmup", "augment", "keep", "patience", "shuffle"),
-    *("seeds", "order_seed", "momentum", "beta2", "weight_decay"),
+    *("seeds", "folds", "order_seed", "momentum", "beta2", "weight_decay"),
 )
+_OF_LAYOUT = ("valid", "valid_fraction", "layout", "transpose", "exclude", "skip_bad")
+_OF_JUDGES = ("image_size", "fit", "epochs", "lr", "augment", "seed", "device", "threads")
 
 _GIVEN_TO_CHECK = ("data", "skip_bad")  # as its argument; whether that helps it says itself
 
@@ -92,6 +95,8 @@ data_app = _group("Get datasets by name; audit a folder of images; make one from
 app.add_typer(data_app, name="data")
 command(data_app, "check", data.check, [key for key in DATA_SETTINGS if key not in _GIVEN_TO_CHECK])
 command(data_app, "import-idx", data.import_idx)
+command(data_app, "split", data.split, _OF_LAYOUT)
+command(data_app, "doubt", doubt.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
 command(data_app, "download", data.download)
 command(data_app, "list", data.list_datasets)
 command(data_app, "where", data.where)

@@ -11,7 +11,7 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import UNEVEN
 from mnistlab.config import resolve
 from mnistlab.data import BUNDLED
-from mnistlab.errors import DataError
+from mnistlab.errors import ConfigError, DataError
 from mnistlab.names import printable
 from mnistlab.system import quoted
 
@@ -106,6 +106,61 @@ def import_idx(
         counts = convert(source, target, wanted, progress)
     out.document({"data": str(target), "counts": counts})
     _report_counts(out, counts, _as_folder(target))
+
+
+def split(
+    out: Output,
+    settings: dict[str, Any],
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A folder or dataset, as for train --data.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to make; must be new.")],
+    folds: Annotated[
+        int,
+        typer.Option("--folds", metavar="N", help="Write N folds, each a tree of train and valid."),
+    ] = 0,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            "--test-fraction", metavar="X", help="Also set apart test/, this share of the images."
+        ),
+    ] = 0.0,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy files; without it they are linked if possible.")
+    ] = False,
+) -> None:
+    """Write train/ and valid/ as train reads them.
+
+    The same images on the same sides as train --data SRC; with --folds those of train --folds.
+    """
+    if folds < 0 or folds == 1:
+        raise ConfigError(f"--folds {folds}: a number from 2 on")
+    config = resolve(settings).config
+    if not 0 <= test_fraction < 1 - config.valid_fraction:
+        raise ConfigError(
+            f"--test-fraction {test_fraction:g}: from 0 on, and with --valid-fraction "
+            f"{config.valid_fraction:g} below 1"
+        )
+    if folds and test_fraction:
+        raise ConfigError("--test-fraction: does not go with --folds, where every image scores")
+    from mnistlab.data.layouts import options_of
+    from mnistlab.data.trees import split_data
+
+    with out.loading() as progress:
+        counts, data = split_data(
+            source,
+            target,
+            options_of(config),
+            folds=folds,
+            test_fraction=test_fraction,
+            copy=copy,
+            progress=progress,
+        )
+    out.document({"data": str(target), "counts": counts})
+    out.read(data)
+    # train reads several sizes as one, and a part of the images may happen to have one
+    size = " --image-size {}x{}".format(*data.image_size) if data.fit else ""
+    _report_counts(out, counts, _as_folder(target / "fold-0" if folds else target), size)
 
 
 def download(
@@ -280,8 +335,10 @@ def _as_folder(path: Path) -> str:
     return f"./{own}" if own in flags.dataset_names() else own
 
 
-def _report_counts(out: Output, counts: dict[str, dict[str, int]], data: str) -> None:
+def _report_counts(
+    out: Output, counts: dict[str, dict[str, int]], data: str, more: str = ""
+) -> None:
     for split, by_class in counts.items():
         counted = ", ".join(f"{count:,} of {name}" for name, count in by_class.items())
         out.result(f"{split}  {counted}")
-    out.notice(f"next   mnistlab train --data {printable(quoted(data))}")
+    out.notice(f"next   mnistlab train --data {printable(quoted(data))}{more}")

@@ -118,6 +118,10 @@ class Output:
         """Progress for what reads many images: a bar on a terminal, else one line per split."""
         return self._progress("reading", lambda name, total: f"{total:,} images of {name}")
 
+    def training(self) -> contextlib.AbstractContextManager[Progress]:
+        """Progress for models that train one after the other: a bar on a terminal."""
+        return self._progress("training", lambda name, total: f"{total} {name}")
+
     def downloading(self) -> contextlib.AbstractContextManager[Progress]:
         """Progress for files from the network: a bar on a terminal, else one line per file."""
 

@@ -1,4 +1,4 @@
-"""`mnistlab train --seeds N`: what is shown while it runs, and what came out."""
+"""`mnistlab train --seeds N` and `--folds N`: what is shown while it runs, and what came out."""
 
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
-    """Train all seeds of `experiment` into `run` and show them; the mean of their accuracies.
+    """Train all seeds or folds of `experiment` into `run` and show them; their mean accuracy.
 
-    Raises typer.Exit after a stop, DivergedError if a seed diverged (the others are saved).
+    Raises typer.Exit after a stop, DivergedError if one of them diverged (the others are saved).
     """
-    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
-    from mnistlab.studies.seeds import SeedStudy
+    from mnistlab.report.rows import BAND_HEADER, FOLD_HEADER, SEED_HEADER, band_line, seed_line
+    from mnistlab.studies.seeds import study_of
 
-    study, config = SeedStudy(experiment), experiment.config
+    study, config = study_of(experiment), experiment.config
     out.read(experiment.data)
     out.notice(headline(experiment), _plan(study))
     header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
+    header = FOLD_HEADER if config.folds else header
     with StopSignals() as stop:
         with training_rows(
             out,
@@ -34,7 +35,7 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
             lambda: study.place,
             config,
             experiment.n_batches,
-            label=lambda: "" if config.is_wide else f"seed {study.under_way}, ",
+            label=lambda: "" if config.is_wide else f"{study.kind} {study.under_way}, ",
         ) as show:
             for row in study.train(stop):
                 show(line(row), False)
@@ -51,6 +52,11 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
 
 def _plan(study: "SeedStudy") -> str:
     config, seeds = study.experiment.config, study.seeds
+    if config.folds:
+        return (
+            f"folds   {seeds[0]} to {seeds[-1]}, one after the other: train and valid together, "
+            "each image scores once"
+        )
     if not config.shuffle:
         order = "in the order of the files"
     elif config.order_seed == "own":
@@ -67,17 +73,19 @@ def _progress(study: "SeedStudy") -> str:
     if study.experiment.config.is_wide:
         epochs = max(len(result.epochs) for result in study.results)
         return f"after {epochs} of {study.experiment.config.epochs} epochs, which are saved"
-    return f"after {len(study.results)} of {len(study.seeds)} seeds, which are saved"
+    return f"after {len(study.results)} of {len(study.seeds)} {study.kind}s, which are saved"
 
 
 def _report(study: "SeedStudy", run: Run, out: Output) -> None:
     card, result, summary = study.experiment.card, study.result(), study.summary()
+    kind, config = study.kind, study.experiment.config
     out.document(
         {
             "run": str(run.path),
             "model": card.model,
             "classes": list(card.classes),
-            "seed": summary["median"]["seed"],
+            "seed": config.seed if config.folds else summary["median"]["seed"],
+            **({"predictions": str(run.folds_file)} if config.folds else {}),
             **result.as_dict(),
         }
     )
@@ -86,11 +94,15 @@ def _report(study: "SeedStudy", run: Run, out: Output) -> None:
         out.result(f"accuracy  {spread}  run {printable(run.path)}")
         return
     out.result(
-        f"accuracy  {spread}  over {summary['n']} seeds",
+        f"accuracy  {spread}  over {summary['n']} {kind}s",
         *(
-            f"{which:<8}  {summary[which]['accuracy']:.6f}  seed {summary[which]['seed']}, "
+            f"{which:<8}  {summary[which]['accuracy']:.6f}  {kind} {summary[which][kind]}, "
             f"saved as {file}"
             for which, file in (("median", run.model_file.name), ("best", run.best_file.name))
         ),
     )
+    if config.folds:
+        out.notice(
+            f"images  {printable(run.folds_file)}: each predicted by a model that never saw it"
+        )
     out.notice(f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}")

@@ -64,8 +64,9 @@ def train(
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
         asked = resolve(settings, config, begin)
-        if asked.config.seeds > 1:
-            raise ConfigError("--or-start: a run of several seeds is not resumed")
+        if asked.config.is_study:
+            kind = "folds" if asked.config.folds else "seeds"
+            raise ConfigError(f"--or-start: a run of several {kind} is not resumed")
         if list_runs(run_dir):
             settings, config = _agreeing(find_run(resume, run_dir), asked), None
         else:
@@ -95,7 +96,7 @@ def train(
         experiment = start(experiment, run_dir, sys.argv)
         assert experiment.run is not None
         with experiment.run.locked():
-            if experiment.config.seeds > 1:
+            if experiment.config.is_study:
                 accuracy = train_seeds(experiment, experiment.run, out)
             else:
                 _train(experiment, experiment.run, out)
@@ -178,8 +179,8 @@ def _agreeing(run: Run, asked: Resolved) -> dict[str, Any]:
 def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
     if run.is_study:
         raise ConfigError(
-            f"{printable(run.path)}: trained several seeds, and such a run is not resumed; train "
-            "it again, or the seeds that are missing, with --seed and --seeds"
+            f"{printable(run.path)}: trained several seeds or folds, and such a run is not "
+            "resumed; train it again, or the seeds that are missing, with --seed and --seeds"
         )
     record = run.known_record()
     # a training run saves its state before its first model

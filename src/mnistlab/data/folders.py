@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.colour import Colours
+from mnistlab.data.exclude import leave_out
 from mnistlab.data.fit import DEFAULT_SIZE, fitted
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
 from mnistlab.data.scan import SPLITS, Scan, class_faults, require_exists, scan_folder
@@ -28,6 +29,7 @@ from mnistlab.data.store import (
     Progress,
     Split,
     finish_store,
+    image_digest,
     new_store,
     open_store,
 )
@@ -116,12 +118,16 @@ def load_splits(
         prefix = ""
         if scan.folder != root and scan.folder.is_relative_to(root):
             prefix = f"{scan.folder.relative_to(root).as_posix()}/"
+        elif scan.folder not in (root, root.parent):  # --valid DIR
+            prefix = f"{scan.folder.absolute().as_posix()}/"
         for part in [split for split in splits if split in own]:
             skipped = {f"{prefix}{file}": why for file, why in own[part].skipped.items()}
             loaded[part] = replace(own[part], skipped=skipped, hidden=scan.hidden, prefix=prefix)
         if options.image_size is None and (sizes := [s.image_size for s in own.values()]):
             # the other splits follow the training images
             options = replace(options, image_size=sizes[0] if any(sizes[0]) else None)
+    if options.exclude:
+        loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
     _refuse_faults(root, scans, loaded, options, split_here)
     return [loaded[split] for split in splits], tuple(_notes(layout, loaded, split_here, options))
 
@@ -332,9 +338,8 @@ def _decode(
             colours.add(labels[position], image.colour)
             store.write(small.tobytes())
             usable.append(position)
-            if share:  # of the image itself, so that it stays where it is whatever becomes of it
-                whole = repr(own).encode() + image.grey.tobytes()
-                digests.append(hashlib.sha256(whole).digest())
+            if share or fixed:  # of the image itself: it stays where it is whatever becomes of it
+                digests.append(image_digest(own, image.grey.tobytes()))
         if progress is not None:
             progress(scan.split, len(files), len(files))
         # Only what stayed the same while it was read may be kept.
@@ -349,6 +354,7 @@ def _decode(
         signature, about = _signature(scan, options, share > 0), printable(scan.folder.absolute())
         chosen = split_by_digest([labels[i] for i in usable], digests, share) if share else []
         splits = {}
+        untouched = notes["own_size"] == [*(size or ())] and options.fit != "ink"
         for number, (part, path) in enumerate(paths.items()):
             rows = [row for row in range(len(usable)) if not share or chosen[row] == bool(number)]
             counts = Counter(labels[usable[row]] for row in rows)
@@ -363,6 +369,9 @@ def _decode(
                     signature=signature,
                     about=about,
                     skipped={} if number else skipped,
-                    notes=notes,
+                    # of images as they were the pixels say it
+                    notes=notes
+                    if untouched
+                    else {**notes, "digests": b"".join(digests[row] for row in rows).hex()},
                 )
         return splits

@@ -38,7 +38,7 @@ class LoadOptions:
     the split is made here, between 0 and 1. layout: which reading to take where two are possible.
     image_size: (H, W) that the model is to see, None for the images' own; fit: how others are
     brought to it. transpose: swap rows and columns of arrays. skip_bad: go on without files that
-    cannot be used.
+    cannot be used. exclude: a file that lists images to leave out (`exclude.py`).
     """
 
     valid: str = ""
@@ -48,6 +48,7 @@ class LoadOptions:
     fit: Fit = "pad"
     transpose: bool = False
     skip_bad: bool = False
+    exclude: str = ""
 
 
 def options_of(config: TrainConfig) -> LoadOptions:
@@ -56,7 +57,7 @@ def options_of(config: TrainConfig) -> LoadOptions:
     if config.image_size != "own":  # N or HxW: height and width
         sides = [int(side) for side in config.image_size.split("x")]
         size = (sides[0], sides[-1])
-    keys = ("valid", "valid_fraction", "layout", "fit", "transpose", "skip_bad")
+    keys = ("valid", "valid_fraction", "layout", "fit", "transpose", "skip_bad", "exclude")
     return LoadOptions(image_size=size, **{key: getattr(config, key) for key in keys})
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from mnistlab.data import BUNDLED
+from mnistlab.data.exclude import leave_out
 from mnistlab.data.folders import load_folders, load_splits
 from mnistlab.data.layouts import Layout, LoadOptions
 from mnistlab.data.scan import SPLITS
@@ -57,13 +58,15 @@ def load_data(
     `changes` are fields of `LoadOptions`, as in `load_data("digits", valid_fraction=0.3)`. Every
     byte of a named dataset is verified.
     """
-    name = os.fspath(name)
-    options = replace(options, **changes)
+    name, options = os.fspath(name), replace(options, **changes)
     if name == BUNDLED:
-        return _noting_a_namesake(_fitted_sample(load_sample(progress), options, progress))
-    from mnistlab.data.datasets import DATASETS  # the bundled data need none of this
+        unlisted = replace(options, exclude="")
+        data = _fitted_sample(load_sample(progress), unlisted, progress)
+    else:
+        from mnistlab.data.datasets import DATASETS  # the bundled data need none of this
 
-    if name in DATASETS:
+        if name not in DATASETS:
+            return load_folders(_own_folder(name), options, progress=progress)
         from mnistlab.data.published import load_dataset
 
         data = load_dataset(DATASETS[name])
@@ -74,8 +77,10 @@ def load_data(
                 f"write them as files: mnistlab data download {name} --to DIR"
             )
             raise DataError(name, [fault])
-        return _noting_a_namesake(data)
-    return load_folders(_own_folder(name), options, progress=progress)
+    if options.exclude:
+        left = leave_out({"train": data.train, "valid": data.valid}, options.exclude)
+        data = replace(data, train=left["train"], valid=left["valid"])
+    return _noting_a_namesake(data)
 
 
 def _noting_a_namesake(data: ImageData) -> ImageData:

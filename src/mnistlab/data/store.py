@@ -15,7 +15,7 @@ import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,6 +66,44 @@ class Split:
     def path_of(self, index: int) -> str:
         """The file of item `index`, below the folder of the data."""
         return f"{self.prefix}{self.files[index]}"
+
+    def paths(self) -> list[str]:
+        """The files of all items, below the folder of the data."""
+        return [f"{self.prefix}{file}" for file in self.files]
+
+    def labels(self) -> list[str]:
+        """The class of each item."""
+        return [label for label, count in self.counts.items() for _ in range(count)]
+
+    def digests(self) -> list[bytes]:
+        """The `image_digest` of each image as it was before it was brought to a size."""
+        if text := self.notes.get("digests", ""):
+            return [bytes.fromhex(text[i : i + 16]) for i in range(0, len(text), 16)]
+        images = self.ds.tensors[0]
+        return [
+            image_digest(self.image_size, images[i].numpy().tobytes()) for i in range(len(images))
+        ]
+
+    def take(self, rows: Sequence[int]) -> "Split":
+        """A split with the images at `rows`, which ascend, and without the others."""
+        images, labels = (
+            tensor[torch.tensor(rows, dtype=torch.int64)] for tensor in self.ds.tensors
+        )
+        found = labels.bincount(minlength=len(self.counts)).tolist()
+        counts = dict(zip(self.counts, found, strict=True))
+        fingerprint = _fingerprint_of(counts, (len(rows), *self.image_size))
+        fingerprint.update(images.numpy().data)
+        notes = dict(self.notes)
+        if text := notes.get("digests", ""):
+            notes["digests"] = "".join(text[16 * row : 16 * row + 16] for row in rows)
+        return replace(
+            self,
+            ds=TensorDataset(images, labels),
+            counts=counts,
+            files=[self.files[row] for row in rows],
+            fingerprint=fingerprint.hexdigest(),
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -168,8 +206,7 @@ def finish_store(
     Raises OSError.
     """
     shape = (len(names), *image_size)
-    # SHA-256 of what training sees: classes, counts, size and every pixel, in order
-    fingerprint = hashlib.sha256(repr((sorted(counts.items()), shape)).encode())
+    fingerprint = _fingerprint_of(counts, shape)
     blocks = []
     file.seek(0)
     while block := file.read(BLOCK):
@@ -198,6 +235,16 @@ def finish_store(
     file.close()  # Windows renames no file that is open or mapped
     move(file.name, path)
     return open_store(path)
+
+
+def image_digest(image_size: tuple[int, int], pixels: bytes) -> bytes:
+    """What tells an image from others, 8 bytes: of its grey pixels and its (H, W)."""
+    return hashlib.sha256(repr(image_size).encode() + pixels).digest()[:8]
+
+
+def _fingerprint_of(counts: Mapping[str, int], shape: tuple[int, ...]) -> "hashlib._Hash":
+    """SHA-256 of what training sees: classes, counts, size; every pixel, in order, is to follow."""
+    return hashlib.sha256(repr((sorted(counts.items()), shape)).encode())
 
 
 def open_store(path: Path) -> Split:

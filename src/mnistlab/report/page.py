@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context
@@ -20,7 +20,7 @@ from torch import nn
 
 from mnistlab import __version__
 from mnistlab.data.scan import SPLITS
-from mnistlab.data.store import Progress
+from mnistlab.data.store import Progress, Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard
@@ -34,9 +34,13 @@ from mnistlab.storage import weights_sha256
 from mnistlab.summaries import result_is_sealed
 from mnistlab.system import quoted
 
+if TYPE_CHECKING:
+    from mnistlab.studies.doubt import Doubt
+
 FILES = {
     "config.toml": "every setting with its origin, usable as --config",
     "metrics.csv": "losses, accuracy and seconds of every epoch",
+    "folds.csv": "every image, predicted by the model that has not seen it",
     "model.safetensors": "the last weights",
     "best.safetensors": "the best weights",
     "resume.safetensors": "all that resuming needs",
@@ -91,7 +95,7 @@ class Report:
     def best_epoch(self) -> int | None:
         """The epoch of the best weights; None for a run of several seeds, whose best is a seed."""
         best = self.result.best
-        return best.epoch if self.trained and best and not self.result.seeds else None
+        return best.epoch if self.trained and best and not self.result.summary else None
 
 
 def open_report(
@@ -162,8 +166,21 @@ def render(report: Report) -> str:
     return _template().render(content) + "\n"
 
 
+def render_doubts(doubts: "Sequence[Doubt]", images: Split, name: str) -> str:
+    """A page with the pictures of images whose labels are doubtful."""
+    pixels = {
+        f"{one.label}, or {one.suggested}?\n{one.probability:.3f}\n{one.file}": images.ds[
+            one.index
+        ][0]
+        for one in doubts
+    }
+    shown = tiles(Images("", pixels, limits=(0, 255)))
+    content = {"hide_folders": str, "tiles": shown, "name": name, "version": __version__}
+    return _template("doubts.html.j2").render(content) + "\n"
+
+
 @cache
-def _template() -> Template:
+def _template(name: str = "page.html.j2") -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -178,7 +195,7 @@ def _template() -> Template:
         "loss": lambda value: "" if value is None else f"{value:.3g}",
         "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
     }
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 # text
@@ -229,6 +246,12 @@ def _weights_name(report: Report) -> str:
         place = "best" if report.best else "median"
         seed = (report.result.summary or {})[place]["seed"]
         return f"the weights of seed {seed}, the {place} of {len(seeds)}"
+    if folds := report.result.folds:
+        place = "best" if report.best else "median"
+        fold = (report.result.summary or {})[place]["fold"]
+        return (
+            f"the weights of fold {fold}, the {place} of {len(folds)}, on the images of that fold"
+        )
     if report.best:
         epoch = report.best_epoch
         return "the best weights" + ("" if epoch is None else f" (epoch {epoch})")
@@ -259,7 +282,8 @@ def _notes(report: Report) -> Iterator[str]:
         yield "The weights are not those that run.json names: another file is in their place."
     elif not result_is_sealed(report.run, record):
         yield "The result in run.json is not the one that was sealed with the model: it was edited."
-    if score and record.data.fingerprint and score.data == record.config.data:
+    of_all = not record.config.folds  # and not of one fold
+    if score and of_all and record.data.fingerprint and score.data == record.config.data:
         fingerprint = record.data.fingerprint
         then = fingerprint[:32] if score.split_name == "train" else fingerprint[32:]
         if then != score.split.fingerprint[:32]:

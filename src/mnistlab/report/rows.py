@@ -6,6 +6,7 @@ from typing import Any
 HEADER = "epoch  train_loss  valid_loss  accuracy     time"
 BAND_HEADER = "epoch  train_loss  valid_loss  accuracy        sd       min       max     time"
 SEED_HEADER = " seed  train_loss  valid_loss  accuracy     time"
+FOLD_HEADER = " fold  train_loss  valid_loss  accuracy     time"
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:
@@ -21,10 +22,11 @@ def band_line(row: Mapping[str, Any]) -> str:
 
 
 def seed_line(row: Mapping[str, Any]) -> str:
-    """One finished seed under `SEED_HEADER`; losses and accuracy are those of its last epoch."""
+    """One finished seed or fold under its header; the figures are those of its last epoch."""
+    kind = "fold" if "fold" in row else "seed"
     if row["diverged"] is not None:
-        return f"{row['seed']:>5}  {row['diverged']}"
-    return _line(row, "seed", "accuracy")
+        return f"{row[kind]:>5}  {row['diverged']}"
+    return _line(row, kind, "accuracy")
 
 
 def brief(value: float) -> str:

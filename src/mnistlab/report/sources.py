@@ -147,8 +147,8 @@ def run_pictures(run: Run, options: Options, progress: Progress | None = None) -
 def curves_of(record: RunRecord) -> list[Curves]:
     """Loss and accuracy by epoch; none for fewer than two epochs.
 
-    Of a run of several seeds: the means, and the accuracies inside the range from the lowest to
-    the highest seed.
+    Of a run of several seeds or folds: the means, and the accuracies inside the range from the
+    lowest to the highest of them.
     """
     result = record.result
     if result is None or len(result.epochs) < 2:
@@ -163,10 +163,11 @@ def curves_of(record: RunRecord) -> list[Curves]:
     accuracies = {"validation": series(epochs, "accuracy")}
     bands, dots = {}, {}
     if len(band) > 1:
-        losses, mean_over = band, "mean over images and seeds"
-        accuracies = {"mean": series(band, "mean"), "median seed": accuracies["validation"]}
-        bands["all seeds"] = (*series(band, "min"), series(band, "max")[1])
-    elif result.best and not result.seeds:
+        kind = "fold" if result.folds else "seed"
+        losses, mean_over = band, f"mean over images and {kind}s"
+        accuracies = {"mean": series(band, "mean"), f"median {kind}": accuracies["validation"]}
+        bands[f"all {kind}s"] = (*series(band, "min"), series(band, "max")[1])
+    elif result.best and not result.summary:
         dots["best"] = ([result.best.epoch], [result.best.accuracy])
     # validation first: so it has the same colour in both pictures
     training, note = "training", ""

@@ -240,8 +240,9 @@ def run_tables(
         lines.append(f"weights   sha256 {result['weights_sha256']}")
     if summary := result.get("summary"):
         spread = "  ".join(f"{key} {summary[key]:.6f}" for key in ("mean", "sd", "min", "max"))
-        lines.append(f"seeds     {summary['n']}: {spread}")
-        seeds = f"median seed {summary['median']['seed']}, best seed {summary['best']['seed']}"
+        kind = "fold" if "fold" in summary["median"] else "seed"
+        lines.append(f"{kind}s     {summary['n']}: {spread}")
+        seeds = f"median {kind} {summary['median'][kind]}, best {kind} {summary['best'][kind]}"
         lines.append(f"          {seeds}")
     rows = [epoch_line(row) for row in result.get("epochs") or []] if epochs else []
     if len(rows) > _MAX_EPOCHS:
@@ -293,7 +294,8 @@ def verification_tables(outcome: "Verification", *, quiet: bool = False) -> list
     """Whether a run repeats; if not, what is different."""
     seeds, changed = len(outcome.expected), {} if quiet else outcome.changed
     if outcome.repeats:
-        what = f"{seeds} seeds" if seeds > 1 else "weights"
+        kind = next(iter(outcome.expected)).split()[0]
+        what = f"{seeds} {kind}s" if seeds > 1 else "weights"
         one = next(iter(outcome.actual.values())) or ""
         tail = f"sha256 {one}" if seeds == 1 else f"{outcome.epochs} epochs each"
         line = f"repeats   {what} equal to the last bit, {tail}"

@@ -1,27 +1,37 @@
-"""The same training from many seeds: how much of a score is luck?
+"""The same training from many seeds: how much of a score is luck? And on folds: how good is it?
 
 Linear models that share one order of batches train at once (`stack.py`): 128 cost about as much as
 four alone. All others train one after the other, each exactly as it would alone.
+
+The model of a fold is trained on all images but those of the fold, which then score it: to the bit
+as `train` would on the tree that `data split --folds` writes for it. So every image is predicted
+once, by a model that has not seen it.
 """
 
+import csv
+import io
 import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
+from mnistlab.data.batches import count_batches
+from mnistlab.data.folds import Folds
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
-from mnistlab.losses import predictions, targets_for
+from mnistlab.files import write_file
+from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
 from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackMetrics, train_stack
-from mnistlab.training import Place, mean_over_images
+from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
 
@@ -43,11 +53,11 @@ class SeedResult:
         """Accuracy after the last epoch, 0…1."""
         return self.epochs[-1].accuracy
 
-    def as_row(self) -> Row:
+    def as_row(self, kind: str = "seed") -> Row:
         """Its last epoch, with the time of all."""
         last = self.epochs[-1].model_dump() if self.epochs else {}
         seconds = round(sum(row.seconds for row in self.epochs), 6)
-        return {"seed": self.seed, **last, "seconds": seconds, "diverged": self.diverged}
+        return {kind: self.seed, **last, "seconds": seconds, "diverged": self.diverged}
 
     def as_seed_row(self) -> SeedRow:
         """What `run.json` says of it."""
@@ -91,9 +101,13 @@ def spread(values: list[float]) -> Row:
 class SeedStudy:
     """Training from the seeds `seed … seed + seeds - 1` of an experiment's config.
 
+    kind: what a model is told apart by; the folds of `FoldStudy` are trained and saved like seeds.
+
     `place` is where the seed under way stands (all of them, if they train at once); `results` has
     the finished ones in their order (if they train at once, all after their last finished epoch).
     """
+
+    kind: ClassVar[str] = "seed"
 
     experiment: Experiment
     place: Place = field(default_factory=Place)
@@ -140,23 +154,31 @@ class SeedStudy:
         self.save("diverged" if self.results and not self.done else status)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
-        experiment, config = self.experiment, self.experiment.config
-        for seed in self.seeds:
-            self.under_way, self.place = seed, Place(stop=stop)
+        for number in self.seeds:
+            self.under_way, self.place = number, Place(stop=stop)
+            experiment, seed = self.alone(number)
             model = experiment.draw(seed)
-            opt = new_optimizer(config, model)
-            result = SeedResult(seed)
+            opt = new_optimizer(experiment.config, model)
+            result = SeedResult(number)
             try:
                 for metrics in run_epochs(experiment, model, opt, seed, self.place):
                     result.epochs.append(metrics.as_row())
             except DivergedError as error:
                 result.diverged = str(error)
-            if result.diverged is None and self.place.epoch < config.epochs:
+            if result.diverged is None and self.place.epoch < experiment.config.epochs:
                 return  # stopped: what this seed has done so far is no result
             result.weights = copied(model.state_dict())
+            self.look_at(number, model)
             self.results.append(result)
             self.finished = len(self.results) == len(self.seeds)
-            yield result.as_row()
+            yield result.as_row(self.kind)
+
+    def alone(self, number: int) -> tuple[Experiment, int]:
+        """What one of the models is trained on, and the seed that it is drawn from."""
+        return self.experiment, number
+
+    def look_at(self, number: int, model: nn.Module) -> None:
+        """Called with each model that was trained to its end."""
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
@@ -227,12 +249,12 @@ class SeedStudy:
         lost = [result for result in self.results if result.diverged]
         if lost and not self.done:
             raise DivergedError(
-                f"every seed diverged, the first: {lost[0].diverged}; try a lower --lr"
+                f"every {self.kind} diverged, the first: {lost[0].diverged}; try a lower --lr"
             )
         if lost and not all_of_them:
             numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
-                f"{len(lost)} of {len(self.seeds)} seeds diverged: {numbers}; "
+                f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; "
                 "the others are saved; try a lower --lr"
             )
 
@@ -245,8 +267,8 @@ class SeedStudy:
         return {
             "n": len(scores),
             **spread(scores),
-            "median": {"seed": self.median.seed, "accuracy": self.median.accuracy},
-            "best": {"seed": self.best.seed, "accuracy": self.best.accuracy},
+            "median": {self.kind: self.median.seed, "accuracy": self.median.accuracy},
+            "best": {self.kind: self.best.seed, "accuracy": self.best.accuracy},
             "diverged": [result.seed for result in self.results if result.diverged],
         }
 
@@ -278,9 +300,91 @@ class SeedStudy:
         return Result(
             epochs=median.epochs,
             accuracy=median.accuracy,
-            best=Best(epoch=best.epochs[-1].epoch, accuracy=best.accuracy, seed=best.seed),  # type: ignore[call-arg]
+            best=Best(
+                epoch=best.epochs[-1].epoch, accuracy=best.accuracy, **{self.kind: best.seed}
+            ),
             weights_sha256=weights_sha256(median.weights),
             summary=summary,
             seeds=[result.as_seed_row() for result in self.results],
             band=[band(self.results, epoch) for epoch in range(n_epochs)],
         )
+
+
+@dataclass
+class FoldStudy(SeedStudy):
+    """Training on the folds 0 to K - 1 of an experiment's images; `seed` of a result is its fold.
+
+    probabilities: float64 (n, C), of every class for each image of `folds.images`, by the model of
+    the fold that it is in; NaN where there is none.
+    """
+
+    kind = "fold"
+
+    folds: Folds = field(init=False)
+    probabilities: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        assert self.experiment.folds is not None
+        self.folds = self.experiment.folds
+        shape = (len(self.folds.images.ds), len(self.experiment.card.classes))
+        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
+
+    @property
+    def seeds(self) -> range:
+        """All folds of the study."""
+        return range(self.experiment.config.folds)
+
+    def alone(self, number: int) -> tuple[Experiment, int]:
+        """The experiment of one fold."""
+        experiment, config = self.experiment, self.experiment.config
+        data = self.folds.data_of(number)
+        _, least = check_model(
+            experiment.card.build(config.seed), data.train_ds, len(experiment.card.classes)
+        )
+        n_batches = count_batches(len(data.train_ds), config.batch_size, least)
+        return replace(experiment, data=data, n_batches=n_batches), config.seed
+
+    def look_at(self, number: int, model: nn.Module) -> None:
+        """Predict the images of a fold with its model."""
+        rows = self.folds.rows(number, "valid")
+        images = self.folds.images.ds.tensors[0][rows].to(self.experiment.device)
+        self.probabilities[rows] = probabilities(compute_logits(model, images).double()).cpu()
+
+    def result(self) -> Result:
+        """What came out; `epochs` and `weights_sha256` are the median fold's."""
+        rows = [result.as_seed_row().model_dump() for result in self.results]
+        folds = [{"fold": row.pop("seed"), **row} for row in rows]
+        return super().result().model_copy(update={"seeds": None, "folds": folds})
+
+    def save(self, status: str) -> None:
+        """As of seeds; at the end also `folds.csv`, what was made of each image.
+
+        Raises RunError.
+        """
+        super().save(status)
+        if self.experiment.run is None or status == "running":
+            return
+        classes = self.experiment.card.classes
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["file", "label", "fold", "predicted", *(f"p_{name}" for name in classes)])
+        images = self.folds.images
+        table = zip(
+            images.files,
+            images.labels(),
+            self.folds.fold_of,
+            self.probabilities.tolist(),
+            strict=True,
+        )
+        for file, label, fold, row in table:
+            if row[0] == row[0]:  # NaN is not
+                predicted = classes[max(range(len(row)), key=row.__getitem__)]
+                writer.writerow([file, label, fold, predicted, *row])
+        write_file(
+            self.experiment.run.folds_file, text.getvalue().encode("utf-8", "surrogateescape")
+        )
+
+
+def study_of(experiment: Experiment) -> SeedStudy:
+    """The study that the config of `experiment` asks for: of folds, else of seeds."""
+    return FoldStudy(experiment) if experiment.config.folds else SeedStudy(experiment)

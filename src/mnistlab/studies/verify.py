@@ -14,7 +14,7 @@ from mnistlab.names import printable
 from mnistlab.records import Result, RunRecord
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
-from mnistlab.studies.seeds import SeedStudy
+from mnistlab.studies.seeds import study_of
 from mnistlab.summaries import result_is_sealed
 
 Show = Callable[[int, int], None]
@@ -81,7 +81,7 @@ def verify_run(
         require_same(run, experiment.data, record.data.fingerprint)
     now = environment(experiment.device, experiment.config.model)
     outcome.changed |= differences(record.environment, now, strict=strict)
-    again = _seeds_again if experiment.config.seeds > 1 else _train_again
+    again = _seeds_again if experiment.config.is_study else _train_again
     again(outcome, experiment, result, show)
     _compare(outcome, experiment, record, result)
     return outcome
@@ -119,12 +119,12 @@ def _train_again(outcome: Verification, experiment: Experiment, result: Result, 
 
 
 def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, show: Show) -> None:
-    outcome.expected = {f"seed {row.seed}": row.weights_sha256 for row in result.seeds or []}
+    outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
     if not outcome.expected:
         raise RunError(
-            f"{printable(outcome.run.path)}: no seed was finished; nothing to compare with"
+            f"{printable(outcome.run.path)}: no {kind} was finished; nothing to compare with"
         )
-    study = SeedStudy(experiment)
+    study = study_of(experiment)
     outcome.epochs, wide = len(result.band or []), experiment.config.is_wide
     total = outcome.epochs if wide else len(outcome.expected)
     show(0, total)
@@ -133,7 +133,9 @@ def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, 
         show(done, total)
         if done == total:
             break
-    outcome.actual = {f"seed {one.seed}": one.as_seed_row().weights_sha256 for one in study.results}
+    outcome.actual = {
+        f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
+    }
 
 
 def _compare(
