@@ -67,6 +67,13 @@ def test_the_baseline_writes_a_run_like_any_other(tiny: Path) -> None:
         "loss": "mnist",
         "device": record.config.device,
         "threads": 1,
+        "valid_fraction": 0.2,
+        "layout": "auto",
+        "image_size": "own",
+        "fit": "pad",
+        "transpose": False,
+        "exclude": "",
+        "folds": 0,
         "skip_bad": False,
     }
     assert record.data.train == {"dark": 12, "light": 12}

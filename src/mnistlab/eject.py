@@ -87,7 +87,12 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
     require_same(run, loaded, record.data.fingerprint)
-    if loaded.notes or config.exclude:
+    parts = ((loaded.train, "train/"), (loaded.valid, "valid/"))
+    plain = all(
+        part.prefix == prefix and all(file.count("/") == 1 for file in part.files)
+        for part, prefix in parts
+    )
+    if not plain or loaded.fit is not None or config.exclude:
         raise ConfigError(
             f"{printable(config.data)}: a script reads train/<class>/ and valid/<class>/ alone, "
             "all images of one size; make such a folder with: mnistlab data split"

@@ -298,7 +298,7 @@ def test_a_stream_of_another_encoding_escapes_what_it_lacks(
 ) -> None:
     tree = make_tree(tmp_path / "t", ("žluť", "日本"))
     stream = io.TextIOWrapper(io.BytesIO(), "cp1252")
-    assert mnistlab("data", "check", tree, out=stream).ok().err == ""
+    mnistlab("data", "check", tree, out=stream).ok()
     stream.seek(0)
     names = [line.split()[0] for line in stream.read().splitlines()[2:4]]
     assert names == ["žlu\\u0165", "\\u65e5\\u672c"]

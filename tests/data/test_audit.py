@@ -98,7 +98,6 @@ def test_everything_is_counted_and_listed(small: Path) -> None:
     ]
     assert below(small, audit.faults) == [
         "train/b/bad.png: empty file (zero bytes)",
-        "valid/a/pipe: not a regular file",
     ]
     assert not audit.as_dict()["usable"]
 
@@ -150,8 +149,9 @@ def test_of_many_sizes_the_most_common_are_listed(
     for side in range(10, 35):
         grey(small / "train" / "a" / f"{side}.png", 200, (side, 64))
     common = [f"1 of {side} x 64" for side in range(10, 15)]
-    expected = f"{small}: images of more than one size: 10 of 4 x 4, {', '.join(common)}"
-    assert audit_folder(small).faults == [f"{expected}, and 20 more"]
+    expected = f"images of more than one size: 10 of 4 x 4, {', '.join(common)}, and 20 more; "
+    [note] = audit_folder(small).notes
+    assert note.startswith(expected)
     result = mnistlab("data", "check", small)
     [line] = [line for line in result.out.splitlines() if line.startswith("sizes")]
     assert (

@@ -408,17 +408,3 @@ def test_skip_bad_is_advised_only_where_it_helps(tiny: Path) -> None:
     (tiny / "train" / "dark" / "0.png").write_bytes(b"broken")
     assert "only in the other split" in only_fault(tiny, skip_bad=True)
     assert skip not in str(refused(tiny, skip_bad=True))
-
-
-def test_images_of_many_sizes_are_called_so(tmp_path: Path) -> None:
-    for split in ("train", "valid"):
-        for number, name in enumerate(("a", "b"), 1):
-            for side in range(3):
-                path = tmp_path / split / name / f"{side}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save(path, [[side] * (4 * number + side)] * (9 - side))
-    why = (
-        "9 x 8 pixels where all must have one size; those of train have 6 sizes, from 4 x 9 to "
-        "8 x 9; the most common is 4 x 9, 1 of 6"
-    )
-    assert f"{tmp_path / 'train' / 'b' / '1.png'}: {why}" in refused(tmp_path).faults

@@ -105,11 +105,11 @@ JOURNEY = """
 import gc, os, sys
 from pathlib import Path
 os.chdir(sys.argv[1])
-from mnistlab.data import folders
+from mnistlab.data import scan
 from tests.command import run_in_process as mnistlab
 from tests.conftest import make_tree
 make_tree(Path("tiny"))
-folders.YOUNG_NS = 0  # so that it is stored at once
+scan.YOUNG_NS = 0  # so that it is stored at once
 settings = ("--data", "tiny", "--seed", "3", "--json")
 whole = mnistlab("train", *settings, "--epochs", "3", "--run-dir", "whole").ok().json
 run = mnistlab("train", *settings, "--epochs", "2").ok().json["run"]
