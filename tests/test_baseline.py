@@ -72,7 +72,6 @@ def test_the_baseline_writes_a_run_like_any_other(tiny: Path) -> None:
         "image_size": "own",
         "fit": "pad",
         "transpose": False,
-        "exclude": "",
         "folds": 0,
         "skip_bad": False,
     }

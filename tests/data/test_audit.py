@@ -150,8 +150,7 @@ def test_of_many_sizes_the_most_common_are_listed(
         grey(small / "train" / "a" / f"{side}.png", 200, (side, 64))
     common = [f"1 of {side} x 64" for side in range(10, 15)]
     expected = f"images of more than one size: 10 of 4 x 4, {', '.join(common)}, and 20 more; "
-    [note] = audit_folder(small).notes
-    assert note.startswith(expected)
+    assert any(note.startswith(expected) for note in audit_folder(small).notes)
     result = mnistlab("data", "check", small)
     [line] = [line for line in result.out.splitlines() if line.startswith("sizes")]
     assert (
