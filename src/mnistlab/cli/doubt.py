@@ -46,10 +46,9 @@ def doubt(
         require_file(csv, ("csv",), "--csv")
     if page:
         require_file(page, ("html",), "--page")
-    # one thread: models this small gain little by a second one, and lose all on a busy machine
     given = {key: value for key, value in settings.items() if value is not None}
     own = {"model": model, "data": source, "folds": folds}
-    resolved = resolve({"threads": 1} | given | own)
+    resolved = resolve(given | own)
     from mnistlab.experiment import prepare
     from mnistlab.studies.doubt import find_doubts
     from mnistlab.studies.seeds import FoldStudy

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mnistlab.data.scan import fault_in
 from mnistlab.data.store import Split
-from mnistlab.data.tables import rows_of
 from mnistlab.errors import DataError
 from mnistlab.files import user_path
 from mnistlab.names import printable
@@ -19,6 +18,8 @@ def names_in(path: Path) -> list[str]:
 
     Raises DataError.
     """
+    from mnistlab.data.tables import rows_of  # most runs leave nothing out
+
     with rows_of(path) as (_, rows):
         lines = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
     heading = [cell.lower() for cell in lines[0]] if lines else []

@@ -1,6 +1,6 @@
 """Images of any size → images of one size."""
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mnistlab.config import Fit
 
@@ -28,6 +28,8 @@ def fitted(image: Image.Image, image_size: tuple[int, int], how: Fit) -> Image.I
     if how == "stretch":
         return image.resize((width, height), _SMOOTH, reducing_gap=_GAP)
     if how == "crop":
+        from PIL import ImageOps  # which a warm start does without
+
         return ImageOps.fit(image, (width, height), _SMOOTH)
     factor = min(width / image.width, height / image.height)
     size = (max(round(image.width * factor), 1), max(round(image.height * factor), 1))
