@@ -152,7 +152,7 @@ def test_of_many_sizes_the_most_common_are_listed(
     expected = f"images of more than one size: 10 of 4 x 4, {', '.join(common)}, and 20 more; "
     assert any(note.startswith(expected) for note in audit_folder(small).notes)
     result = mnistlab("data", "check", small)
-    [line] = [line for line in result.out.splitlines() if line.startswith("sizes")]
+    [line] = [line for line in result.out.splitlines() if line.startswith("sizes    ")]
     assert (
         line
         == "sizes       10 x 4 x 4, "
