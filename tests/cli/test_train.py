@@ -19,6 +19,7 @@ from mnistlab.report import rows
 from mnistlab.report.rows import HEADER
 from mnistlab.storage import load_model, weights_sha256
 from mnistlab.system import quoted
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -418,6 +419,7 @@ def test_only_a_training_run_can_be_resumed(mnistlab: Mnistlab, tiny: Path) -> N
     assert missing.err == "error: lates: no such run in runs; did you mean latest?\n"
 
 
+@needs.linux
 def test_one_command_line_starts_goes_on_and_is_done(
     mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch, tiny: Path
 ) -> None:

@@ -15,6 +15,7 @@ from mnistlab import load_data
 from mnistlab.data.splitting import split_by_digest
 from mnistlab.errors import DataError
 from mnistlab.experiment import train_run
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -408,12 +409,15 @@ def test_the_validation_images_may_be_in_a_folder_of_their_own(
     assert mnistlab("eval", "--json").ok().json["n"] == 8
 
 
+@needs.any_name
 def test_names_that_look_alike_are_told_with_what_differs(tiny: Path) -> None:
     (tiny / "valid" / "dark").rename(tiny / "valid" / "Dark ")
     with pytest.raises(DataError, match=r"'Dark ' there differs in case and spaces at its ends"):
         load_data(tiny)
 
 
+@needs.any_name
+@needs.accents
 def test_one_name_in_two_unicode_forms_is_one_class(tmp_path: Path) -> None:
     make_tree(tmp_path, ("\u00e9", "o"))
     (tmp_path / "valid" / "\u00e9").rename(tmp_path / "valid" / "e\u0301")

@@ -15,6 +15,7 @@ from PIL import Image
 from mnistlab.data import images, reading
 from mnistlab.data.folders import load_folders
 from mnistlab.data.images import UndecodableError, decode, decode_bytes, decode_grey_bytes
+from tests import needs
 from tests.encoders import saved
 
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(200)
@@ -95,7 +96,7 @@ print(*found.own_size, *found.grey.size, (after - before) // 1024)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux does it")
+@needs.linux
 def test_a_photo_of_108_megapixels_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     exif = Image.Exif()
@@ -119,6 +120,7 @@ def tree(root: Path, *sizes: tuple[int, int]) -> Path:
     return root
 
 
+@needs.deleting
 def test_what_goes_in_as_it_is_is_never_reduced_and_what_is_too_large_is_fitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
