@@ -1,6 +1,5 @@
 """A folder of images, every file opened: what `data check` reports."""
 
-import hashlib
 import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from mnistlab.data.images import (
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
-from mnistlab.data.store import ImageData, Progress
+from mnistlab.data.store import ImageData, Progress, image_digest
 from mnistlab.errors import DataError
 from mnistlab.names import listed, printable
 
@@ -102,8 +101,7 @@ def audit_folder(
             audit.sizes["{1} x {0}".format(*image.own_size)] += 1
             counts[label] += 1
             colours.add(label, image.colour)
-            pixels = repr(image.own_size).encode() + image.grey.tobytes()
-            digest = hashlib.sha256(pixels).digest()
+            digest = image_digest(image.own_size, image.grey.tobytes())
             groups[digest].append((prefix + file, split, label))
         audit.counts[split] = counts
         usable = [count for count in counts.values() if count]

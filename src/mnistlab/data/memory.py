@@ -1,6 +1,5 @@
 """Images in memory: arrays, tensors and Pillow's images of one's own."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from mnistlab.data.images import grey_of
 from mnistlab.data.splitting import split_by_digest
-from mnistlab.data.store import ImageData, Split, finish_store, new_store
+from mnistlab.data.store import ImageData, Split, finish_store, image_digest, new_store
 from mnistlab.errors import ConfigError
 from mnistlab.names import printable
 
@@ -106,8 +105,8 @@ def load_tensors(
         is_valid = np.repeat((False, True), (len(levels), len(others)))
         levels, own = np.concatenate((levels, others)), np.concatenate((own, their))
     elif 0 < valid_fraction < 1:
-        size = repr(levels.shape[1:]).encode()  # with the pixels, as of files
-        digests = [hashlib.sha256(size + image.tobytes()).digest() for image in levels]
+        size = (levels.shape[1], levels.shape[2])
+        digests = [image_digest(size, image.tobytes()) for image in levels]
         is_valid = np.array(split_by_digest([names[i] for i in own], digests, valid_fraction))
     else:
         raise ConfigError(f"valid_fraction: a share between 0 and 1, not {valid_fraction}")
