@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from mnistlab import training
-from mnistlab.config import resolve
 from mnistlab.experiment import prepare
+from mnistlab.resolving import resolve
 
 
 def main() -> None:

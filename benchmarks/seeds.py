@@ -3,8 +3,8 @@
 import json
 import time
 
-from mnistlab.config import resolve
 from mnistlab.experiment import prepare
+from mnistlab.resolving import resolve
 from mnistlab.studies.seeds import SeedStudy
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from mnistlab import load_model, load_tensors, train_run, weights_sha256
-from mnistlab.config import PIN, Resolved, resolve
+from mnistlab.config import PIN
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare, start
+from mnistlab.resolving import Resolved, resolve
 from mnistlab.runs import DEFAULT_FOLDER, Run
 from mnistlab.runs import source as find_source
 from tests.command import Result

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mnistlab import __version__, system
-from mnistlab.config import resolve
 from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
+from mnistlab.resolving import resolve
 from tests import needs
 
 

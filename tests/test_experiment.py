@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnistlab import experiment as module
-from mnistlab.config import SETTINGS, Resolved, TrainConfig, resolve
+from mnistlab.config import SETTINGS, TrainConfig
 from mnistlab.errors import (
     ConfigError,
     DamagedFileError,
@@ -22,7 +22,8 @@ from mnistlab.errors import (
 from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.records import Best
-from mnistlab.resuming import note_start, resume
+from mnistlab.resolving import Resolved, resolve
+from mnistlab.resuming import resume
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process
@@ -378,7 +379,7 @@ def test_divergence_keeps_the_last_good_weights(
             weights.append(weights_sha256(wild.now.model.state_dict()))
 
     with pytest.raises(
-        DivergedError, match=r"epoch 2, batch 2, .*last good weights \(after epoch 1"
+        DivergedError, match=r"epoch 2, batch 2, .*last good weights \(after 2 epochs\)"
     ):
         watched()
     model, _ = load_model(run_of(wild).model_file)
@@ -398,7 +399,7 @@ def test_a_failed_save_says_so_and_leaves_the_files_of_the_last_one(
 
     monkeypatch.setattr(module, "save_state", full)
     again = resume(run_of(done), [], epochs=6)
-    with pytest.raises(RunError, match=r"cannot be saved: No space left.*are as they were"):
+    with pytest.raises(RunError, match=r"cannot be saved: No space left.*were not touched"):
         finished(again)
     assert run_of(done).state_file.read_bytes() == before
 
@@ -473,8 +474,8 @@ def test_an_unwritable_run_folder_is_found_before_training(
         start(experiment, tmp_path / "file" / "runs", [])
     run = run_of(start(experiment, tmp_path, []))
     shutil.rmtree(run.path)
-    with pytest.raises(RunError, match="cannot be written"):
-        note_start(experiment, run)
+    with pytest.raises(RunError, match="cannot be saved"):
+        replace(experiment, run=run).save(experiment.capture(), "running")
 
 
 def test_a_finished_run_whose_save_was_cut_short_is_repaired(

@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "system": 0,
     "files": 0,
     "config": 0,
+    "resolving": 0,
     "runs": 0,
     "records": 0,
     "summaries": 0,

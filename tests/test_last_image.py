@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import resolve
 from mnistlab.data.batches import batches, count_batches, epoch_order
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import Experiment, new_optimizer, prepare, recipe_of, start
 from mnistlab.losses import cross_entropy
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim, one_cycle
+from mnistlab.resolving import resolve
 from mnistlab.resuming import resume
 from mnistlab.storage import weights_sha256
 from mnistlab.studies.lr_find import find_lr

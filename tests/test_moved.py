@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mnistlab.config import resolve
 from mnistlab.experiment import prepare, start
+from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
 from tests.command import Result

@@ -40,11 +40,9 @@ class DropoutNet(nn.Module):
 
 
 MODELS: dict'''
-SETTING = """    drop: Annotated[
-        float,
-        Interval(ge=0, lt=1),
-        Setting("Share of values that dropout leaves out.", needs={"model": ("dropout",)}),
-    ] = 0.5
+SETTING = """    drop: Share = setting(
+        0.5, "Share of values that dropout leaves out.", model=("dropout",)
+    )
     channels: Annotated["""
 
 # File → (text, what stands there instead); each text is there once.
@@ -55,7 +53,7 @@ EDITS = {
     ],
     "config.py": [
         ('"resnet18", "pixel-similarity"]', '"resnet18", "dropout", "pixel-similarity"]'),
-        ('{"model": ("two-layer", "cnn")}', '{"model": ("two-layer", "cnn", "dropout")}'),
+        ('model=("two-layer", "cnn")', 'model=("two-layer", "cnn", "dropout")'),
         ("    channels: Annotated[", SETTING),
     ],
 }
@@ -147,7 +145,7 @@ def test_a_model_added_in_two_files_trains_repeats_resumes_and_is_known_everywhe
     assert documents["verify"]["repeats"] is True
     assert documents["show"]["config"]["drop"] == 0.25
     assert "unit 0" in results["pictures"]["out"]
-    assert "belongs to --model dropout" in results["other model"]["err"]
+    assert "--drop: needs --model dropout, not linear" in results["other model"]["err"]
     # dropout in a script draws what it drew here
     assert run_script("plain.py")[-1] == weights["unbroken"]
     [page] = Path("a").glob("*/report.html")

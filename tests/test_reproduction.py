@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from mnistlab import reproduction
-from mnistlab.config import resolve
 from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons.kit import Check
 from mnistlab.report.pictures import Curves
 from mnistlab.reproduction import Figure, Reproduction, spread
+from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from tests.command import run_in_process
 

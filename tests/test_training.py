@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnistlab.config import resolve
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError, DivergedError
@@ -17,6 +16,7 @@ from mnistlab.experiment import new_optimizer, recipe_of
 from mnistlab.losses import LOSSES, losses_for, mnist_loss, targets_for, training_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
+from mnistlab.resolving import resolve
 from mnistlab.training import (
     Place,
     compute_logits,

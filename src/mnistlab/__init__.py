@@ -19,94 +19,64 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mnistlab import models
-    from mnistlab.data.folders import load_folders
-    from mnistlab.data.memory import load_tensors
-    from mnistlab.data.named import load_data
-    from mnistlab.errors import MnistlabError
-    from mnistlab.experiment import train_run
-    from mnistlab.losses import binary_cross_entropy, cross_entropy, mnist_loss
-    from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel, build_model
-    from mnistlab.optim import BasicOptim
-    from mnistlab.report.files import draw
-    from mnistlab.report.pictures import Curves, Images
-    from mnistlab.runs import find_run
-    from mnistlab.scoring import open_model, predict_images, score_run
-    from mnistlab.storage import load_model, save_model, weights_sha256
-    from mnistlab.studies.compare import compare_runs
-    from mnistlab.training import evaluate, train_epochs
+    from mnistlab import models as models
+    from mnistlab.data.folders import load_folders as load_folders
+    from mnistlab.data.memory import load_tensors as load_tensors
+    from mnistlab.data.named import load_data as load_data
+    from mnistlab.errors import MnistlabError as MnistlabError
+    from mnistlab.experiment import train_run as train_run
+    from mnistlab.losses import binary_cross_entropy as binary_cross_entropy
+    from mnistlab.losses import cross_entropy as cross_entropy
+    from mnistlab.losses import mnist_loss as mnist_loss
+    from mnistlab.models import LinearModel as LinearModel
+    from mnistlab.models import ModelCard as ModelCard
+    from mnistlab.models import PixelSimilarity as PixelSimilarity
+    from mnistlab.models import TwoLayerModel as TwoLayerModel
+    from mnistlab.models import build_model as build_model
+    from mnistlab.optim import BasicOptim as BasicOptim
+    from mnistlab.report.files import draw as draw
+    from mnistlab.report.pictures import Curves as Curves
+    from mnistlab.report.pictures import Images as Images
+    from mnistlab.runs import find_run as find_run
+    from mnistlab.scoring import open_model as open_model
+    from mnistlab.scoring import predict_images as predict_images
+    from mnistlab.scoring import score_run as score_run
+    from mnistlab.storage import load_model as load_model
+    from mnistlab.storage import save_model as save_model
+    from mnistlab.storage import weights_sha256 as weights_sha256
+    from mnistlab.studies.compare import compare_runs as compare_runs
+    from mnistlab.training import evaluate as evaluate
+    from mnistlab.training import train_epochs as train_epochs
 
-_HOMES = {
-    "BasicOptim": "optim",
-    "Curves": "report.pictures",
-    "Images": "report.pictures",
-    "LinearModel": "models",
-    "MnistlabError": "errors",
-    "ModelCard": "models",
-    "PixelSimilarity": "models",
-    "TwoLayerModel": "models",
-    "binary_cross_entropy": "losses",
-    "build_model": "models",
-    "compare_runs": "studies.compare",
-    "cross_entropy": "losses",
-    "draw": "report.files",
-    "evaluate": "training",
-    "find_run": "runs",
-    "load_data": "data.named",
-    "load_folders": "data.folders",
-    "load_model": "storage",
-    "load_tensors": "data.memory",
-    "mnist_loss": "losses",
-    "models": "",
-    "open_model": "scoring",
-    "predict_images": "scoring",
-    "save_model": "storage",
-    "score_run": "scoring",
-    "train_epochs": "training",
-    "train_run": "experiment",
-    "weights_sha256": "storage",
+_PUBLIC = {
+    "data.folders": ("load_folders",),
+    "data.memory": ("load_tensors",),
+    "data.named": ("load_data",),
+    "errors": ("MnistlabError",),
+    "experiment": ("train_run",),
+    "losses": ("binary_cross_entropy", "cross_entropy", "mnist_loss"),
+    "models": ("LinearModel", "ModelCard", "PixelSimilarity", "TwoLayerModel", "build_model"),
+    "optim": ("BasicOptim",),
+    "report.files": ("draw",),
+    "report.pictures": ("Curves", "Images"),
+    "runs": ("find_run",),
+    "scoring": ("open_model", "predict_images", "score_run"),
+    "storage": ("load_model", "save_model", "weights_sha256"),
+    "studies.compare": ("compare_runs",),
+    "training": ("evaluate", "train_epochs"),
 }
 
-__all__ = [
-    "BasicOptim",
-    "Curves",
-    "Images",
-    "LinearModel",
-    "MnistlabError",
-    "ModelCard",
-    "PixelSimilarity",
-    "TwoLayerModel",
-    "__version__",
-    "binary_cross_entropy",
-    "build_model",
-    "compare_runs",
-    "cross_entropy",
-    "draw",
-    "evaluate",
-    "find_run",
-    "load_data",
-    "load_folders",
-    "load_model",
-    "load_tensors",
-    "mnist_loss",
-    "models",
-    "open_model",
-    "predict_images",
-    "save_model",
-    "score_run",
-    "train_epochs",
-    "train_run",
-    "weights_sha256",
-]
+__all__ = sorted(["__version__", "models", *(n for names in _PUBLIC.values() for n in names)])
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mnistlab' has no attribute {name!r}")
-    if not _HOMES[name]:
-        return import_module(f"mnistlab.{name}")
-    return getattr(import_module(f"mnistlab.{_HOMES[name]}"), name)
+    if name == "models":
+        return import_module("mnistlab.models")
+    for module, names in _PUBLIC.items():
+        if name in names:
+            return getattr(import_module(f"mnistlab.{module}"), name)
+    raise AttributeError(f"module 'mnistlab' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

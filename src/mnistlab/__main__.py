@@ -54,6 +54,7 @@ def _run() -> int:
 
 
 def _flush(code: int) -> int:
+    from mnistlab.cli.output import silence
     from mnistlab.system import is_closed_pipe
 
     # Python flushes once more on exit and complains if that fails; do it here, quietly.
@@ -61,18 +62,13 @@ def _flush(code: int) -> int:
         try:
             stream.flush()
         except (OSError, ValueError) as error:
-            _to_nowhere(stream.fileno())
+            silence(stream)
             if isinstance(error, OSError) and is_closed_pipe(error):
                 continue
             code = code or 1
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"error: cannot write the output: {error}\n")
     return code
-
-
-def _to_nowhere(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 if __name__ == "__main__":

@@ -1,57 +1,57 @@
 """The settings of a run, each in one place: type, range, default, flag, help, and where it applies.
 
-Precedence: a flag, then the `--config` file, then the default of the model, then the default.
-Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
+`resolving.py` makes a config of flags and files. No torch in here.
 """
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping
+# ruff: noqa: RUF009 - `setting` makes a field
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
-import tomli_w
 from annotated_types import Interval, Len
 
 from mnistlab import system
-from mnistlab.errors import ConfigError
-from mnistlab.files import packaged, user_path
-from mnistlab.names import nearest, printable
-
-_MAX_CONFIG_BYTES = 1_000_000
-_MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
-_SIZE = re.compile(r"own|0*[1-9]\d{0,3}(x0*[1-9]\d{0,3})?")
-_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
 
 PIN = "@sha256:"  # in `from_run`, between the run and the hash of its weights
 
 Fit = Literal["pad", "crop", "stretch", "ink"]
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
 MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
+Share = Annotated[float, Interval(ge=0, lt=1)]
+Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Width = Annotated[int, Interval(ge=1, le=2**16)]
+
+# The steps of a deep net: a rate of its own for every weight, one cycle, smoothed targets.
+# docs/benchmarks.md says what each of them gives.
+_DEEP = {"optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1, "threads": 0}
+# What a model has of its own in place of the defaults below.
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "linear": {"epochs": 20, "lr": 1.0},
+    "two-layer": {"epochs": 40, "lr": 0.1},
+    "cnn": {**_DEEP, "epochs": 2, "lr": 0.01, "momentum": 0.75, "beta2": 0.9, "hidden": 128},
+    "resnet18": {**_DEEP, "epochs": 1, "lr": 0.003, "momentum": 0.95, "beta2": 0.99},
+    "pixel-similarity": {"epochs": 1},
+}
 
 
 @dataclass(frozen=True)
 class Setting:
     """What a setting is beside its type, range and default.
 
-    help: one sentence for `--help`. defaults: by model, where a model has its own.
-    needs: the other settings, with their values, without which this one means nothing.
-    show_default: whether `--help` names the default; not where the help does so already.
+    help: one sentence for `--help`. needs: the other settings, with their values, without which
+    this one means nothing.
     """
 
     help: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    show_default: bool = True
 
 
-# The steps of a deep net: a rate of its own for every weight, one cycle, smoothed targets.
-# docs/benchmarks.md says what each of them gives.
-_DEEP = ("cnn", "resnet18")
-_ADAM = {"optimizer": ("adam", "adamw")}
+def setting(default: Any, text: str, **needs: tuple[str, ...]) -> Any:
+    """A field of `TrainConfig`; a `default` that can be changed is given as a function."""
+    kind = "default_factory" if callable(default) else "default"
+    return field(**{kind: default, "metadata": {"setting": Setting(text, needs)}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,205 +63,112 @@ class TrainConfig:
 
     __pydantic_config__: ClassVar[Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    model: Annotated[ModelName, Setting("What to train.")] = "linear"
-    data: Annotated[
-        str,
-        Len(1),
-        Setting(
-            "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
-            "or a folder of images: class folders, with or without train/ and valid/, or a table.",
-            show_default=False,
-        ),
-    ] = "mnist_sample"
-    valid: Annotated[
-        str,
-        Setting("The validation images, in a folder of their own.", show_default=False),
-    ] = ""
-    valid_fraction: Annotated[
-        float,
-        Interval(gt=0, lt=1),
-        Setting("Share of the images for validation, where none are set apart."),
-    ] = 0.2
-    layout: Annotated[
-        Literal["auto", "splits", "classes", "table"],
-        Setting("How a folder is to be read that can be read in two ways."),
-    ] = "auto"
-    image_size: Annotated[
-        str,
-        Setting(
-            "N or HxW in pixels; own: that of the images, 28 where they have several.",
-        ),
-    ] = "own"
-    fit: Annotated[
-        Fit,
-        Setting("How images are brought to that size; ink: framed as handwriting is."),
-    ] = "pad"
-    transpose: Annotated[
-        bool, Setting("Images in IDX files and arrays lie on their side.", show_default=False)
-    ] = False
-    exclude: Annotated[
-        str,
-        Setting(
-            "A list of images to leave out, as data doubt --csv writes it.", show_default=False
-        ),
-    ] = ""
-    from_run: Annotated[
-        str,
-        Setting(
-            "Begin with the weights of a run; the last layer is drawn anew for other classes.",
-            show_default=False,
-        ),
-    ] = ""
-    epochs: Annotated[
-        int,
-        Interval(ge=1, le=100_000),  # their history must fit the header of a file
-        Setting(
-            "Passes over the training images.",
-            {"linear": 20, "two-layer": 40, "cnn": 2, "resnet18": 1, "pixel-similarity": 1},
-        ),
-    ] = 20
-    lr: Annotated[
-        float,
-        Interval(gt=0, le=1e38),  # float32 ends at 3e38
-        Setting(
-            "Learning rate, its peak in one-cycle.",
-            {"linear": 1.0, "two-layer": 0.1, "cnn": 0.01, "resnet18": 0.003},
-        ),
-    ] = 1.0
-    batch_size: Annotated[int, Interval(ge=1, le=2**31), Setting("Images per step.")] = 256
-    init: Annotated[
-        Literal["uniform", "normal"],
-        Setting(
-            "First weights: as nn.Linear draws them, or the chapter's standard normal.",
-            needs={"model": ("linear",)},
-        ),
-    ] = "uniform"
-    hidden: Annotated[
-        int,
-        Interval(ge=1, le=2**20),
-        Setting("Width of the hidden layer.", {"cnn": 128}, {"model": ("two-layer", "cnn")}),
-    ] = 30
-    channels: Annotated[
-        list[Width],
-        Len(1, 16),
-        Setting("Widths of the stages.", needs={"model": ("cnn",)}),
-    ] = field(default_factory=lambda: [16, 32])
-    depth: Annotated[
-        int,
-        Interval(ge=1, le=100),
-        Setting("Convolutions per stage, from the second stage on.", needs={"model": ("cnn",)}),
-    ] = 1
-    padding: Annotated[
-        bool,
-        Setting("Keep the image size through a convolution.", needs={"model": ("cnn",)}),
-    ] = False
-    batch_norm: Annotated[
-        bool, Setting("Batch norm after each convolution.", needs={"model": ("cnn",)})
-    ] = False
-    distance: Annotated[
-        Literal["l1", "rmse"],
-        Setting(
-            "Mean absolute difference, or root of the mean square.",
-            needs={"model": ("pixel-similarity",)},
-        ),
-    ] = "l1"
-    optimizer: Annotated[
-        Literal["basic", "momentum", "nesterov", "adam", "adamw"],
-        Setting("How to step.", dict.fromkeys(_DEEP, "adam")),
-    ] = "basic"
-    momentum: Annotated[
-        float,
-        Interval(ge=0, lt=1),
-        Setting(
-            "Momentum, Adam's first beta; one-cycle dips 0.1 below.",
-            {"cnn": 0.75, "resnet18": 0.95},
-            {"optimizer": ("momentum", "nesterov", "adam", "adamw")},
-        ),
-    ] = 0.9
-    beta2: Annotated[
-        float,
-        Interval(ge=0, lt=1),
-        Setting("Adam's second beta.", {"cnn": 0.9, "resnet18": 0.99}, _ADAM),
-    ] = 0.999
-    weight_decay: Annotated[
-        float,
-        Interval(ge=0, le=1e6),
-        Setting("Shrinks the weights each step.", needs={"optimizer": ("adamw",)}),
-    ] = 0.01
-    schedule: Annotated[
-        Literal["constant", "one-cycle"],
-        Setting("How the rate changes from step to step.", dict.fromkeys(_DEEP, "one-cycle")),
-    ] = "constant"
-    warmup: Annotated[
-        float,
-        Interval(ge=0, le=1),
-        Setting("Share of the steps until the peak.", needs={"schedule": ("one-cycle",)}),
-    ] = 0.25
-    loss: Annotated[
-        Literal["auto", "mnist", "bce", "cross-entropy"],
-        Setting(
-            "auto: the chapter's mnist_loss for its models on two classes, else cross-entropy."
-        ),
-    ] = "auto"
-    label_smoothing: Annotated[
-        float,
-        Interval(ge=0, lt=1),
-        Setting("Share of each target spread over all classes.", dict.fromkeys(_DEEP, 0.1)),
-    ] = 0.0
-    class_weights: Annotated[
-        Literal["none", "balanced"],
-        Setting("balanced: every class weighs alike in the loss, however few images it has."),
-    ] = "none"
-    augment: Annotated[bool, Setting("Shift, turn and scale the training images a little.")] = False
-    precision: Annotated[
-        Literal["fp32", "bf16"],
-        Setting("bf16 computes the model in bfloat16: faster where the processor can."),
-    ] = "fp32"
-    keep: Annotated[
-        Literal["last", "best"], Setting("Which epoch's weights are the run's model.")
-    ] = "last"
-    patience: Annotated[
-        int,
-        Interval(ge=0, le=1_000_000),
-        Setting("Stop after N epochs without a better one; 0: never."),
-    ] = 0
-    shuffle: Annotated[bool, Setting("A new order each epoch, or the chapter's fixed one.")] = True
-    seed: Annotated[int, Interval(ge=0, lt=2**63), Setting("Decides weights and order.")] = 0
-    seeds: Annotated[
-        int,
-        Interval(ge=1, le=10_000),
-        Setting("Train N seeds from --seed on, to see how much is luck."),
-    ] = 1
-    folds: Annotated[
-        int,
-        Interval(ge=0, le=1000),
-        Setting(
-            "Train N models, each without its part of the images, and score it on that; 0: one."
-        ),
-    ] = 0
-    order_seed: Annotated[
-        Annotated[int, Interval(ge=0, lt=2**63)] | Literal["own"],
-        Setting(
-            "Seed of the order of the batches alone; own: that of --seed; linear with --seeds: "
-            "one order for all.",
-            show_default=False,
-        ),
-    ] = "own"
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Setting("Where to compute.")] = "auto"
+    model: ModelName = setting("linear", "What to train.")
+    data: Annotated[str, Len(1)] = setting(
+        "mnist_sample",
+        "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
+        "or a folder of images: class folders, with or without train/ and valid/, or a table.",
+    )
+    valid: str = setting("", "The validation images, in a folder of their own.")
+    valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = setting(
+        0.2, "Share of the images for validation, where none are set apart."
+    )
+    layout: Literal["auto", "splits", "classes", "table"] = setting(
+        "auto", "How a folder is to be read that can be read in two ways."
+    )
+    image_size: str = setting(
+        "own", "N or HxW in pixels; own: that of the images, 28 where they have several."
+    )
+    fit: Fit = setting("pad", "How images are brought to that size; ink: framed as handwriting is.")
+    transpose: bool = setting(False, "Images in IDX files and arrays lie on their side.")
+    exclude: str = setting("", "A list of images to leave out, as data doubt --csv writes it.")
+    from_run: str = setting(
+        "", "Begin with the weights of a run; the last layer is drawn anew for other classes."
+    )
+    # at most so many that their history fits the header of a file
+    epochs: Annotated[int, Interval(ge=1, le=100_000)] = setting(
+        20, "Passes over the training images."
+    )
+    # float32 ends at 3e38
+    lr: Annotated[float, Interval(gt=0, le=1e38)] = setting(
+        1.0, "Learning rate, its peak in one-cycle."
+    )
+    batch_size: Annotated[int, Interval(ge=1, le=2**31)] = setting(256, "Images per step.")
+    init: Literal["uniform", "normal"] = setting(
+        "uniform",
+        "First weights: as nn.Linear draws them, or the chapter's standard normal.",
+        model=("linear",),
+    )
+    hidden: Annotated[int, Interval(ge=1, le=2**20)] = setting(
+        30, "Width of the hidden layer.", model=("two-layer", "cnn")
+    )
+    channels: Annotated[list[Width], Len(1, 16)] = setting(
+        lambda: [16, 32], "Widths of the stages.", model=("cnn",)
+    )
+    depth: Annotated[int, Interval(ge=1, le=100)] = setting(
+        1, "Convolutions per stage, from the second stage on.", model=("cnn",)
+    )
+    padding: bool = setting(False, "Keep the image size through a convolution.", model=("cnn",))
+    batch_norm: bool = setting(False, "Batch norm after each convolution.", model=("cnn",))
+    distance: Literal["l1", "rmse"] = setting(
+        "l1",
+        "Mean absolute difference, or root of the mean square.",
+        model=("pixel-similarity",),
+    )
+    optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] = setting(
+        "basic", "How to step."
+    )
+    momentum: Share = setting(
+        0.9,
+        "Momentum, Adam's first beta; one-cycle dips 0.1 below.",
+        optimizer=("momentum", "nesterov", "adam", "adamw"),
+    )
+    beta2: Share = setting(0.999, "Adam's second beta.", optimizer=("adam", "adamw"))
+    weight_decay: Annotated[float, Interval(ge=0, le=1e6)] = setting(
+        0.01, "Shrinks the weights each step.", optimizer=("adamw",)
+    )
+    schedule: Literal["constant", "one-cycle"] = setting(
+        "constant", "How the rate changes from step to step."
+    )
+    warmup: Annotated[float, Interval(ge=0, le=1)] = setting(
+        0.25, "Share of the steps until the peak.", schedule=("one-cycle",)
+    )
+    loss: Literal["auto", "mnist", "bce", "cross-entropy"] = setting(
+        "auto",
+        "auto: the chapter's mnist_loss for its models on two classes, else cross-entropy.",
+    )
+    label_smoothing: Share = setting(0.0, "Share of each target spread over all classes.")
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", "balanced: every class weighs alike in the loss, however few images it has."
+    )
+    augment: bool = setting(False, "Shift, turn and scale the training images a little.")
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "bf16 computes the model in bfloat16: faster where the processor can."
+    )
+    keep: Literal["last", "best"] = setting("last", "Which epoch's weights are the run's model.")
+    patience: Annotated[int, Interval(ge=0, le=1_000_000)] = setting(
+        0, "Stop after N epochs without a better one; 0: never."
+    )
+    shuffle: bool = setting(True, "A new order each epoch, or the chapter's fixed one.")
+    seed: Seed = setting(0, "Decides weights and order.")
+    seeds: Annotated[int, Interval(ge=1, le=10_000)] = setting(
+        1, "Train N seeds from --seed on, to see how much is luck."
+    )
+    folds: Annotated[int, Interval(ge=0, le=1000)] = setting(
+        0, "Train N models, each without its part of the images, and score it on that; 0: one."
+    )
+    order_seed: Seed | Literal["own"] = setting(
+        "own",
+        "Seed of the order of the batches alone; own: that of --seed; linear with --seeds: "
+        "one order for all.",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Where to compute.")
     # One thread for models this small: a second one gains little on an idle machine, costs tenfold
     # on a busy one, and would make the last bits depend on how many cores there are.
-    threads: Annotated[
-        int,
-        Interval(ge=0, le=4096),
-        Setting(
-            "CPU threads, 0 for torch's choice; another count gives other last bits.",
-            dict.fromkeys(_DEEP, 0),
-        ),
-    ] = 1
-    skip_bad: Annotated[
-        bool,
-        Setting("Go on without files that cannot be used, and say which.", show_default=False),
-    ] = False
+    threads: Annotated[int, Interval(ge=0, le=4096)] = setting(
+        1, "CPU threads, 0 for torch's choice; another count gives other last bits."
+    )
+    skip_bad: bool = setting(False, "Go on without files that cannot be used, and say which.")
 
     def applies(self, key: str) -> bool:
         """Whether the setting `key` means anything beside the others."""
@@ -301,93 +208,15 @@ class TrainConfig:
         return self.seeds > 1 and self.model == "linear" and shared and plain
 
 
-# From the field `lr: Annotated[float, Interval(gt=0, le=1e38), Setting("Learning rate")]` come
-# TYPES["lr"], which is float, and SETTINGS["lr"]; pydantic reads the range.
-_ANNOTATIONS: dict[str, Any] = {item.name: item.type for item in fields(TrainConfig)}
-SETTINGS: dict[str, Setting] = {
-    key: next(item for item in get_args(annotation) if isinstance(item, Setting))
-    for key, annotation in _ANNOTATIONS.items()
-}
-TYPES: dict[str, Any] = {key: get_args(item)[0] for key, item in _ANNOTATIONS.items()}
+SETTINGS: dict[str, Setting] = {one.name: one.metadata["setting"] for one in fields(TrainConfig)}
+# The types without their ranges, which pydantic reads.
+TYPES: dict[str, Any] = {key: get_type_hints(TrainConfig)[key] for key in SETTINGS}
 # The settings that only some models have: the arguments of those models' classes.
-MODEL_SETTINGS = [key for key, setting in SETTINGS.items() if "model" in setting.needs]
+MODEL_SETTINGS = [key for key, one in SETTINGS.items() if "model" in one.needs]
 READING = ("layout", "valid", "valid_fraction", "transpose")  # where images are, not of what size
+DATA_SETTINGS = ("data", *READING, "image_size", "fit", "skip_bad", "exclude")
 # A baseline is fitted in one pass: of the loop it has nothing.
-DATA_SETTINGS = (
-    *("data", "valid", "valid_fraction", "layout", "image_size", "fit", "transpose", "skip_bad"),
-    "exclude",
-)
 BASELINE_SETTINGS = ("model", *DATA_SETTINGS, "folds", "distance", "loss", "device", "threads")
-
-
-def defaults_of(model: str) -> dict[str, Any]:
-    """The defaults that `model` has of its own."""
-    return {
-        key: setting.defaults[model]
-        for key, setting in SETTINGS.items()
-        if model in setting.defaults
-    }
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
-
-    config: TrainConfig
-    origins: dict[str, str]
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    source: str | None = None,
-    begin: Callable[[str], tuple[str, dict[str, Any]]] = lambda run: (run, {}),
-) -> Resolved:
-    """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
-
-    begin: finds the run that `from_run` names, and the model and its settings that it has, which
-    come before the defaults (`runs.source`). Raises ConfigError that lists every fault at once.
-    """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    faults: list[str] = []
-    if source is not None:
-        path = find_config(source)
-        for key, value in read_toml(path).items():
-            if key in SETTINGS:
-                values[key], origins[key] = value, f"config {printable(source)}"
-            else:
-                faults.append(
-                    f"{printable(path)}: unknown setting {printable(key)}{nearest(key, SETTINGS)}"
-                )
-    given = {key: value for key, value in flags.items() if value is not None}
-    for key, value in given.items():
-        if key in SETTINGS:
-            values[key], origins[key] = value, flag_of(key)
-        else:
-            faults.append(f"unknown setting {printable(key)}{nearest(key, SETTINGS)}")
-    if "device" in values:
-        values["device"] = device_name(values["device"])
-    if values.get("from_run"):
-        values["from_run"], own = begin(str(values["from_run"]))
-        if values.get("model", own.get("model")) == own.get("model"):
-            values = own | values
-            origins = dict.fromkeys(own, "that of the run to begin with") | origins
-    _add_defaults(values, origins)
-    from pydantic import ValidationError
-
-    try:
-        config = checked(values)
-    except ValidationError as error:
-        # a setting of two types has an error for each
-        by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
-        faults += [_fault(by_key[key], origins) for key in values if key in by_key]
-        model = values.get("model", "linear")
-        faults += _misplaced({**asdict(TrainConfig()), "model": model}, given, only="model")
-    else:
-        faults += _misplaced(asdict(config), given) + _contradictions(config)
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS})
 
 
 def checked(values: Mapping[str, Any]) -> TrainConfig:
@@ -395,108 +224,15 @@ def checked(values: Mapping[str, Any]) -> TrainConfig:
 
     Raises pydantic's ValidationError; `resolve` makes plain messages of it.
     """
-    valid = _checker()(**values)
-    return TrainConfig(**{key: getattr(valid, key) for key in SETTINGS})
+    return TrainConfig(**vars(_checker()(**values)))
 
 
 @cache
 def _checker() -> Any:
-    """The pydantic model of the settings. Importing pydantic takes as long as all of `--help`."""
-    from pydantic import create_model
+    """`TrainConfig` as pydantic checks it, whose import takes as long as all of `--help`."""
+    from pydantic.dataclasses import dataclass as with_checks
 
-    defaults = asdict(TrainConfig())
-    typed: Any = {key: (item, defaults[key]) for key, item in _ANNOTATIONS.items()}
-    return create_model("Settings", __config__=TrainConfig.__pydantic_config__, **typed)
-
-
-def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
-    """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
-    model = values.get("model", "linear")
-    for key, value in defaults_of(str(model)).items():
-        if key not in values:
-            values[key], origins[key] = value, f"default of {model}"
-    seed, seeds = values.get("seed", 0), values.get("seeds", 1)
-    if model != "linear" or seeds == 1 or "order_seed" in values or values.get("from_run"):
-        return
-    if isinstance(seed, int):
-        values["order_seed"] = seed
-        origins["order_seed"] = "shared, so that all seeds train at once"
-        if isinstance(seeds, int) and seeds >= _WIDE and "threads" not in values:
-            values["threads"], origins["threads"] = 0, "torch's choice for so wide a matrix"
-
-
-def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any], only: str = "") -> list[str]:
-    """A fault for each flag that means nothing beside the other settings.
-
-    In a file, where all settings stand side by side, such a setting is ignored. `only`: the one
-    need to look at, where the other settings are not known to be right.
-    """
-    faults = []
-    for key in given:
-        for other, allowed in SETTINGS[key].needs.items() if key in SETTINGS else ():
-            value = values[other]
-            if value in allowed or (only and other != only):
-                continue
-            if other != "model":
-                needs = f"needs {other.replace('_', '-')} {' or '.join(allowed)}, not {value}"
-            elif value in MODEL_NAMES:
-                needs = (
-                    f"the {value} model has no such setting; it belongs to --model "
-                    f"{' or '.join(allowed)}"
-                )
-            else:
-                continue  # an unknown model is a fault of its own
-            faults.append(f"{flag_of(key)}: {needs}")
-    return faults
-
-
-def _contradictions(config: TrainConfig) -> list[str]:
-    faults = []
-    if not _SIZE.fullmatch(config.image_size):
-        faults.append(f"image_size: N or HxW, 1 to 4096 pixels, or own, not {config.image_size!r}")
-    if config.folds and (config.patience or config.keep == "best"):
-        faults.append("folds: patience and keep choose by the images that score; leave them out")
-    if config.folds and config.seeds > 1:
-        faults.append("folds: every fold is trained from one seed; leave seeds out")
-    if config.folds == 1:
-        faults.append("folds: 1 leaves nothing to train on; from 2 on, or 0 for none")
-    if config.seeds > 1 and (config.patience or config.keep == "best"):
-        faults.append("seeds: patience and keep are of one seed's training; leave them out")
-    if config.seeds > 1 and config.model == "pixel-similarity":
-        faults.append("seeds: pixel-similarity draws nothing; every seed gives the same")
-    if config.from_run and config.model == "pixel-similarity":
-        faults.append("from: pixel-similarity is fitted, not trained; it begins with nothing")
-    if config.from_run and config.seeds > 1 and not (config.shuffle and config.order_seed == "own"):
-        faults.append("seeds: with --from they begin alike; each needs an order of its own")
-    if config.seed + config.seeds > 2**63:
-        faults.append(f"seed {config.seed}: {config.seeds} seeds from there pass 2^63")
-    return faults
-
-
-def _fault(item: Any, origins: Mapping[str, str]) -> str:
-    """One error of pydantic as a line: which setting, from where, what is wrong, what it got."""
-    key = str(item["loc"][0])
-    origin = origins.get(key, "default")
-    label = origin if origin.startswith("--") else f"{key} ({origin})"
-    message = str(item["msg"])
-    if item["type"] == "literal_error":
-        message = "not a known name" + nearest(str(item["input"]), choices_of(key))
-        gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
-        if key == "device" and gpu:
-            message = (
-                f"a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES={gpu[1]} "
-                "and take cuda"
-            )
-    elif key == "order_seed":
-        message = "must be an integer from 0 on, or own"
-    elif item["type"] == "string_unicode":
-        message = "the path is not UTF-8; rename or move the folder"
-    else:
-        message = message[0].lower() + message[1:]
-    value = printable(repr(item["input"]))
-    if len(value) > _MAX_VALUE_CHARACTERS:
-        value = f"{value[:_MAX_VALUE_CHARACTERS]}..., {len(value):,} characters"
-    return f"{label}: {message} (got {value})"
+    return with_checks(TrainConfig, frozen=True)
 
 
 def device_name(value: object) -> object:
@@ -520,56 +256,3 @@ def choices_of(key: str) -> list[str]:
     """The names that a setting can have; empty where it is no choice between names."""
     literals = [TYPES[key], *get_args(TYPES[key])]
     return [name for literal in literals for name in get_args(literal) if isinstance(name, str)]
-
-
-def to_toml(config: TrainConfig, origins: Mapping[str, str]) -> str:
-    """Every setting that applies as flat TOML, one per line, with its origin; for `--config`."""
-    lines = ["# Every setting of this run; use it again with --config."]
-    for key, value in config.applicable().items():
-        setting = tomli_w.dumps({key: value}).rstrip("\n")
-        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
-    return "\n".join(lines) + "\n"
-
-
-def presets() -> dict[str, Path]:
-    """Every preset: its name and its file, in order of name."""
-    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
-
-
-def find_config(source: str) -> Path:
-    """The file that `--config` means: a path, or the name of a preset in `configs/`.
-
-    Raises ConfigError with the nearest preset where there is neither.
-    """
-    try:
-        path = user_path(source)
-        if path.suffix == ".toml" or path.is_file():
-            return path
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--config {printable(source)}: {error}") from error
-    known = presets()
-    if source in known:
-        return known[source]
-    raise ConfigError(
-        f"--config {printable(source)}: no such file or preset{nearest(source, known)}"
-    )
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The values in one TOML file. Raises ConfigError for what cannot be read or is not TOML."""
-    where = printable(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_CONFIG_BYTES + 1)  # /dev/zero has no end
-        if len(content) > _MAX_CONFIG_BYTES:
-            raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
-        # some editors put a byte order mark in front
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{where}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8 text; configs are TOML files") from error
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error

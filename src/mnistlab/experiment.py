@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.beginning import first_weights
-from mnistlab.config import DATA_SETTINGS, Resolved, TrainConfig, checked, resolve, to_toml
+from mnistlab.config import DATA_SETTINGS, TrainConfig, checked
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
 from mnistlab.data.folds import Folds, folds_of
@@ -36,20 +36,15 @@ from mnistlab.data.store import ImageData, Progress
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import user_path, write_whole
-from mnistlab.losses import LOSSES, SMOOTHABLE, class_weights, losses_for, training_loss
+from mnistlab.losses import LOSSES, class_weights, fitting_loss, training_loss
 from mnistlab.metrics import EpochMetrics
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
+from mnistlab.resolving import Resolved, resolve, to_toml
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, source
-from mnistlab.storage import (
-    RunState,
-    StateRecord,
-    save_model,
-    save_state,
-    weights_sha256,
-)
+from mnistlab.storage import RunState, StateRecord, save_model, save_state, weights_sha256
 from mnistlab.training import Place, Recipe, check_model, fit_epoch, train_epochs
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
@@ -142,12 +137,12 @@ class Experiment:
                     saved_at = time.monotonic()
         except DivergedError as error:
             self.save(good, "diverged")
-            saved = ""
-            if self.run:
-                epoch = good.record.epoch
-                when = f"after epoch {epoch - 1}" if epoch else "as drawn, before training"
-                saved = f"; the last good weights ({when}) are in {printable(self.run.path)}"
-            raise DivergedError(f"{error}{saved}") from error
+            if self.run is None:
+                raise
+            raise DivergedError(
+                f"{error}; the last good weights (after {good.record.epoch} epochs) are in "
+                f"{printable(self.run.path)}"
+            ) from error
         self.save(self.capture(), "done" if self.finished else "stopped")
 
     def on_device(self) -> tuple[TensorDataset, TensorDataset]:
@@ -201,15 +196,10 @@ class Experiment:
             self.run.write_metrics([(None, row) for row in state.record.history])
             self.run.write_record(self.record(status, result))
         except OSError as error:
-            remedy = "its folder is gone, and with it the last save"
-            if self.run.path.is_dir():
-                remedy = (
-                    "the files of the last save are as they were; when this is mended: mnistlab "
-                    f"train --resume {printable(self.run.reference)}"
-                )
             raise RunError(
                 f"{printable(self.run.path)}: the run cannot be saved: {error.strerror or error}; "
-                f"{remedy}"
+                "the files of the last save were not touched; when this is mended: mnistlab train "
+                f"--resume {printable(self.run.reference)}"
             ) from error
 
     def record(self, status: str, result: Result | None = None) -> RunRecord:
@@ -236,7 +226,7 @@ class Experiment:
 
         Raises OSError.
         """
-        write_whole(run.config_file, to_toml(self.config, self.origins).encode())
+        write_whole(run.config_file, to_toml(self.config.applicable(), self.origins).encode())
         run.write_record(self.record("running", result_of(self.capture())))
 
 
@@ -259,12 +249,19 @@ def prepare(
     keep_freed_memory()
     if data is None:
         data = load_data(config.data, options_of(config), progress=progress)
-    if device.type == "cpu":
-        _check_bf16(config, data.image_size)
-    loss = _fitting_loss(config, len(data.classes))
+    # The last stages of resnet18 are then a single pixel wide, and there the gradients of torch
+    # 2.13's bfloat16 convolutions on a CPU are of whatever was in memory.
+    unsound = min(data.image_size) <= _UNSOUND_SIDE and device.type == "cpu"
+    if unsound and config.model == "resnet18" and config.precision == "bf16":
+        raise ConfigError(
+            f"--precision bf16: torch computes resnet18 wrongly in it on images of "
+            f"{_UNSOUND_SIDE} pixels or less; use fp32, which is as fast"
+        )
+    chapter = config.model in _MODELS_OF_THE_CHAPTER
+    loss = fitting_loss(config.loss, len(data.classes), config.label_smoothing, chapter=chapter)
     if config.loss == "auto" and origins.get("loss", "default") == "default":
         origins["loss"] = f"default for {len(data.classes)} classes"
-    settings = asdict(config) | {
+    decided = {
         "loss": loss,
         "device": device.type,
         "threads": torch.get_num_threads(),
@@ -273,17 +270,9 @@ def prepare(
         "exclude": config.exclude and str(Path(config.exclude).absolute()),
         "image_size": "{}x{}".format(*data.image_size) if data.fit else config.image_size,
     }
-    config = checked(settings)
-    background = even_background(data.train_ds.tensors[0])
-    card = ModelCard(
-        config.model,
-        data.classes,
-        data.image_size,
-        config.model_settings(),
-        loss,
-        background,
-        data.fit,
-    )
+    config = checked(asdict(config) | decided)
+    ground, own = even_background(data.train_ds.tensors[0]), config.model_settings()
+    card = ModelCard(config.model, data.classes, data.image_size, own, loss, ground, data.fit)
     model = card.build(config.seed)
     taken: dict[str, torch.Tensor] = {}
     if config.from_run and not restored:
@@ -324,8 +313,9 @@ def train_run(
     `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
-    resolved = resolve(settings or {}, config, partial(source, folder=user_path(folder)))
-    if data is not None and (given := {*DATA_SETTINGS} & {*(settings or {})}):
+    settings = settings or {}
+    resolved = resolve(settings, config, partial(source, folder=user_path(folder)))
+    if data is not None and (given := {*DATA_SETTINGS} & {*settings}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.is_study:
         raise ConfigError(
@@ -384,42 +374,6 @@ def new_optimizer(config: TrainConfig, model: nn.Module) -> BasicOptim:
     keys = ("momentum", "beta2", "weight_decay")
     extra = {key: getattr(config, key) for key in keys if config.applies(key)}
     return OPTIMIZERS[config.optimizer](model.parameters(), config.lr, **extra)
-
-
-def _fitting_loss(config: TrainConfig, n_classes: int) -> str:
-    """The name of the loss that `config` means for so many classes.
-
-    `auto` is the chapter's `mnist` for its own models on two classes, else a cross-entropy.
-    Raises ConfigError for a loss that does not fit.
-    """
-    fitting = losses_for(n_classes)
-    smoothing = (
-        f" with label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
-    )
-    if smoothing:
-        fitting = tuple(name for name in fitting if name in SMOOTHABLE)
-    if config.loss == "auto":
-        return fitting[0] if config.model in _MODELS_OF_THE_CHAPTER else fitting[-1]
-    if config.loss in fitting:
-        return config.loss
-    raise ConfigError(
-        f"--loss {config.loss} does not fit {n_classes} classes{smoothing}; "
-        f"use {' or '.join(fitting)}"
-    )
-
-
-def _check_bf16(config: TrainConfig, image_size: tuple[int, int]) -> None:
-    """Refuse what torch computes wrongly on a CPU: resnet18 in bfloat16 on small images.
-
-    Its last stages are then a single pixel wide, and there the gradients of torch 2.13's bfloat16
-    convolutions are of whatever was in memory. Raises ConfigError.
-    """
-    small = min(image_size) <= _UNSOUND_SIDE
-    if config.model == "resnet18" and config.precision == "bf16" and small:
-        raise ConfigError(
-            f"--precision bf16: torch computes resnet18 wrongly in it on images of "
-            f"{_UNSOUND_SIDE} pixels or less; use fp32, which is as fast"
-        )
 
 
 def result_of(state: RunState) -> Result:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from mnistlab.errors import ConfigError
+
 
 def n_logits(n_classes: int) -> int:
     """How many logits a model for `n_classes` ≥ 2 classes gives for one image."""
@@ -118,8 +120,8 @@ def cross_entropy(
     """
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
         raise ValueError(
-            f"cross_entropy needs logits (b, C) and int64 targets (b,), not {_shape(logits)} "
-            f"and {targets.dtype} {_shape(targets)}"
+            f"cross_entropy needs logits (b, C) and int64 targets (b,), not "
+            f"{tuple(logits.shape)} and {targets.dtype} {tuple(targets.shape)}"
         )
     # log softmax: x - log(sum of e^x) over the classes. logsumexp takes the largest x out first, so
     # that no e^x overflows. keepdim: (b, C) → (b, 1), which broadcasts back over the classes.
@@ -154,14 +156,28 @@ def losses_for(n_classes: int) -> tuple[str, ...]:
     return ("mnist", "bce") if n_classes == 2 else ("cross-entropy",)
 
 
+def fitting_loss(name: str, n_classes: int, smoothing: float, *, chapter: bool) -> str:
+    """The name of the loss that the setting `name` means for so many classes.
+
+    `auto` is the chapter's `mnist` for its own models (`chapter`) on two classes, else a
+    cross-entropy. Raises ConfigError for a loss that does not fit.
+    """
+    fitting = [one for one in losses_for(n_classes) if not smoothing or one in SMOOTHABLE]
+    if name == "auto":
+        return fitting[0] if chapter else fitting[-1]
+    if name not in fitting:
+        smoothed = f" with label smoothing {smoothing:g}" if smoothing else ""
+        raise ConfigError(
+            f"--loss {name} does not fit {n_classes} classes{smoothed}; use {' or '.join(fitting)}"
+        )
+    return name
+
+
 def _require_one_logit(logits: torch.Tensor, targets: torch.Tensor) -> None:
     # (256, 1) against (256,) would broadcast to (256, 256) and still give a mean.
     if logits.shape != targets.shape or logits.ndim != 2 or logits.shape[1] != 1:
         raise ValueError(
-            f"logits and targets must both be (b, 1), not {_shape(logits)} and {_shape(targets)}; "
-            "shapes that differ would broadcast to a square and still give a mean"
+            f"logits and targets must both be (b, 1), not {tuple(logits.shape)} and "
+            f"{tuple(targets.shape)}; shapes that differ would broadcast to a square and still "
+            "give a mean"
         )
-
-
-def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from mnistlab.config import MODEL_SETTINGS, checked, choices_of
@@ -36,18 +35,15 @@ class LinearModel(nn.Module):
 
     def __init__(self, image_size: tuple[int, int], n_classes: int, init: str = "uniform") -> None:
         super().__init__()
-        pixels = image_size[0] * image_size[1]
+        pixels, outputs = image_size[0] * image_size[1], n_logits(n_classes)
         # These weights are at most 1/28 for 784 pixels, so that logits start near 0, where the
         # sigmoid is steep. Standard normal ones give logits around ±10, where it is flat: the first
         # steps of the chapter's own start are small for that reason.
         if init == "normal":
-            weights, bias = (
-                torch.randn(pixels, n_logits(n_classes)),
-                torch.randn(n_logits(n_classes)),
-            )
+            weights, bias = torch.randn(pixels, outputs), torch.randn(outputs)
         elif init == "uniform":
             # nn.Linear holds its weights the other way round: (outputs, inputs)
-            drawn = nn.Linear(pixels, n_logits(n_classes))
+            drawn = nn.Linear(pixels, outputs)
             weights, bias = drawn.weight.detach().T.contiguous(), drawn.bias.detach()
         else:
             raise ConfigError(f"init {init}{nearest(init, ('uniform', 'normal'))}")
@@ -293,9 +289,6 @@ class ModelCard:
             checked({key: self.settings[key] for key in MODEL_SETTINGS if key in self.settings})
             with torch.device("meta"):
                 return shapes_of(self.build().state_dict())
-        except ValidationError as error:
-            keys = ", ".join(str(item["loc"][0]) for item in error.errors())
-            raise ConfigError(f"its model cannot be built: {keys} out of range") from error
         except (ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise ConfigError(f"its model cannot be built: {printable(error)[:200]}") from error
 

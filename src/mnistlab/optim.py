@@ -11,6 +11,10 @@ import torch
 
 from mnistlab.errors import DamagedFileError
 
+Params = Iterable[torch.nn.Parameter]
+Buffers = Mapping[str, torch.Tensor]
+"""The tensors that an optimizer keeps for one parameter, by name."""
+
 
 class BasicOptim:
     """Plain gradient descent: every parameter moves by -lr times its gradient.
@@ -21,7 +25,7 @@ class BasicOptim:
 
     buffer_names: tuple[str, ...] = ()  # the tensors it keeps for each parameter, by name
 
-    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float) -> None:
+    def __init__(self, params: Params, lr: float) -> None:
         self.params = list(params)
         self.lr = lr
         self.momentum = 0.0
@@ -39,10 +43,8 @@ class BasicOptim:
             if param.grad is not None:  # None: the loss did not depend on this parameter
                 self.move(param, param.grad, buffers)
 
-    def move(
-        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
-    ) -> None:
-        """Move one parameter by its gradient; `buffers` are its tensors by name."""
+    def move(self, param: torch.Tensor, grad: torch.Tensor, buffers: Buffers) -> None:
+        """Move one parameter by its gradient."""
         # The gradient points to where the loss grows: go the other way, lr times as far. The
         # underscore of add_ means in place: no second tensor is made.
         param.add_(grad, alpha=-self.lr)
@@ -69,12 +71,10 @@ class BasicOptim:
         own = self.state()
         if {k: t.shape for k, t in own.items()} != {k: t.shape for k, t in state.items()}:
             raise DamagedFileError(f"the optimizer's state is not one of {type(self).__name__}")
-        if not own:
-            return
         for i, buffers in enumerate(self.buffers):
             for kind, tensor in buffers.items():
                 tensor.copy_(state[f"{kind}.{i}"])
-        self.steps = int(state["steps"])
+        self.steps = int(state.get("steps", 0))
 
 
 class Momentum(BasicOptim):
@@ -85,15 +85,11 @@ class Momentum(BasicOptim):
 
     buffer_names = ("velocity",)
 
-    def __init__(
-        self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.9
-    ) -> None:
+    def __init__(self, params: Params, lr: float, momentum: float = 0.9) -> None:
         super().__init__(params, lr)
         self.momentum = momentum
 
-    def move(
-        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
-    ) -> None:
+    def move(self, param: torch.Tensor, grad: torch.Tensor, buffers: Buffers) -> None:
         """Move one parameter along its velocity."""
         # Steps of one direction add up to 1 / (1 - momentum) times the gradient, ten times for 0.9;
         # steps to and fro cancel out. So the same lr goes further than without momentum.
@@ -107,9 +103,7 @@ class Nesterov(Momentum):
     Bit for bit `torch.optim.SGD(params, lr, momentum, nesterov=True)`. Y. Nesterov (1983).
     """
 
-    def move(
-        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
-    ) -> None:
+    def move(self, param: torch.Tensor, grad: torch.Tensor, buffers: Buffers) -> None:
         """Move one parameter along its gradient and the velocity to come."""
         # As Momentum, but the new gradient counts at once and once more by way of the velocity.
         velocity = buffers["velocity"].mul_(self.momentum).add_(grad)
@@ -126,19 +120,12 @@ class Adam(BasicOptim):
     buffer_names = ("mean", "square")
 
     def __init__(
-        self,
-        params: Iterable[torch.nn.Parameter],
-        lr: float,
-        momentum: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
+        self, params: Params, lr: float, momentum: float = 0.9, beta2: float = 0.999
     ) -> None:
         super().__init__(params, lr)
-        self.momentum, self.beta2, self.eps = momentum, beta2, eps
+        self.momentum, self.beta2 = momentum, beta2
 
-    def move(
-        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
-    ) -> None:
+    def move(self, param: torch.Tensor, grad: torch.Tensor, buffers: Buffers) -> None:
         """Move one parameter by the mean of its gradients over the root of their mean square."""
         # Running averages of the gradient and of its square: each step adds a share of the new one.
         # lerp_ goes from the old value towards the gradient by that share.
@@ -148,8 +135,8 @@ class Adam(BasicOptim):
         mean_share = 1 - self.momentum**self.steps
         square_share = 1 - self.beta2**self.steps
         # A weight whose gradients are always small takes steps as large as any other: about lr.
-        # eps keeps the division safe where all gradients were zero.
-        root = square.sqrt().div_(square_share**0.5).add_(self.eps)
+        # 1e-8 keeps the division safe where all gradients were zero.
+        root = square.sqrt().div_(square_share**0.5).add_(1e-8)
         param.addcdiv_(mean, root, value=-self.lr / mean_share)
 
 
@@ -160,20 +147,12 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self,
-        params: Iterable[torch.nn.Parameter],
-        lr: float,
-        momentum: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
+        self, params: Params, lr: float, *, weight_decay: float = 0.01, **settings: float
     ) -> None:
-        super().__init__(params, lr, momentum, beta2, eps)
+        super().__init__(params, lr, **settings)
         self.weight_decay = weight_decay
 
-    def move(
-        self, param: torch.Tensor, grad: torch.Tensor, buffers: Mapping[str, torch.Tensor]
-    ) -> None:
+    def move(self, param: torch.Tensor, grad: torch.Tensor, buffers: Buffers) -> None:
         """Shrink one parameter, then move it as Adam does."""
         # Apart from the gradient, so that a weight with large gradients shrinks as much as others.
         param.mul_(1 - self.lr * self.weight_decay)
@@ -193,33 +172,24 @@ Schedule = Callable[[int], tuple[float, float]]
 """schedule(step) → (lr, momentum); steps count from 0 over the whole run."""
 
 
-def one_cycle(
-    lr: float,
-    momentum: float,
-    total: int,
-    *,
-    warmup: float = 0.25,
-    start: float = 25.0,
-    end: float = 1e5,
-    dip: float = 0.1,
-) -> Schedule:
+def one_cycle(lr: float, momentum: float, total: int, *, warmup: float = 0.25) -> Schedule:
     """What fastai's `fit_one_cycle` does: the rate rises to `lr` and falls to nearly nothing.
 
-    It rises along a cosine from lr / `start` over the share `warmup` of `total` steps, then falls
-    to lr / `end`. The momentum mirrors it: from `momentum` down by `dip`, and back. L. N. Smith,
+    It rises along a cosine from lr / 25 over the share `warmup` of `total` steps, then falls to
+    lr / 100,000. The momentum mirrors it: from `momentum` down by 0.1, and back. L. N. Smith,
     arXiv:1803.09820; the step at which it turns is that of torch's OneCycleLR.
     """
     peak = warmup * total - 1
     last = total - 1
-    low = max(momentum - dip, 0.0)
+    low = max(momentum - 0.1, 0.0)
 
     def at(step: int) -> tuple[float, float]:
         if step <= peak:  # rising: small steps while the weights are still random
             done = step / peak if peak > 0 else 1.0
-            return _cosine(lr / start, lr, done), _cosine(momentum, low, done)
+            return _cosine(lr / 25, lr, done), _cosine(momentum, low, done)
         # falling: large steps to cross the plain, ever smaller ones to settle in a minimum
         done = min((step - peak) / (last - peak), 1.0) if last > peak else 1.0
-        return _cosine(lr, lr / end, done), _cosine(low, momentum, done)
+        return _cosine(lr, lr / 1e5, done), _cosine(low, momentum, done)
 
     return at
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnistlab.config import resolve
 from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons import run_lesson
@@ -22,6 +21,7 @@ from mnistlab.losses import mnist_loss
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
+from mnistlab.resolving import resolve
 from mnistlab.studies.stack import (
     StackedLinear,
     StackedTwoLayer,

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from mnistlab.config import SETTINGS, Resolved, checked, defaults_of, read_toml
+from mnistlab.config import MODEL_DEFAULTS, SETTINGS, checked
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.runs import Run, unwritable
+from mnistlab.resolving import Resolved, read_toml
+from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_state
 from mnistlab.training import Place
 
@@ -40,7 +41,7 @@ def resume(
     except FileNotFoundError:
         state = None  # stopped before its first save: begin again, which gives the same weights
         written = read_toml(run.config_file)  # only what applies to its model
-        settings = defaults_of(str(written.get("model"))) | written
+        settings = MODEL_DEFAULTS.get(str(written.get("model")), {}) | written
     name = printable(run.name)
     if epochs is not None:
         if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
@@ -94,11 +95,3 @@ def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -
         for text in in_words(differences(record.environment, here, strict=strict))
     )
     return replace(experiment, notices=notices, mixed=record.mixed or bool(notices))
-
-
-def note_start(experiment: Experiment, run: Run) -> None:
-    """Write config and `run.json` of a run that is resumed. Raises RunError."""
-    try:
-        experiment.write_start(run)
-    except OSError as error:
-        raise unwritable(run.path, error) from error

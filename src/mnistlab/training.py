@@ -13,21 +13,14 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from mnistlab.data.batches import (
-    augment,
-    batches,
-    count_batches,
-    epoch_order,
-    eval_batch,
-    to_float,
-)
+from mnistlab.data.batches import augment, batches, count_batches, epoch_order, eval_batch, to_float
 from mnistlab.errors import ConfigError, DivergedError, is_out_of_memory
 from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
@@ -156,7 +149,8 @@ def train_batches(
         if recipe.schedule is not None:
             # steps count on over all epochs
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
-        with precision(device, recipe.bf16), _randomness(recipe.draws, device, seed, place):
+        precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
+        with precision, _randomness(recipe.draws, device, seed, place):
             logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
         # How wrong? One model gives one number, and sum() leaves it as it is. S models side by
         # side give S numbers: the gradient of their sum is for each model that of its own loss.
@@ -237,11 +231,6 @@ def fit_epoch(
     seconds = time.perf_counter() - started
     losses = torch.tensor([train.loss])
     yield EpochMetrics(0, train.loss, valid.loss, valid.accuracy, seconds, losses)
-
-
-def precision(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
-    """Context in which a model computes in bfloat16 where that is safe, if `bf16`."""
-    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 @contextmanager

@@ -17,7 +17,15 @@ from mnistlab import __version__
 from mnistlab.cli import app as module
 from mnistlab.cli import evaluate as evaluate_module
 from mnistlab.cli.app import app
-from mnistlab.config import MODEL_NAMES, SETTINGS, TYPES, TrainConfig, choices_of, flag_of
+from mnistlab.config import (
+    MODEL_DEFAULTS,
+    MODEL_NAMES,
+    SETTINGS,
+    TYPES,
+    TrainConfig,
+    choices_of,
+    flag_of,
+)
 from mnistlab.errors import RunError
 from tests.command import Result
 from tests.conftest import CHECKOUT
@@ -109,12 +117,13 @@ def test_every_setting_is_a_flag_of_train_with_its_true_default() -> None:
         assert option.help.startswith(setting.help.removesuffix(".")), key
         if TYPES[key] not in (int, float, str, bool) and choices_of(key) and key != "order_seed":
             assert option.metavar == "|".join(choices_of(key)), key
-        if setting.show_default and "linear" not in setting.defaults and TYPES[key] is not bool:
-            value = getattr(TrainConfig(), key)
+        value = getattr(TrainConfig(), key)
+        if key not in MODEL_DEFAULTS["linear"] and value != "" and TYPES[key] is not bool:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             assert f"[default: {text}" in option.help, key
-        for model, value in setting.defaults.items():
-            assert f"{model} {value}" in option.help or model == "pixel-similarity", key
+        for model, own in MODEL_DEFAULTS.items():
+            if key in own and model != "pixel-similarity":
+                assert f"{model} {own[key]}" in option.help, key
 
 
 # what is imported

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.config import resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
+from mnistlab.resolving import resolve
 from mnistlab.storage import weights_sha256
 from mnistlab.studies.lr_find import Sweep, find_lr
 from tests.command import Result

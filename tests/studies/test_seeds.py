@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import resolve
 from mnistlab.data.store import ImageData
 from mnistlab.errors import DivergedError
 from mnistlab.experiment import Experiment, prepare, start
@@ -17,6 +16,7 @@ from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.models import ModelCard, build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.records import EpochRow
+from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
 from mnistlab.studies.seeds import SeedResult, SeedStudy, band

@@ -119,8 +119,8 @@ def test_a_run_is_known_without_its_state_file(run: Run) -> None:
 
 
 def test_a_run_that_was_stopped_is_repeated_up_to_there(tiny: Path) -> None:
-    from mnistlab.config import resolve
     from mnistlab.experiment import prepare, start
+    from mnistlab.resolving import resolve
 
     flags = {"data": str(tiny), "epochs": 9, "batch_size": 5}
     experiment = prepare(resolve(flags))

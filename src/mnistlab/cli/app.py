@@ -61,7 +61,7 @@ _NOT_IN_A_SWEEP = (
     *("epochs", "lr", "distance", "schedule", "warmup", "augment", "keep", "patience", "shuffle"),
     *("seeds", "folds", "order_seed", "momentum", "beta2", "weight_decay"),
 )
-_OF_LAYOUT = ("valid", "valid_fraction", "layout", "transpose", "exclude", "skip_bad")
+_OF_LAYOUT = (*READING, "exclude", "skip_bad")
 _OF_JUDGES = ("image_size", "fit", "epochs", "lr", "augment", "seed", "device", "threads")
 
 _GIVEN_TO_CHECK = ("data", "skip_bad")  # as its argument; whether that helps it says itself

@@ -5,8 +5,8 @@ from typing import Any
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
-from mnistlab.config import resolve
 from mnistlab.names import printable
+from mnistlab.resolving import resolve
 from mnistlab.runs import DEFAULT_FOLDER
 
 

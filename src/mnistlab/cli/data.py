@@ -9,10 +9,10 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import UNEVEN
-from mnistlab.config import resolve
 from mnistlab.data import BUNDLED
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.names import printable
+from mnistlab.resolving import resolve
 from mnistlab.system import quoted
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import typer
 
 from mnistlab.cli.output import Output
 from mnistlab.cli.signals import StopSignals
-from mnistlab.config import resolve
 from mnistlab.names import printable
+from mnistlab.resolving import resolve
 from mnistlab.system import quoted
 
 

@@ -14,17 +14,17 @@ import typer
 
 from mnistlab.cli.output import Output
 from mnistlab.config import (
+    MODEL_DEFAULTS,
     MODEL_SETTINGS,
     SETTINGS,
     TYPES,
     TrainConfig,
     choices_of,
     flag_of,
-    presets,
-    resolve,
 )
 from mnistlab.errors import MnistlabError
 from mnistlab.names import printable
+from mnistlab.resolving import presets, resolve
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
 from mnistlab.system import quoted
 
@@ -91,32 +91,25 @@ MinAccuracy = Annotated[
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Also draw it into a file (PNG, SVG, PDF)."),
-]
-
-# What every command has.
-_OUTPUT_FLAGS = {
-    "as_json": Annotated[
-        bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")
-    ],
-    "quiet": Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
-    ],
-    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
-    "color": Annotated[
-        Literal["auto", "always", "never"],
-        typer.Option("--color", help="When to colour the output.", case_sensitive=False),
-    ],
-}
-
-
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, _KEYWORD, default=default, annotation=annotation)
+def _output(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the result: no progress, no notices.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    color: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option("--color", help="When to colour the output.", case_sensitive=False),
+    ] = "auto",
+) -> Output:
+    """The output of a command, by the flags that every command has; `app.run` sees to `debug`."""
+    return Output(as_json=as_json, quiet=quiet, color=color)
 
 
 def command(
@@ -130,29 +123,25 @@ def command(
     After `command(app, "train", train, ["lr"])` the line `mnistlab train --lr 0.5 -q` calls
     `train(Output(quiet=True), {"lr": 0.5})`.
     """
-    own = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.name not in ("out", "settings")
-    ]
+    own, shared = (inspect.signature(one).parameters for one in (function, _output))
 
     def run(**values: Any) -> None:
-        del values["debug"]  # `app.run` looks for it
-        out = Output(**{key: values.pop(key) for key in ("as_json", "quiet", "color")})
+        out = _output(**{key: values.pop(key) for key in shared})
         if settings:
             values["settings"] = {key: values.pop(key) for key in settings}
-        if (
-            "model" not in settings
-        ):  # `train` and `lr-find` do this themselves: wrong values are refused
+        # wrong values are refused; `train` and `lr-find`, which have models, do this themselves
+        if "model" not in settings:
             resolve({key: values["settings"][key] for key in settings if key not in MODEL_SETTINGS})
         function(out=out, **values)
 
-    parameters = [_parameter(key, _setting_flag(key), None) for key in settings]
-    parameters += [parameter.replace(kind=_KEYWORD) for parameter in own]
-    parameters += [
-        _parameter(key, flag, "auto" if key == "color" else False)
-        for key, flag in _OUTPUT_FLAGS.items()
+    parameters = [
+        inspect.Parameter(key, _KEYWORD, default=None, annotation=_setting_flag(key))
+        for key in settings
     ]
+    parameters += [
+        one.replace(kind=_KEYWORD) for key, one in own.items() if key not in ("out", "settings")
+    ]
+    parameters += shared.values()
     # typer asks for the signature; with one of our own it makes all of these flags
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__doc__ = function.__doc__
@@ -173,20 +162,15 @@ def train_command(settings: Mapping[str, Any], config: str | None = None) -> str
 
 def _setting_flag(key: str) -> Any:
     """The flag of a setting, made from its field of `TrainConfig`."""
-    setting, flag = SETTINGS[key], flag_of(key)
-    notes = f" ({', '.join(v for values in setting.needs.values() for v in values)})"
-    text = setting.help.removesuffix(".") + (notes if setting.needs else "") + "."
-    if setting.show_default:
-        text += f"  [default: {_default_text(key)}]"
+    setting, flag, choices = SETTINGS[key], flag_of(key), choices_of(key)
+    needs = ", ".join(value for values in setting.needs.values() for value in values)
+    text = setting.help.removesuffix(".") + (f" ({needs})" if needs else "") + "."
+    if default := _default_text(key):
+        text += f"  [default: {default}]"
     if TYPES[key] is bool:
         names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
-    choices = choices_of(key)
-    complete: Any = complete_from(lambda: choices) if choices else None
-    if key == "data":
-        complete = complete_from(dataset_names)
-    if key == "from_run":
-        complete = complete_runs
+    names_of: Any = dataset_names if key == "data" else lambda: choices
     return Annotated[
         Any,
         typer.Option(
@@ -195,27 +179,22 @@ def _setting_flag(key: str) -> Any:
             parser=_parser(TYPES[key]),
             help=text,
             show_default=False,
-            autocompletion=complete,
+            autocompletion=complete_runs if key == "from_run" else complete_from(names_of),
         ),
     ]
 
 
 def _default_text(key: str) -> str:
-    setting = SETTINGS[key]
-    texts = [
-        f"{model} {_value_text(value, key)}"
-        for model, value in setting.defaults.items()
-        if model != "pixel-similarity"
-    ]
-    if "linear" not in setting.defaults:
-        texts.insert(0, _value_text(getattr(TrainConfig(), key), key))
-    return ", ".join(texts)
-
-
-def _value_text(value: Any, key: str) -> str:
-    if isinstance(value, bool):
-        return ("" if value else "no-") + key.replace("_", "-")
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    """The default, then those that models have of their own; empty for what is off or empty."""
+    plain = getattr(TrainConfig(), key)
+    if isinstance(plain, bool):
+        return key if plain else ""
+    if isinstance(plain, list):
+        return ",".join(map(str, plain))
+    own = {model: values[key] for model, values in MODEL_DEFAULTS.items() if key in values}
+    own.pop("pixel-similarity", None)  # which is the model of another command
+    texts = [f"{model} {value}" for model, value in own.items()]
+    return ", ".join(texts if "linear" in own else [str(plain), *texts])
 
 
 def _metavar(key: str) -> str:

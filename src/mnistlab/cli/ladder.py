@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from mnistlab.cli.output import Output
-from mnistlab.config import resolve
+from mnistlab.resolving import resolve
 
 
 def ladder(

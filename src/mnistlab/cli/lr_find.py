@@ -10,8 +10,8 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import headline
-from mnistlab.config import resolve
 from mnistlab.names import printable
+from mnistlab.resolving import resolve
 from mnistlab.runs import DEFAULT_FOLDER, source
 
 if TYPE_CHECKING:

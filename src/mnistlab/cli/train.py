@@ -11,10 +11,11 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import headline, show_plan, training_rows
-from mnistlab.config import PIN, Resolved, flag_of, resolve
+from mnistlab.config import PIN, flag_of
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
+from mnistlab.resolving import Resolved, resolve
 from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs, source
 
 if TYPE_CHECKING:
@@ -189,7 +190,6 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
     if fitted or (has_more and not run.state_file.exists()):
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
-        from mnistlab.resuming import note_start
         from mnistlab.resuming import resume as resume_run
 
         with out.loading() as progress:
@@ -209,7 +209,7 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
             if record is None or record.status != "done" or not all(f.exists() for f in files):
                 experiment.save(experiment.capture(), "done")
         else:
-            note_start(experiment, run)
             experiment.save(experiment.capture(), "running")
+            experiment.write_start(run)  # with the new total, or number of threads
             _train(experiment, run, out)
         return _report(experiment, run, out)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mnistlab.config import MODEL_NAMES, resolve
+from mnistlab.config import MODEL_NAMES
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES
 from mnistlab.metrics import Evaluation
+from mnistlab.resolving import resolve
 from mnistlab.training import evaluate
 
 STEPS = ("pixel-similarity", *(model for model in MODEL_NAMES if model != "pixel-similarity"))

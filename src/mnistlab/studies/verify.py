@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnistlab.config import resolve
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment
@@ -12,6 +11,7 @@ from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
 from mnistlab.records import Result, RunRecord
+from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
 from mnistlab.studies.seeds import study_of

@@ -1,0 +1,219 @@
+"""From flags and config files to a checked config, with a plain message for all that is wrong.
+
+Precedence: a flag, then the `--config` file, then the default of the model, then the default.
+Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from mnistlab.config import (
+    MODEL_DEFAULTS,
+    SETTINGS,
+    TrainConfig,
+    checked,
+    choices_of,
+    device_name,
+    flag_of,
+)
+from mnistlab.errors import ConfigError
+from mnistlab.files import packaged, user_path
+from mnistlab.names import nearest, printable
+
+_MAX_CONFIG_BYTES = 1_000_000
+_MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
+_SIZE = re.compile(r"own|0*[1-9]\d{0,3}(x0*[1-9]\d{0,3})?")
+_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
+
+    config: TrainConfig
+    origins: dict[str, str]
+
+
+def resolve(
+    flags: Mapping[str, Any],
+    source: str | None = None,
+    begin: Callable[[str], tuple[str, dict[str, Any]]] = lambda run: (run, {}),
+) -> Resolved:
+    """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
+
+    begin: finds the run that `from_run` names, and the model and its settings that it has, which
+    come before the defaults (`runs.source`). Raises ConfigError that lists every fault at once.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    faults: list[str] = []
+    given = {key: value for key, value in flags.items() if value is not None}
+    layers = [("", given)]
+    if source is not None:
+        path = find_config(source)
+        layers.insert(0, (f"{printable(path)}: ", read_toml(path)))
+    for where, content in layers:
+        for key, value in content.items():
+            if key in SETTINGS:
+                values[key] = value
+                origins[key] = f"config {printable(source)}" if where else flag_of(key)
+            else:
+                faults.append(f"{where}unknown setting {printable(key)}{nearest(key, SETTINGS)}")
+    if "device" in values:
+        values["device"] = device_name(values["device"])
+    if values.get("from_run"):
+        values["from_run"], own = begin(str(values["from_run"]))
+        if values.get("model", own.get("model")) == own.get("model"):
+            values = own | values
+            origins = dict.fromkeys(own, "that of the run to begin with") | origins
+    _add_defaults(values, origins)
+    from pydantic import ValidationError
+
+    try:
+        config = checked(values)
+    except ValidationError as error:
+        # a setting of two types has an error for each
+        by_key = {str(item["loc"][0]): item for item in reversed(error.errors())}
+        faults += [_fault(by_key[key], origins) for key in values if key in by_key]
+    else:
+        faults += _contradictions(config)
+    faults += _misplaced(asdict(TrainConfig()) | values, given)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS})
+
+
+def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
+    model = values.get("model", "linear")
+    for key, value in MODEL_DEFAULTS.get(str(model), {}).items():
+        if key not in values:
+            values[key], origins[key] = value, f"default of {model}"
+    seed, seeds = values.get("seed", 0), values.get("seeds", 1)
+    if model != "linear" or seeds == 1 or "order_seed" in values or values.get("from_run"):
+        return
+    if isinstance(seed, int):
+        values["order_seed"] = seed
+        origins["order_seed"] = "shared, so that all seeds train at once"
+        if isinstance(seeds, int) and seeds >= _WIDE and "threads" not in values:
+            values["threads"], origins["threads"] = 0, "torch's choice for so wide a matrix"
+
+
+def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """A fault for each flag that means nothing beside the other settings.
+
+    In a file, where all settings stand side by side, such a setting is ignored.
+    """
+    return [
+        f"{flag_of(key)}: needs {flag_of(other)} {' or '.join(allowed)}, not {values[other]}"
+        for key in given
+        if key in SETTINGS
+        for other, allowed in SETTINGS[key].needs.items()
+        if values[other] not in allowed and values[other] in choices_of(other)
+    ]
+
+
+def _contradictions(config: TrainConfig) -> list[str]:
+    chooses = config.patience > 0 or config.keep == "best"
+    several, baseline = config.seeds > 1, config.model == "pixel-similarity"
+    own_orders = config.shuffle and config.order_seed == "own"
+    faults = {
+        f"image_size: N or HxW, 1 to 4096 pixels, or own, not {config.image_size!r}": (
+            not _SIZE.fullmatch(config.image_size)
+        ),
+        "folds: patience and keep choose by the images that score; leave them out": (
+            config.folds and chooses
+        ),
+        "folds: every fold is trained from one seed; leave seeds out": config.folds and several,
+        "folds: 1 leaves nothing to train on; from 2 on, or 0 for none": config.folds == 1,
+        "seeds: patience and keep are of one seed's training; leave them out": several and chooses,
+        "seeds: pixel-similarity draws nothing; every seed gives the same": several and baseline,
+        "from: pixel-similarity is fitted, not trained; it begins with nothing": (
+            config.from_run and baseline
+        ),
+        "seeds: with --from they begin alike; each needs an order of its own": (
+            config.from_run and several and not own_orders
+        ),
+        f"seed {config.seed}: {config.seeds} seeds from there pass 2^63": (
+            config.seed + config.seeds > 2**63
+        ),
+    }
+    return [fault for fault, holds in faults.items() if holds]
+
+
+def _fault(item: Any, origins: Mapping[str, str]) -> str:
+    """One error of pydantic as a line: which setting, from where, what is wrong, what it got."""
+    key = str(item["loc"][0])
+    origin = origins.get(key, "default")
+    label = origin if origin.startswith("--") else f"{key} ({origin})"
+    message = str(item["msg"])
+    if item["type"] == "literal_error":
+        message = "not a known name" + nearest(str(item["input"]), choices_of(key))
+        gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
+        if key == "device" and gpu:
+            message = (
+                f"a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES={gpu[1]} "
+                "and take cuda"
+            )
+    elif key == "order_seed":
+        message = "must be an integer from 0 on, or own"
+    elif item["type"] == "string_unicode":
+        message = "the path is not UTF-8; rename or move the folder"
+    else:
+        message = message[0].lower() + message[1:]
+    value = printable(repr(item["input"]))
+    if len(value) > _MAX_VALUE_CHARACTERS:
+        value = f"{value[:_MAX_VALUE_CHARACTERS]}..., {len(value):,} characters"
+    return f"{label}: {message} (got {value})"
+
+
+def to_toml(settings: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """The settings as flat TOML, one per line, with its origin; for `--config`."""
+    lines = ["# Every setting of this run; use it again with --config."]
+    for key, value in settings.items():
+        setting = tomli_w.dumps({key: value}).rstrip("\n")
+        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
+    return "\n".join(lines) + "\n"
+
+
+def presets() -> dict[str, Path]:
+    """Every preset: its name and its file, in order of name."""
+    return {path.stem: path for path in sorted(packaged("configs").glob("*.toml"))}
+
+
+def find_config(source: str) -> Path:
+    """The file that `--config` means: a path, or the name of a preset in `configs/`.
+
+    Raises ConfigError with the nearest preset where there is neither.
+    """
+    path, known = user_path(source), presets()
+    if path.suffix == ".toml" or os.path.isfile(path):
+        return path
+    if source in known:
+        return known[source]
+    raise ConfigError(
+        f"--config {printable(source)}: no such file or preset{nearest(source, known)}"
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values in one TOML file. Raises ConfigError for what cannot be read or is not TOML."""
+    where = printable(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_CONFIG_BYTES + 1)  # /dev/zero has no end
+        if len(content) > _MAX_CONFIG_BYTES:
+            raise ConfigError(f"{where}: larger than {_MAX_CONFIG_BYTES:,} bytes; not a config")
+        # some editors put a byte order mark in front
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid TOML: {printable(error)}") from error
