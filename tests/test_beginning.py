@@ -2,9 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +12,13 @@ from mnistlab import load_model, load_tensors, train_run, weights_sha256
 from mnistlab.config import PIN
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare, start
-from mnistlab.resolving import Resolved, resolve
-from mnistlab.runs import DEFAULT_FOLDER, Run
-from mnistlab.runs import source as find_source
+from mnistlab.resolving import resolve
+from mnistlab.runs import Run
 from tests.command import Result
 from tests.conftest import make_tree
 from tests.drawn import HELD_OUT_FONTS, TUNING_FONTS, draw
 
 Mnistlab = Callable[..., Result]
-
-
-def resolved(settings: dict[str, Any]) -> Resolved:
-    return resolve(settings, None, partial(find_source, folder=DEFAULT_FOLDER))
 
 
 def weights_of(run: Run) -> dict[str, torch.Tensor]:
@@ -47,7 +40,7 @@ def others(tmp_path: Path) -> Path:
 def test_the_same_classes_begin_with_all_weights(
     mnistlab: Mnistlab, tiny: Path, source: Run
 ) -> None:
-    begun = prepare(resolved({"data": str(tiny), "from_run": source.name}))
+    begun = prepare(resolve({"data": str(tiny), "from_run": source.name}))
     assert begun.config.model == "two-layer"
     assert begun.config.hidden == 7
     assert begun.origins["hidden"] == "that of the run to begin with"
@@ -61,7 +54,7 @@ def test_the_same_classes_begin_with_all_weights(
 def test_other_classes_draw_the_last_layer_anew(
     mnistlab: Mnistlab, source: Run, others: Path
 ) -> None:
-    begun = prepare(resolved({"data": str(others), "from_run": source.name}))
+    begun = prepare(resolve({"data": str(others), "from_run": source.name}))
     first, theirs = begun.now.model.state_dict(), weights_of(source)
     drawn = begun.card.build(0).state_dict()
     for name in ("hidden.weight", "hidden.bias"):
@@ -72,7 +65,7 @@ def test_other_classes_draw_the_last_layer_anew(
     assert ": all weights but those of its last layer (out): other classes" in told.err
     # as many classes, and other ones: not a weight of the last layer means the same
     two = make_tree(Path("two"), ("light", "paper"))
-    first = prepare(resolved({"data": str(two), "from_run": source.name})).now.model.state_dict()
+    first = prepare(resolve({"data": str(two), "from_run": source.name})).now.model.state_dict()
     assert first["hidden.weight"].equal(theirs["hidden.weight"])
     assert not first["out.weight"].equal(theirs["out.weight"])
 
@@ -115,13 +108,13 @@ def test_a_stopped_run_needs_its_source_no_more(
     mnistlab: Mnistlab, source: Run, others: Path
 ) -> None:
     settings = {"data": str(others), "from_run": source.name, "epochs": 4}
-    unbroken = prepare(resolved(settings))
+    unbroken = prepare(resolve(settings))
     list(unbroken.train())
-    experiment = start(prepare(resolved(settings)), Path("runs"), [])
+    experiment = start(prepare(resolve(settings)), Path("runs"), [])
     place = experiment.now.place
     list(experiment.train(lambda: place.epoch == 2))
     assert experiment.run is not None
-    early = start(prepare(resolved(settings)), Path("early"), [])
+    early = start(prepare(resolve(settings)), Path("early"), [])
     assert early.run is not None
     mnistlab("train", "--resume", early.run.path).ok()  # before its first save: begins again
     source.path.rename("away")
@@ -193,17 +186,17 @@ def test_other_sources_that_cannot_be(
     assert "--from lastest: no such run in runs; did you mean latest?" in refused.err
     linear = train_run({"data": str(tiny), "epochs": 1})
     with pytest.raises(ConfigError, match="of a linear model's only layer nothing is left"):
-        prepare(resolved({"data": str(others), "from_run": linear.name}))
+        prepare(resolve({"data": str(others), "from_run": linear.name}))
     linear.model_file.unlink()
     with pytest.raises(ConfigError, match="no such run, or it has saved no model"):
-        prepare(resolved({"data": str(tiny), "from_run": linear.name}))
+        prepare(resolve({"data": str(tiny), "from_run": linear.name}))
 
 
 def test_a_net_that_takes_any_size_begins_with_images_of_another(tmp_path: Path) -> None:
     small = make_tree(tmp_path / "small", size=(20, 20), train=3, valid=1)
     large = make_tree(tmp_path / "large", size=(24, 24), train=3, valid=1)
     source = train_run({"data": str(small), "model": "resnet18", "epochs": 1})
-    begun = prepare(resolved({"data": str(large), "from_run": source.name}))
+    begun = prepare(resolve({"data": str(large), "from_run": source.name}))
     assert weights_sha256(begun.now.model.state_dict()) == weights_sha256(weights_of(source))
 
 
@@ -233,7 +226,7 @@ def test_ten_images_a_class_are_learned_better_with_what_others_taught() -> None
         """The mean of three seeds."""
         found = 0.0
         for seed in range(3):
-            experiment = prepare(resolved({**settings, **more, "seed": seed}), data=data)
+            experiment = prepare(resolve({**settings, **more, "seed": seed}), data=data)
             found += list(experiment.train())[-1].accuracy / 3
         return found
 

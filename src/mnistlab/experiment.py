@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
 from mnistlab.resolving import Resolved, resolve, to_toml
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, source
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
 from mnistlab.storage import RunState, StateRecord, save_model, save_state, weights_sha256
 from mnistlab.training import Place, Recipe, check_model, fit_epoch, train_epochs
 
@@ -147,11 +146,11 @@ class Experiment:
 
     def on_device(self) -> tuple[TensorDataset, TensorDataset]:
         """The training and the validation images and labels on the device."""
-        train_ds, valid_ds = (
-            TensorDataset(*(tensor.to(self.device) for tensor in ds.tensors))
-            for ds in (self.data.train_ds, self.data.valid_ds)
-        )
-        return train_ds, valid_ds
+
+        def moved(ds: TensorDataset) -> TensorDataset:
+            return TensorDataset(*(tensor.to(self.device) for tensor in ds.tensors))
+
+        return moved(self.data.train_ds), moved(self.data.valid_ds)
 
     def class_weights(self) -> torch.Tensor | None:
         """The weights of the classes in the training loss, (C,) on the device; None for none."""
@@ -222,10 +221,7 @@ class Experiment:
         )
 
     def write_start(self, run: Run) -> None:
-        """Write config and `run.json` into the folder of `run`, which can then be resumed.
-
-        Raises OSError.
-        """
+        """Write config and `run.json` into `run`, which can then be resumed. Raises OSError."""
         write_whole(run.config_file, to_toml(self.config.applicable(), self.origins).encode())
         run.write_record(self.record("running", result_of(self.capture())))
 
@@ -314,7 +310,7 @@ def train_run(
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
     settings = settings or {}
-    resolved = resolve(settings, config, partial(source, folder=user_path(folder)))
+    resolved = resolve(settings, config, user_path(folder))
     if data is not None and (given := {*DATA_SETTINGS} & {*settings}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.is_study:

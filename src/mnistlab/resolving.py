@@ -7,13 +7,14 @@ Config files are flat TOML; a preset is one that ships in `configs/`. No torch i
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from mnistlab import runs
 from mnistlab.config import (
     MODEL_DEFAULTS,
     SETTINGS,
@@ -42,14 +43,12 @@ class Resolved:
 
 
 def resolve(
-    flags: Mapping[str, Any],
-    source: str | None = None,
-    begin: Callable[[str], tuple[str, dict[str, Any]]] = lambda run: (run, {}),
+    flags: Mapping[str, Any], source: str | None = None, folder: Path = runs.DEFAULT_FOLDER
 ) -> Resolved:
     """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
 
-    begin: finds the run that `from_run` names, and the model and its settings that it has, which
-    come before the defaults (`runs.source`). Raises ConfigError that lists every fault at once.
+    folder: where the run is that `from_run` names; its model and the settings of that come before
+    the defaults. Raises ConfigError that lists every fault at once.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -69,7 +68,7 @@ def resolve(
     if "device" in values:
         values["device"] = device_name(values["device"])
     if values.get("from_run"):
-        values["from_run"], own = begin(str(values["from_run"]))
+        values["from_run"], own = runs.source(str(values["from_run"]), folder)
         if values.get("model", own.get("model")) == own.get("model"):
             values = own | values
             origins = dict.fromkeys(own, "that of the run to begin with") | origins

@@ -43,17 +43,16 @@ def resume(
         written = read_toml(run.config_file)  # only what applies to its model
         settings = MODEL_DEFAULTS.get(str(written.get("model")), {}) | written
     name = printable(run.name)
-    if epochs is not None:
-        if settings.get("schedule") == "one-cycle" and epochs != settings.get("epochs"):
-            raise ConfigError(
-                f"--epochs {epochs}: the one cycle of {name} was laid out over "
-                f"{settings.get('epochs')} epochs, and its rate ends at nothing; start a new run"
-            )
-        settings["epochs"] = epochs
-    if threads is not None:
-        settings["threads"] = threads
+    laid_out = settings.get("epochs")
+    if settings.get("schedule") == "one-cycle" and epochs not in (None, laid_out):
+        raise ConfigError(
+            f"--epochs {epochs}: the one cycle of {name} was laid out over {laid_out} epochs, and "
+            "its rate ends at nothing; start a new run"
+        )
+    flags = {"epochs": epochs, "threads": threads, "data": data}
+    given = {key: value for key, value in flags.items() if value is not None}
     try:
-        config = checked(settings)
+        config = checked(settings | given)
     except ValidationError as error:
         keys = ", ".join(str(item["loc"][0]) for item in error.errors())
         raise DamagedFileError(
@@ -66,8 +65,7 @@ def resume(
         )
     record = run.known_record()
     origins = dict.fromkeys(SETTINGS, "resumed run") | (record.origins if record else {})
-    flags = {"epochs": epochs, "threads": threads, "data": data}
-    origins |= {key: f"--{key}" for key, value in flags.items() if value is not None}
+    origins |= {key: f"--{key}" for key in given}
     config = replace(config, data=whereabouts(run, config.data, data))
     experiment = prepare(Resolved(config, origins), progress, restored=state is not None)
     if state is not None:

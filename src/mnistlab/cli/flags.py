@@ -62,7 +62,6 @@ RunDir = Annotated[
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config",
         metavar="FILE|PRESET",
         help="Settings from a TOML file or a preset.",
         autocompletion=complete_from(lambda: list(presets())),
@@ -83,7 +82,6 @@ Strict = Annotated[
 MinAccuracy = Annotated[
     float | None,
     typer.Option(
-        "--min-accuracy",
         metavar="X",
         min=0,
         max=1,
@@ -91,7 +89,20 @@ MinAccuracy = Annotated[
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Also draw it into a file (PNG, SVG, PDF)."),
+]
+
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_METAVARS = {
+    "data": "NAME|DIR",
+    "valid": "DIR",
+    "exclude": "FILE",
+    "from_run": "RUN",
+    "image_size": "N|HxW",
+    "order_seed": "N|own",
+}
 
 
 def _output(
@@ -198,14 +209,11 @@ def _default_text(key: str) -> str:
 
 
 def _metavar(key: str) -> str:
-    annotation, choices = TYPES[key], choices_of(key)
-    if key in ("data", "from_run"):
-        return "NAME|DIR" if key == "data" else "RUN"
-    if annotation is float:
-        return "X"
-    if get_origin(annotation) is list:
+    if key in _METAVARS:
+        return _METAVARS[key]
+    if get_origin(TYPES[key]) is list:
         return "N,N,..."
-    return "|".join(choices) if annotation is not int and choices else "N"
+    return "X" if TYPES[key] is float else "|".join(choices_of(key)) or "N"
 
 
 def _parser(annotation: Any) -> Callable[[str], Any]:

@@ -1,7 +1,6 @@
 """`mnistlab lr-find`: which learning rate?"""
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.training_output import headline
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
-from mnistlab.runs import DEFAULT_FOLDER, source
 
 if TYPE_CHECKING:
     from mnistlab.report.pictures import Curves
@@ -35,7 +33,7 @@ def lr_find(
 
     On a model of its own; nothing is written, and no training is changed by it.
     """
-    resolved = resolve(settings, config, partial(source, folder=DEFAULT_FOLDER))
+    resolved = resolve(settings, config)
     if plot is not None:
         from mnistlab.report.files import require_plot
 

@@ -1,7 +1,6 @@
 """`mnistlab train`: train a model, one row per epoch, into a run folder."""
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
 from mnistlab.resolving import Resolved, resolve
-from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs, source
+from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs
 
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
@@ -32,7 +31,6 @@ def train(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume",
             metavar="RUN",
             autocompletion=flags.complete_runs,
             help="Go on with a run; with --epochs TOTAL also past its end.",
@@ -60,11 +58,10 @@ def train(
     # settings["lr"] == 0.5. The other parameters are flags of its own.
     if dry_run and resume is not None:
         raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
-    begin = partial(source, folder=run_dir)
     if or_start:
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
-        asked = resolve(settings, config, begin)
+        asked = resolve(settings, config, run_dir)
         if asked.config.is_study:
             kind = "folds" if asked.config.folds else "seeds"
             raise ConfigError(f"--or-start: a run of several {kind} is not resumed")
@@ -86,7 +83,7 @@ def train(
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         # before torch is imported: a typo is refused at once
-        resolved = resolve(settings, config, begin)
+        resolved = resolve(settings, config, run_dir)
         from mnistlab.experiment import prepare, start
 
         with out.loading() as progress:
