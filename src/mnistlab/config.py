@@ -238,18 +238,15 @@ def _checker() -> Any:
 def device_name(value: object) -> object:
     """The name in `--device` of what others call gpu, cuda:0 or 0; any other value as it is."""
     text = str(value).lower()
-    if text == "gpu":
-        return "mps" if system.MACOS else "cuda"
-    if text in ("0", "cuda:0", "gpu:0"):
-        return "cuda"
+    if text in ("gpu", "gpu:0", "cuda:0", "0"):
+        return "mps" if text == "gpu" and system.MACOS else "cuda"
     return text if text in choices_of("device") else value
 
 
 def flag_of(key: str) -> str:
     """The flag of a setting: `batch_size` → `--batch-size`."""
-    if key == "from_run":  # Python has another use for the word
-        return "--from"
-    return f"--{key.replace('_', '-')}"
+    # Python has another use for the word `from`
+    return "--from" if key == "from_run" else f"--{key.replace('_', '-')}"
 
 
 def choices_of(key: str) -> list[str]:

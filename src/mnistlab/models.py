@@ -260,16 +260,14 @@ class ModelCard:
 
     def check(self) -> None:
         """Raise ConfigError, which says why, unless a model can be built and used as this says."""
-        sides = self.image_size
-        ground = self.ground
+        sides, ground, fitting = self.image_size, self.ground, losses_for(len(self.classes))
         faults = {
             "classes: two or more different names": {type(name) for name in self.classes} == {str}
             and len(set(self.classes)) == len(self.classes) > 1,
             "image_size: height and width in pixels": [type(side) for side in sides] == [int, int]
             and all(1 <= side <= _MAX_SIDE for side in sides),
             f"model: one of {', '.join(MODELS)}": self.model in MODELS,
-            f"loss: one of {', '.join(losses_for(len(self.classes)))}": self.loss
-            in losses_for(len(self.classes)),
+            f"loss: one of {', '.join(fitting)}": self.loss in fitting,
             "ground: a grey level from 0 to 1, or None": ground is None
             or (type(ground) is float and 0 <= ground <= 1),
             f"fit: one of {', '.join(FITS)}, or None": self.fit is None or self.fit in FITS,

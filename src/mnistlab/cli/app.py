@@ -64,8 +64,6 @@ _NOT_IN_A_SWEEP = (
 _OF_LAYOUT = (*READING, "exclude", "skip_bad")
 _OF_JUDGES = ("image_size", "fit", "epochs", "lr", "augment", "seed", "device", "threads")
 
-_GIVEN_TO_CHECK = ("data", "skip_bad")  # as its argument; whether that helps it says itself
-
 _HOME = re.compile(r"\A(--[\w-]+=|-\w|)(~.*)", re.DOTALL)  # a word that begins with ~
 
 app = _group(_root.__doc__ or "")
@@ -93,7 +91,8 @@ command(
 
 data_app = _group("Get datasets by name; audit a folder of images; make one from other formats.")
 app.add_typer(data_app, name="data")
-command(data_app, "check", data.check, [key for key in DATA_SETTINGS if key not in _GIVEN_TO_CHECK])
+# the images are its argument, and whether --skip-bad helps it says itself
+command(data_app, "check", data.check, (*READING, "image_size", "fit", "exclude"))
 command(data_app, "import-idx", data.import_idx)
 command(data_app, "split", data.split, _OF_LAYOUT)
 command(data_app, "doubt", doubt.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
