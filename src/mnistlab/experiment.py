@@ -29,9 +29,9 @@ from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, Resolved, TrainConfig, checked, resolve, to_toml
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
-from mnistlab.data.folds import Folds, folds_of
 from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
+from mnistlab.data.splitting import Folds, folds_of
 from mnistlab.data.store import ImageData, Progress
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError

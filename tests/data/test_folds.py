@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from mnistlab import load_data
-from mnistlab.data.folds import folds_of
 from mnistlab.data.layouts import LoadOptions
-from mnistlab.data.splitting import split_into_folds
+from mnistlab.data.splitting import folds_of, split_into_folds
 from mnistlab.data.trees import split_data
 from mnistlab.errors import DataError
 from tests.command import Result

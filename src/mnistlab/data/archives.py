@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from mnistlab.data.scan import fault_in
-from mnistlab.errors import DataError, RunError
+from mnistlab.errors import RunError
 from mnistlab.files import cache_folder, remove, temporary_beside
 from mnistlab.names import printable
 from mnistlab.system import move
@@ -87,8 +87,5 @@ def _untar(path: Path, folder: Path) -> None:
 def _require_space(path: Path, folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free / 2:
-        raise DataError(
-            printable(path),
-            [f"{printable(path)}: unpacks to {size / 1e6:,.0f} MB, and the cache has "
-             f"{free / 1e6:,.0f} MB free; set MNISTLAB_CACHE to a folder with more space"],
-        )  # fmt: skip
+        sizes = f"unpacks to {size / 1e6:,.0f} MB, and the cache has {free / 1e6:,.0f} MB free"
+        raise fault_in(path, f"{sizes}; set MNISTLAB_CACHE to a folder with more space")

@@ -112,12 +112,11 @@ def audit_folder(
             )
     audit.faults += class_faults([scan for split, scan in scans.items() if split in SPLITS])
     for group in groups.values():
-        if len(group) == 1:
-            continue
-        names = [name for name, _, _ in group]
-        splits = {split for _, split, _ in group}
-        (audit.duplicates_within if len(splits) == 1 else audit.duplicates_across).append(names)
-        if len({label for _, _, label in group}) > 1:
+        names, splits, labels = map(list, zip(*group, strict=True))
+        if len(group) > 1:
+            within = len({*splits}) == 1
+            (audit.duplicates_within if within else audit.duplicates_across).append(names)
+        if len({*labels}) > 1:
             audit.notes.append(f"the same image in two classes: {', '.join(names)}")
     if len(audit.sizes) > 1:
         audit.notes.append(
@@ -155,9 +154,8 @@ def audit(
         named = load_data(data, progress=progress)
         found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
         found.counts = {"train": named.train.counts, "valid": named.valid.counts}
-        found.sizes["{1} x {0}".format(*named.image_size)] = len(named.train_ds) + len(
-            named.valid_ds
-        )
+        size = "{1} x {0}".format(*named.image_size)
+        found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
         return found, named, options
     found = audit_folder(Path(data), options, progress)
     loaded, needed, faults = training_data(data, options, progress)

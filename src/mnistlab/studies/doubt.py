@@ -6,7 +6,6 @@ seen it (`seeds.py`). A model may be surer of some classes than of others, so a 
 compared with the mean that the model gives to images that are labelled so.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,36 +17,26 @@ from mnistlab.data.store import Split
 class Doubt:
     """An image whose label is doubtful.
 
-    file: as `--exclude` knows it. index: its place among all images. probability: of the suggested
-    class; of_label: of the class that it is labelled as. margin: how much better the suggested
-    class does, each measured by its mean; above 0 the model takes the image for that class.
+    file: as `--exclude` knows it. probability: of the suggested class; of_label: of the class that
+    it is labelled as. margin: how much better the suggested class does, each measured by its mean;
+    above 0 the model takes the image for that class. index: its place among all images.
     """
 
     file: str
-    index: int
     label: str
     suggested: str
     probability: float
     of_label: float
     margin: float
+    index: int
 
 
-@dataclass(frozen=True)
-class Doubts:
-    """All images, the most doubtful first.
+def find_doubts(images: Split, probabilities: torch.Tensor) -> tuple[list[Doubt], int]:
+    """All images, the most doubtful first, and how many are confidently another class.
 
-    n_confident: how many of them are confidently another class: its probability is at least the
-    mean of the images that are labelled so, and it does better than their own.
-    """
-
-    ranked: Sequence[Doubt]
-    n_confident: int
-
-
-def find_doubts(images: Split, probabilities: torch.Tensor) -> Doubts:
-    """Rank the images by how doubtful their labels are.
-
-    probabilities: float64 (n, C), of each class by a model that has not seen the image.
+    probabilities: float64 (n, C), of each class by a model that has not seen the image. An image is
+    confidently another class where the probability of that class is at least the mean of the images
+    that are labelled so, and it does better than the image's own.
     """
     labels, rows = images.ds.tensors[1], torch.arange(len(images.ds))
     own = probabilities[rows, labels]
@@ -58,19 +47,18 @@ def find_doubts(images: Split, probabilities: torch.Tensor) -> Doubts:
     others[rows, labels] = -torch.inf
     best, suggested = others.max(1)
     margin = best - excess[rows, labels]
-    confident = (best >= 0) & (margin > 0)
     order = margin.argsort(descending=True, stable=True)  # of equals, the first file comes first
-    names, labelled = images.classes, labels.tolist()
+    paths, labelled = images.paths(), images.labels()
     ranked = [
         Doubt(
-            images.path_of(i),
-            i,
-            names[labelled[i]],
-            names[int(suggested[i])],
+            paths[i],
+            labelled[i],
+            images.classes[int(suggested[i])],
             float(probabilities[i, suggested[i]]),
             float(own[i]),
             float(margin[i]),
+            i,
         )
         for i in order.tolist()
     ]
-    return Doubts(ranked, int(confident.sum()))
+    return ranked, int(((best >= 0) & (margin > 0)).sum())

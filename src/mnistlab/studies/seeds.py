@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import count_batches
-from mnistlab.data.folds import Folds
+from mnistlab.data.splitting import Folds
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
 from mnistlab.files import write_file
