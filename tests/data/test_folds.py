@@ -147,7 +147,7 @@ def test_bad_wishes_are_refused_and_leave_nothing(tmp_path: Path, mnistlab: Mnis
     (tmp_path / "old").mkdir()
     cases = {
         ("own", "old"): "old: exists already; name a new folder, or remove it",
-        ("own", "new", "--folds", "1"): "--folds 1: a number from 2 on",
+        ("own", "new", "--folds", "1"): "folds: 1 leaves nothing to train on",
         ("own", "new", "--test-fraction", "0.8"): "--test-fraction 0.8: from 0 on, and with",
         ("own", "new", "--test-fraction", "0.1", "--folds", "2"): "does not go with --folds",
         ("own", "new", "--folds", "4"): "the class dark has 2 different images; 4 folds need 4",

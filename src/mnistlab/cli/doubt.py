@@ -29,19 +29,17 @@ def doubt(
         int, typer.Option("--top", metavar="N", min=1, help="How many images to name.")
     ] = 20,
     csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Also write them as CSV, for train --exclude."),
+        Path | None, typer.Option(metavar="FILE", help="Also write a CSV file for train --exclude.")
     ] = None,
     page: Annotated[
-        Path | None,
-        typer.Option("--page", metavar="FILE", help="Also show them on a page (HTML)."),
+        Path | None, typer.Option(metavar="FILE", help="Also show them on a page (HTML).")
     ] = None,
 ) -> None:
     """Name the images that are most likely labelled wrongly.
 
     Each image is judged by a model that was trained without it (confident learning).
     """
-    from mnistlab.files import require_file, write_file
+    from mnistlab.files import require_file, write_csv, write_file
 
     if csv:
         require_file(csv, ("csv",), "--csv")
@@ -76,7 +74,7 @@ def doubt(
         }
     )
     if csv:
-        out.csv(csv, columns, rows)
+        write_csv(csv, columns, rows)
     if page:
         from mnistlab.report.page import render_doubts
 

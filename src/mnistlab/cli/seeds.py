@@ -70,10 +70,11 @@ def _plan(study: "SeedStudy") -> str:
 def _progress(study: "SeedStudy") -> str:
     if not study.done:
         return "before anything was finished; nothing of it is saved"
+    done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
     if study.experiment.config.is_wide:
         epochs = max(len(result.epochs) for result in study.results)
-        return f"after {epochs} of {study.experiment.config.epochs} epochs, which are saved"
-    return f"after {len(study.results)} of {len(study.seeds)} {study.kind}s, which are saved"
+        done = f"{epochs} of {study.experiment.config.epochs} epochs"
+    return f"after {done}, which are saved"
 
 
 def _report(study: "SeedStudy", run: Run, out: Output) -> None:

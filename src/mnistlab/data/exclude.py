@@ -13,7 +13,7 @@ from mnistlab.names import printable
 _HEADINGS = ("file", "name")
 
 
-def names_in(path: Path) -> list[str]:
+def _names_in(path: Path) -> list[str]:
     """The images that a list names: a column `file` of a CSV file, else its first, or plain lines.
 
     Raises DataError.
@@ -38,11 +38,9 @@ def leave_out(
     Raises DataError for a name that is not there, and where a class would have no image left.
     """
     path = user_path(listed)
-    names = dict.fromkeys(names_in(path))
+    names = dict.fromkeys(_names_in(path))
     where = f"--exclude {printable(path)}"
-    found = {role: split.paths() for role, split in splits.items()}
-    each = [name for role, split in splits.items() for name in (*found[role], *split.skipped)]
-    known = dict.fromkeys(each)
+    known = {name: 0 for split in splits.values() for name in (*split.paths(), *split.skipped)}
     faults = [f"{where}: {printable(name)}: no such image" for name in names if name not in known]
     if faults and all_known:
         example = next(iter(known), "")
@@ -50,7 +48,7 @@ def leave_out(
         raise DataError(where, faults, advice)
     left = {}
     for role, split in splits.items():
-        rows = [row for row, name in enumerate(found[role]) if name not in names]
+        rows = [row for row, name in enumerate(split.paths()) if name not in names]
         skipped = {file: why for file, why in split.skipped.items() if file not in names}
         kept = split if len(rows) == len(split.ds) else split.take(rows)
         left[role] = replace(kept, skipped=skipped)

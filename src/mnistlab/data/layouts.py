@@ -161,13 +161,10 @@ def _class_root(path: Path) -> Path:
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The visible folders and files in `folder`, in order. Raises DataError."""
-    try:
-        entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
-    except OSError as error:
-        raise fault_in(folder, f"cannot be listed: {error.strerror}") from error
-    folders = sorted(entry.name for entry in entries if os.path.isdir(entry.path))
-    return folders, sorted(entry.name for entry in entries if not os.path.isdir(entry.path))
+    """The visible folders and files in `folder`, in order; none where it cannot be listed."""
+    _, *both = next(os.walk(folder), ("", [], []))
+    folders, files = (sorted(name for name in names if not is_hidden(name)) for names in both)
+    return folders, files
 
 
 def _roles(top: Path, folders: Sequence[str]) -> dict[str, str]:
@@ -229,6 +226,10 @@ def _few(names: Sequence[str], end: str = "/") -> str:
 
 def _not_understood(top: Path, folders: Sequence[str], files: Sequence[str]) -> str:
     """Why nothing can be trained on here, and what to name instead where that can be seen."""
+    try:
+        os.listdir(top)
+    except OSError as error:
+        return f"cannot be listed: {error.strerror}"
     if any(os.path.splitext(name)[1].lower() in SUFFIXES for name in files):
         if not folders and len(_listed(top.parent)[0]) > 1:
             return (

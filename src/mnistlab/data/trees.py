@@ -34,7 +34,6 @@ def split_data(
     source: str,
     target: Path,
     options: LoadOptions = LoadOptions(),
-    *,
     folds: int = 0,
     test_fraction: float = 0.0,
     copy: bool = False,
@@ -65,9 +64,8 @@ def split_data(
         scans, _ = scan_layout(find_layout(data.root, options), ("test",), options)
     if "test" in scans:
         if test_fraction:
-            raise DataError(
-                source, [f"--test-fraction: {printable(source)} has a test split already"]
-            )
+            fault = f"--test-fraction: {printable(source)} has a test split already"
+            raise DataError(source, [fault])
         options = replace(options, image_size=data.image_size)
         splits["test"] = load_split(source, "test", options, progress=progress)
     elif test_fraction:
@@ -82,14 +80,11 @@ def _test_from(train: Split, share: float) -> dict[str, Split]:
         part: train.take([row for row, here in enumerate(kept) if here == (part == "train")])
         for part in ("train", "test")
     }
-    faults = [
-        f"--test-fraction: the class {printable(name)} has {train.counts[name]:,} images in train, "
-        "or the same one again; it needs two different ones"
-        for name in train.classes
-        if 0 in (splits["train"].counts[name], splits["test"].counts[name])
-    ]
-    if faults:
-        raise DataError("--test-fraction", faults)
+    for name, n in train.counts.items():
+        if 0 in (splits["train"].counts[name], splits["test"].counts[name]):
+            own = f"the class {printable(name)} has {n:,} images in train, or the same one again"
+            fault = f"--test-fraction: {own}; it needs two different ones"
+            raise DataError("--test-fraction", [fault])
     return splits
 
 

@@ -43,22 +43,15 @@ def find_doubts(images: Split, probabilities: torch.Tensor) -> tuple[list[Doubt]
     # t_c: the mean probability of class c over the images that are labelled c
     thresholds = torch.stack([own[labels == c].mean() for c in range(len(images.classes))])
     excess = probabilities - thresholds
-    others = excess.clone()
-    others[rows, labels] = -torch.inf
-    best, suggested = others.max(1)
+    of_others = excess.clone()
+    of_others[rows, labels] = -torch.inf
+    best, suggested = of_others.max(1)
     margin = best - excess[rows, labels]
     order = margin.argsort(descending=True, stable=True)  # of equals, the first file comes first
-    paths, labelled = images.paths(), images.labels()
+    figures = torch.stack([probabilities[rows, suggested], own, margin], dim=1).tolist()
+    paths, labelled, others = images.paths(), images.labels(), suggested.tolist()
     ranked = [
-        Doubt(
-            paths[i],
-            labelled[i],
-            images.classes[int(suggested[i])],
-            float(probabilities[i, suggested[i]]),
-            float(own[i]),
-            float(margin[i]),
-            i,
-        )
+        Doubt(paths[i], labelled[i], images.classes[others[i]], *figures[i], i)
         for i in order.tolist()
     ]
     return ranked, int(((best >= 0) & (margin > 0)).sum())

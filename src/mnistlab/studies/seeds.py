@@ -8,8 +8,6 @@ as `train` would on the tree that `data split --folds` writes for it. So every i
 once, by a model that has not seen it.
 """
 
-import csv
-import io
 import math
 import statistics
 import time
@@ -25,12 +23,12 @@ from mnistlab.data.batches import count_batches
 from mnistlab.data.splitting import Folds
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
-from mnistlab.files import write_file
+from mnistlab.files import write_csv
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackMetrics, train_stack
+from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, train_stack
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -52,12 +50,6 @@ class SeedResult:
     def accuracy(self) -> float:
         """Accuracy after the last epoch, 0…1."""
         return self.epochs[-1].accuracy
-
-    def as_row(self, kind: str = "seed") -> Row:
-        """Its last epoch, with the time of all."""
-        last = self.epochs[-1].model_dump() if self.epochs else {}
-        seconds = round(sum(row.seconds for row in self.epochs), 6)
-        return {kind: self.seed, **last, "seconds": seconds, "diverged": self.diverged}
 
     def as_seed_row(self) -> SeedRow:
         """What `run.json` says of it."""
@@ -171,7 +163,8 @@ class SeedStudy:
             self.look_at(number, model)
             self.results.append(result)
             self.finished = len(self.results) == len(self.seeds)
-            yield result.as_row(self.kind)
+            seconds = round(sum(row.seconds for row in result.epochs), 6)
+            yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
 
     def alone(self, number: int) -> tuple[Experiment, int]:
         """What one of the models is trained on, and the seed that it is drawn from."""
@@ -202,9 +195,18 @@ class SeedStudy:
             keep_going=True,
         ):
             seconds = time.perf_counter() - started
-            figures = self._figures(metrics, len(train_ds), valid_ds.tensors[1])
-            for index, result in enumerate(results):
-                train_loss, valid_loss, accuracy = figures[index]
+            logits, labels = metrics.valid_logits, valid_ds.tensors[1]
+            losses = mean_over_images(metrics.batch_losses.cpu(), len(train_ds), config.batch_size)
+            with torch.no_grad():
+                targets = targets_for(labels, len(card.classes))
+                valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
+            # the logits of every model below one another, as `predictions` takes them
+            columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
+            predicted = predictions(columns).reshape(len(labels), -1)
+            correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
+            figures = zip(losses.tolist(), valid_losses, correct, strict=True)
+            for index, (train_loss, valid_loss, n_correct) in enumerate(figures):
+                result = results[index]
                 if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
                     result.diverged = result.diverged or (
                         f"a loss is no longer a finite number in epoch {metrics.epoch} at lr "
@@ -215,7 +217,7 @@ class SeedStudy:
                         epoch=metrics.epoch,
                         train_loss=train_loss,
                         valid_loss=valid_loss,
-                        accuracy=accuracy,
+                        accuracy=n_correct / len(labels),
                         # a wide step is one step for all: each is charged its share
                         seconds=round(seconds / config.seeds, 6),
                     )
@@ -226,23 +228,6 @@ class SeedStudy:
             if not self.done:
                 return  # not one is left to train
             started = time.perf_counter()
-
-    def _figures(
-        self, metrics: StackMetrics, n_train: int, labels: torch.Tensor
-    ) -> list[tuple[float, float, float]]:
-        """Training loss, validation loss and accuracy of each model after an epoch."""
-        config, logits = self.experiment.config, metrics.valid_logits
-        targets = targets_for(labels, len(self.experiment.card.classes))
-        with torch.no_grad():
-            valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
-        # the logits of every model below one another, as `predictions` takes them
-        columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
-        predicted = predictions(columns).reshape(len(labels), -1)
-        correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
-        losses = metrics.batch_losses.cpu()
-        train_losses = mean_over_images(losses, n_train, config.batch_size).tolist()
-        accuracies = [count / len(labels) for count in correct]
-        return list(zip(train_losses, valid_losses, accuracies, strict=True))
 
     def check_diverged(self, *, all_of_them: bool = False) -> None:
         """Raise DivergedError if some seeds diverged; with `all_of_them` only if every one did."""
@@ -364,25 +349,13 @@ class FoldStudy(SeedStudy):
         super().save(status)
         if self.experiment.run is None or status == "running":
             return
-        classes = self.experiment.card.classes
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "label", "fold", "predicted", *(f"p_{name}" for name in classes)])
-        images = self.folds.images
-        table = zip(
-            images.files,
-            images.labels(),
-            self.folds.fold_of,
-            self.probabilities.tolist(),
-            strict=True,
-        )
-        for file, label, fold, row in table:
-            if row[0] == row[0]:  # NaN is not
-                predicted = classes[max(range(len(row)), key=row.__getitem__)]
-                writer.writerow([file, label, fold, predicted, *row])
-        write_file(
-            self.experiment.run.folds_file, text.getvalue().encode("utf-8", "surrogateescape")
-        )
+        classes, images = self.experiment.card.classes, self.folds.images
+        columns = ("file", "label", "fold", "predicted", *(f"p_{name}" for name in classes))
+        predicted = [classes[place] for place in self.probabilities.argmax(1).tolist()]
+        shares, fold_of = self.probabilities.tolist(), self.folds.fold_of
+        each = zip(images.files, images.labels(), fold_of, predicted, shares, strict=True)
+        rows = ([*row, *own] for *row, own in each if own[0] == own[0])  # NaN is not
+        write_csv(self.experiment.run.folds_file, columns, rows)
 
 
 def study_of(experiment: Experiment) -> SeedStudy:
