@@ -329,7 +329,7 @@ def train_run(
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.is_study:
         raise ConfigError(
-            "train_run trains one seed and no folds; for several see studies.seeds.study_of"
+            "train_run trains one seed and no folds; for several see studies.seeds.SeedStudy"
         )
     experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None

@@ -92,13 +92,11 @@ def import_idx(
     """
     from mnistlab.data.published import import_idx as convert
 
-    wanted = None
-    if classes is not None:
-        wanted = [name.strip() for name in classes.split(",") if name.strip()]
-        if not wanted:
-            raise DataError("--classes", ["--classes: names no class; write it as in 3,7"])
+    wanted = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    if classes is not None and not wanted:
+        raise DataError("--classes", ["--classes: names no class; write it as in 3,7"])
     with out.loading() as progress:
-        counts = convert(source, target, wanted, progress)
+        counts = convert(source, target, wanted or None, progress)
     out.document({"data": str(target), "counts": counts})
     _report_counts(out, counts, _as_folder(target))
 
@@ -251,9 +249,8 @@ def where(out: Output) -> None:
 
     entries = list_cache()
     out.document({"cache": str(cache_folder()), "entries": [entry.as_dict() for entry in entries]})
-    if not out.as_json:
-        _show_entries(out, entries)
-        out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
+    _show_entries(out, entries)
+    out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
     if entries:
         out.notice("empty it with: mnistlab data clear")
 
@@ -286,7 +283,7 @@ def _show_entries(out: Output, entries: "list[CacheEntry]") -> None:
         (entry.kind, printable(entry.path.name), entry.about, f"{entry.size / 1e6:,.1f}")
         for entry in entries
     ]
-    if rows and not out.quiet:
+    if rows and out.tables:
         out.result(table(("kind", "name", "of", "MB"), rows, left=3))
 
 

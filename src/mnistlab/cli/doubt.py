@@ -48,22 +48,22 @@ def doubt(
     resolved = resolve({**settings, "model": model, "data": source, "folds": folds})
     from mnistlab.experiment import prepare
     from mnistlab.studies.doubt import Doubt, find_doubts
-    from mnistlab.studies.seeds import FoldStudy
+    from mnistlab.studies.seeds import SeedStudy
 
     with out.loading() as progress:
         experiment = prepare(resolved, progress)
     out.read(experiment.data)
-    study = FoldStudy(experiment)
+    assert experiment.folds is not None
+    images, study = experiment.folds.images, SeedStudy(experiment)
     with StopSignals() as stop, out.training() as progress:
         for number, _ in enumerate(study.train(stop), 1):
             progress("folds", number, folds)
         if stop() and not study.finished:
             raise typer.Exit(stop.exit_code)
     study.check_diverged()
-    images = study.folds.images
     ranked, n_confident = find_doubts(images, study.probabilities)
-    *columns, _ = (each.name for each in fields(Doubt))  # without its place in memory
-    rows = [astuple(one)[:-1] for one in ranked[:top]]
+    _, *columns = (each.name for each in fields(Doubt))  # without its place in memory
+    rows = [astuple(one)[1:] for one in ranked[:top]]
     out.document(
         {
             "data": experiment.config.data,

@@ -20,14 +20,15 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
 
     Raises typer.Exit after a stop, DivergedError if one of them diverged (the others are saved).
     """
-    from mnistlab.report.rows import BAND_HEADER, FOLD_HEADER, SEED_HEADER, band_line, seed_line
-    from mnistlab.studies.seeds import study_of
+    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
+    from mnistlab.studies.seeds import SeedStudy
 
-    study, config = study_of(experiment), experiment.config
+    study, config = SeedStudy(experiment), experiment.config
     out.read(experiment.data)
     out.notice(headline(experiment), _plan(study))
-    header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
-    header = FOLD_HEADER if config.folds else header
+    header, line = SEED_HEADER.replace("seed", study.kind), seed_line
+    if config.is_wide:
+        header, line = BAND_HEADER, band_line
     with StopSignals() as stop:
         with training_rows(
             out,
@@ -41,11 +42,10 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
                 show(line(row), False)
         if stop() and not study.finished:
             out.notice(f"stopped {_progress(study)}; {printable(run.path)}")
-            if study.done:
-                _report(study, run, out)
+        if study.done:
+            _report(study, run, out)
+        if stop() and not study.finished:
             raise typer.Exit(stop.exit_code)
-    study.check_diverged(all_of_them=True)
-    _report(study, run, out)
     study.check_diverged()
     return float(study.summary()["mean"])
 

@@ -1,13 +1,6 @@
 """How a folder is laid out: which files belong to which split and class. From names alone.
 
-What `find_layout` understands:
-
-train/ and valid/           also training/, val/, validation/, test/, testing/, in any case
-class folders               at the top, or below train/ alone: split here, by a hash of the pixels
-a table                     labels.csv beside the images, pixels in a CSV file (`tables.py`)
-arrays                      mnist.npz, MNIST's own IDX files (`tables.py`)
-an archive                  .zip, .tar, .tgz, … of any of these (`archives.py`)
-a folder with one folder    that one is entered
+What is understood: the table in docs/data.md.
 """
 
 import os
@@ -27,7 +20,6 @@ from mnistlab.names import printable
 from mnistlab.system import quoted
 
 LayoutName = Literal["auto", "splits", "classes", "table"]
-_DEEPEST = 4  # folders, each with nothing but one folder in it
 _LOOKED_AT = 100  # entries of a folder, to see whether there are images in it
 _NAMED = 3  # examples in a message
 _IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
@@ -35,13 +27,9 @@ _IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How images are read, as far as a user decides it; each is a setting of a run.
+    """How images are read; each is a setting of a run, and `TrainConfig` says what it means.
 
-    valid: a folder of its own for the validation images. valid_fraction: the share of them where
-    the split is made here, between 0 and 1. layout: which reading to take where two are possible.
-    image_size: (H, W) that the model is to see, None for the images' own; fit: how others are
-    brought to it. transpose: swap rows and columns of arrays. skip_bad: go on without files that
-    cannot be used. exclude: a file that lists images to leave out (`exclude.py`).
+    valid_fraction: between 0 and 1. image_size: (H, W), None for the images' own.
     """
 
     valid: str = ""
@@ -140,17 +128,13 @@ def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], whe
 
 def _entered(root: Path) -> Path:
     """`root`, or the only folder in it that is no class and no split, as archives often have."""
-    top = root
-    for _ in range(_DEEPEST):
-        folders, files = _listed(top)
-        if len(folders) != 1 or _tables(top, files) or _roles(top, folders):
-            break
-        inner = top / folders[0]
+    folders, files = _listed(root)
+    if len(folders) == 1 and not _tables(root, files) and not _roles(root, folders):
+        inner = root / folders[0]
         folders, files = _listed(inner)
-        if not (folders or _tables(inner, files)):
-            break
-        top = inner
-    return top
+        if folders or _tables(inner, files):
+            return _entered(inner)
+    return root
 
 
 def _class_root(path: Path) -> Path:

@@ -17,18 +17,18 @@ from mnistlab.data.store import Split
 class Doubt:
     """An image whose label is doubtful.
 
-    file: as `--exclude` knows it. probability: of the suggested class; of_label: of the class that
-    it is labelled as. margin: how much better the suggested class does, each measured by its mean;
-    above 0 the model takes the image for that class. index: its place among all images.
+    index: its place among all images. file: as `--exclude` knows it. probability: of the suggested
+    class; of_label: of the class that it is labelled as. margin: how much better the suggested
+    class does, each measured by its mean; above 0 the model takes the image for that class.
     """
 
+    index: int
     file: str
     label: str
     suggested: str
     probability: float
     of_label: float
     margin: float
-    index: int
 
 
 def find_doubts(images: Split, probabilities: torch.Tensor) -> tuple[list[Doubt], int]:
@@ -51,7 +51,7 @@ def find_doubts(images: Split, probabilities: torch.Tensor) -> tuple[list[Doubt]
     figures = torch.stack([probabilities[rows, suggested], own, margin], dim=1).tolist()
     paths, labelled, others = images.paths(), images.labels(), suggested.tolist()
     ranked = [
-        Doubt(paths[i], labelled[i], images.classes[others[i]], *figures[i], i)
+        Doubt(i, paths[i], labelled[i], images.classes[others[i]], *figures[i])
         for i in order.tolist()
     ]
     return ranked, int(((best >= 0) & (margin > 0)).sum())

@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import nn
 
 from mnistlab.data.batches import count_batches
-from mnistlab.data.splitting import Folds
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
 from mnistlab.files import write_csv
@@ -91,27 +89,40 @@ def spread(values: list[float]) -> Row:
 
 @dataclass
 class SeedStudy:
-    """Training from the seeds `seed … seed + seeds - 1` of an experiment's config.
+    """Training from the seeds `seed … seed + seeds - 1` of an experiment's config, or on its folds.
 
-    kind: what a model is told apart by; the folds of `FoldStudy` are trained and saved like seeds.
+    Folds are trained and saved like seeds; `seed` of a result is then its fold, 0 to K - 1.
 
     `place` is where the seed under way stands (all of them, if they train at once); `results` has
     the finished ones in their order (if they train at once, all after their last finished epoch).
+    `probabilities`, of folds only, is float64 (n, C): of every class for each image of the folds,
+    by the model of the fold that it is in; NaN where there is none.
     """
-
-    kind: ClassVar[str] = "seed"
 
     experiment: Experiment
     place: Place = field(default_factory=Place)
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
     finished: bool = False
+    probabilities: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        folds, n_classes = self.experiment.folds, len(self.experiment.card.classes)
+        shape = (len(folds.images.ds) if folds else 0, n_classes)
+        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
+
+    @property
+    def kind(self) -> str:
+        """What a model is told apart by."""
+        return "fold" if self.experiment.folds else "seed"
 
     @property
     def seeds(self) -> range:
-        """All seeds of the study."""
+        """All seeds, or folds, of the study."""
         config = self.experiment.config
-        return range(config.seed, config.seed + config.seeds)
+        return (
+            range(config.folds) if config.folds else range(config.seed, config.seed + config.seeds)
+        )
 
     @property
     def done(self) -> list[SeedResult]:
@@ -148,7 +159,9 @@ class SeedStudy:
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
         for number in self.seeds:
             self.under_way, self.place = number, Place(stop=stop)
-            experiment, seed = self.alone(number)
+            experiment, seed = self.experiment, number
+            if experiment.folds:
+                experiment, seed = _of_fold(experiment, number), experiment.config.seed
             model = experiment.draw(seed)
             opt = new_optimizer(experiment.config, model)
             result = SeedResult(number)
@@ -160,18 +173,15 @@ class SeedStudy:
             if result.diverged is None and self.place.epoch < experiment.config.epochs:
                 return  # stopped: what this seed has done so far is no result
             result.weights = copied(model.state_dict())
-            self.look_at(number, model)
+            if experiment.folds:
+                images = experiment.data.valid_ds.tensors[0].to(experiment.device)
+                rows = experiment.folds.rows(number, "valid")
+                shares = probabilities(compute_logits(model, images).double())
+                self.probabilities[rows] = shares.cpu()
             self.results.append(result)
             self.finished = len(self.results) == len(self.seeds)
             seconds = round(sum(row.seconds for row in result.epochs), 6)
             yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
-
-    def alone(self, number: int) -> tuple[Experiment, int]:
-        """What one of the models is trained on, and the seed that it is drawn from."""
-        return self.experiment, number
-
-    def look_at(self, number: int, model: nn.Module) -> None:
-        """Called with each model that was trained to its end."""
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
@@ -229,14 +239,14 @@ class SeedStudy:
                 return  # not one is left to train
             started = time.perf_counter()
 
-    def check_diverged(self, *, all_of_them: bool = False) -> None:
-        """Raise DivergedError if some seeds diverged; with `all_of_them` only if every one did."""
+    def check_diverged(self) -> None:
+        """Raise DivergedError if some seeds diverged."""
         lost = [result for result in self.results if result.diverged]
         if lost and not self.done:
             raise DivergedError(
                 f"every {self.kind} diverged, the first: {lost[0].diverged}; try a lower --lr"
             )
-        if lost and not all_of_them:
+        if lost:
             numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
                 f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; "
@@ -260,8 +270,8 @@ class SeedStudy:
     def save(self, status: str) -> None:
         """Write the run folder: the median seed as `model`, the best as `best`, all metrics.
 
-        Without a folder nothing is written, before there is a result only `status`. Raises
-        RunError.
+        At the end also `folds.csv`, what was made of each image. Without a folder nothing is
+        written, before there is a result only `status`. Raises RunError.
         """
         run, card = self.experiment.run, self.experiment.card
         if run is None:
@@ -277,10 +287,26 @@ class SeedStudy:
             raise RunError(
                 f"{printable(run.path)}: the run cannot be saved: {error.strerror or error}"
             ) from error
+        if (folds := self.experiment.folds) and status != "running":
+            columns = (
+                "file",
+                "label",
+                "fold",
+                "predicted",
+                *(f"p_{name}" for name in card.classes),
+            )
+            predicted = [card.classes[place] for place in self.probabilities.argmax(1).tolist()]
+            images, shares = folds.images, self.probabilities.tolist()
+            each = zip(images.files, images.labels(), folds.fold_of, predicted, shares, strict=True)
+            rows = ([*row, *own] for *row, own in each if own[0] == own[0])  # NaN is not
+            write_csv(run.folds_file, columns, rows)
 
     def result(self) -> Result:
         """What came out; `epochs` and `weights_sha256` are the median seed's."""
         summary, median, best = self.summary(), self.median, self.best
+        rows, folds = [result.as_seed_row() for result in self.results], None
+        if self.experiment.folds:
+            folds = [{"fold": row.seed, **row.model_dump(exclude={"seed"})} for row in rows]
         n_epochs = max(len(result.epochs) for result in self.results)
         return Result(
             epochs=median.epochs,
@@ -290,74 +316,17 @@ class SeedStudy:
             ),
             weights_sha256=weights_sha256(median.weights),
             summary=summary,
-            seeds=[result.as_seed_row() for result in self.results],
+            seeds=None if folds else rows,
+            folds=folds,
             band=[band(self.results, epoch) for epoch in range(n_epochs)],
         )
 
 
-@dataclass
-class FoldStudy(SeedStudy):
-    """Training on the folds 0 to K - 1 of an experiment's images; `seed` of a result is its fold.
-
-    probabilities: float64 (n, C), of every class for each image of `folds.images`, by the model of
-    the fold that it is in; NaN where there is none.
-    """
-
-    kind = "fold"
-
-    folds: Folds = field(init=False)
-    probabilities: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        assert self.experiment.folds is not None
-        self.folds = self.experiment.folds
-        shape = (len(self.folds.images.ds), len(self.experiment.card.classes))
-        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-
-    @property
-    def seeds(self) -> range:
-        """All folds of the study."""
-        return range(self.experiment.config.folds)
-
-    def alone(self, number: int) -> tuple[Experiment, int]:
-        """The experiment of one fold."""
-        experiment, config = self.experiment, self.experiment.config
-        data = self.folds.data_of(number)
-        _, least = check_model(
-            experiment.card.build(config.seed), data.train_ds, len(experiment.card.classes)
-        )
-        n_batches = count_batches(len(data.train_ds), config.batch_size, least)
-        return replace(experiment, data=data, n_batches=n_batches), config.seed
-
-    def look_at(self, number: int, model: nn.Module) -> None:
-        """Predict the images of a fold with its model."""
-        rows = self.folds.rows(number, "valid")
-        images = self.folds.images.ds.tensors[0][rows].to(self.experiment.device)
-        self.probabilities[rows] = probabilities(compute_logits(model, images).double()).cpu()
-
-    def result(self) -> Result:
-        """What came out; `epochs` and `weights_sha256` are the median fold's."""
-        rows = [result.as_seed_row().model_dump() for result in self.results]
-        folds = [{"fold": row.pop("seed"), **row} for row in rows]
-        return super().result().model_copy(update={"seeds": None, "folds": folds})
-
-    def save(self, status: str) -> None:
-        """As of seeds; at the end also `folds.csv`, what was made of each image.
-
-        Raises RunError.
-        """
-        super().save(status)
-        if self.experiment.run is None or status == "running":
-            return
-        classes, images = self.experiment.card.classes, self.folds.images
-        columns = ("file", "label", "fold", "predicted", *(f"p_{name}" for name in classes))
-        predicted = [classes[place] for place in self.probabilities.argmax(1).tolist()]
-        shares, fold_of = self.probabilities.tolist(), self.folds.fold_of
-        each = zip(images.files, images.labels(), fold_of, predicted, shares, strict=True)
-        rows = ([*row, *own] for *row, own in each if own[0] == own[0])  # NaN is not
-        write_csv(self.experiment.run.folds_file, columns, rows)
-
-
-def study_of(experiment: Experiment) -> SeedStudy:
-    """The study that the config of `experiment` asks for: of folds, else of seeds."""
-    return FoldStudy(experiment) if experiment.config.folds else SeedStudy(experiment)
+def _of_fold(experiment: Experiment, number: int) -> Experiment:
+    """The experiment of one fold."""
+    assert experiment.folds is not None
+    data, config = experiment.folds.data_of(number), experiment.config
+    model = experiment.card.build(config.seed)
+    _, least = check_model(model, data.train_ds, len(experiment.card.classes))
+    n_batches = count_batches(len(data.train_ds), config.batch_size, least)
+    return replace(experiment, data=data, n_batches=n_batches)
