@@ -135,11 +135,12 @@ def test_a_share_is_set_apart_for_test_and_valid_stays(tmp_path: Path, mnistlab:
 
 def test_folds_are_told_by_digests() -> None:
     digests = [digest(share) for share in (0.1, 0.4, 0.9, 0.39, 0.1)]
-    assert split_into_folds([*"aaaaa"], digests, 3) == ([0, 1, 2, 1, 0], {})
+    assert split_into_folds([*"aaaaa"], digests, 3) == [0, 1, 2, 1, 0]
     # a class that would have an empty fold is dealt out by rank; equal images stay together
     crowded = [digest(share) for share in (0.03, 0.01, 0.02, 0.01)]
-    assert split_into_folds([*"aaaa"], crowded, 3) == ([2, 0, 1, 0], {})
-    assert split_into_folds([*"aabb"], crowded, 3)[1] == {"a": 2, "b": 2}
+    assert split_into_folds([*"aaaa"], crowded, 3) == [2, 0, 1, 0]
+    with pytest.raises(DataError, match=r"class a has 2 different(.|\n)*class b has 2 different"):
+        split_into_folds([*"aabb"], crowded, 3)
 
 
 def test_bad_wishes_are_refused_and_leave_nothing(tmp_path: Path, mnistlab: Mnistlab) -> None:

@@ -79,11 +79,10 @@ def doubt(
         from mnistlab.report.page import render_doubts
 
         write_file(page, render_doubts(ranked[:top], images, source).encode())
-    if not out.as_json:
-        from mnistlab.report.tables import table
+    from mnistlab.report.tables import table
 
-        cells = [(*row[:3], *(f"{value:.6f}" for value in row[3:])) for row in rows]
-        out.result(table(columns, cells, left=3))
+    cells = [(*row[:3], *(f"{value:.6f}" for value in row[3:])) for row in rows]
+    out.result(table(columns, cells, left=3))
     of_all = f"{n_confident:,} of {len(images.ds):,} images"
     out.notice(f"{of_all} are confidently of another class than their label")
     if csv:

@@ -10,10 +10,8 @@ from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.arrays import ArrayScan
-from mnistlab.data.colour import Colours
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.fit import DEFAULT_SIZE
-from mnistlab.data.folders import colour_lines, scan_layout
+from mnistlab.data.folders import scan_layout
 from mnistlab.data.images import (
     Decoded,
     UndecodableError,
@@ -26,7 +24,7 @@ from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
 from mnistlab.data.store import ImageData, Progress, image_digest
 from mnistlab.errors import DataError
-from mnistlab.names import listed, printable
+from mnistlab.names import printable
 
 IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from here on
 
@@ -78,7 +76,6 @@ def audit_folder(
             audit.hidden = sum(map(is_hidden, beside))
     # digest of size and pixels → file, split, class of each image
     groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
-    colours = Colours()
     for split, scan in scans.items():
         scan.open()
         prefix = "" if split_here else f"{split}/"
@@ -100,7 +97,6 @@ def audit_folder(
             audit.modes[kind] += 1
             audit.sizes["{1} x {0}".format(*image.own_size)] += 1
             counts[label] += 1
-            colours.add(label, image.colour)
             digest = image_digest(image.own_size, image.grey.tobytes())
             groups[digest].append((prefix + file, split, label))
         audit.counts[split] = counts
@@ -118,12 +114,6 @@ def audit_folder(
             (audit.duplicates_within if within else audit.duplicates_across).append(names)
         if len({*labels}) > 1:
             audit.notes.append(f"the same image in two classes: {', '.join(names)}")
-    if len(audit.sizes) > 1:
-        audit.notes.append(
-            f"images of more than one size: {listed(audit.sizes, '{1} of {0}')}; train brings all "
-            f"to {DEFAULT_SIZE[1]} x {DEFAULT_SIZE[0]}, or to --image-size, as --fit says"
-        )
-    audit.notes += colour_lines(colours.notes())
     return audit
 
 

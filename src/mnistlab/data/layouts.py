@@ -6,7 +6,7 @@ What is understood: the table in docs/data.md.
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -48,8 +48,8 @@ def options_of(config: TrainConfig) -> LoadOptions:
     if config.image_size != "own":  # N or HxW: height and width
         sides = [int(side) for side in config.image_size.split("x")]
         size = (sides[0], sides[-1])
-    keys = ("valid", "valid_fraction", "layout", "fit", "transpose", "skip_bad", "exclude")
-    return LoadOptions(image_size=size, **{key: getattr(config, key) for key in keys})
+    own = {each.name: getattr(config, each.name) for each in fields(LoadOptions)}
+    return LoadOptions(**{**own, "image_size": size})
 
 
 class TwoWaysError(DataError):

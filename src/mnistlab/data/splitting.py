@@ -37,24 +37,27 @@ def split_by_digest(labels: Sequence[str], digests: Sequence[bytes], share: floa
     return [place < limits[label] for label, place in zip(labels, places, strict=True)]
 
 
-def split_into_folds(
-    labels: Sequence[str], digests: Sequence[bytes], n_folds: int
-) -> tuple[list[int], dict[str, int]]:
-    """The fold of each image, 0 to n_folds - 1, and the classes with too few different images.
+def split_into_folds(labels: Sequence[str], digests: Sequence[bytes], n_folds: int) -> list[int]:
+    """The fold of each image, 0 to n_folds - 1: the digest, as a fraction, times n_folds.
 
-    The fold is the digest, as a fraction, times n_folds. A class that would have none in some fold
-    is dealt out in the order of its digests instead, as evenly as it can be; it needs n_folds
-    different images for that, or is returned with how many it has.
+    A class that would have none in some fold is dealt out in the order of its digests instead, as
+    evenly as it can be. Raises DataError where it has fewer different images than n_folds.
     """
     places, by_class = _places(labels, digests)
+    if faults := [
+        f"the class {printable(label)} has {len(own)} different images; {n_folds} folds need "
+        f"{n_folds}"
+        for label, own in by_class.items()
+        if len(own) < n_folds
+    ]:
+        raise DataError("--folds", faults)
     folds: dict[tuple[str, int], int] = {}
     for label, own in by_class.items():
         chosen = [place * n_folds // _WHOLE for place in own]
         if len({*chosen}) < n_folds:
             chosen = [i * n_folds // len(own) for i in range(len(own))]
         folds |= {(label, place): fold for place, fold in zip(own, chosen, strict=True)}
-    too_few = {label: len(own) for label, own in by_class.items() if len(own) < n_folds}
-    return [folds[key] for key in zip(labels, places, strict=True)], too_few
+    return [folds[key] for key in zip(labels, places, strict=True)]
 
 
 def _places(
@@ -109,15 +112,8 @@ def folds_of(data: ImageData, n_folds: int) -> Folds:
     by_row = labels.tolist()
     order = sorted(range(len(paths)), key=lambda i: (by_row[i], base_name(paths[i]), paths[i]))
     images = joined.take(order)
-    fold_of, few = split_into_folds(images.labels(), [digests[i] for i in order], n_folds)
-    if few:
-        faults = [
-            f"{printable(data.name)}: the class {printable(name)} has {n} different images; "
-            f"{n_folds} folds need {n_folds}"
-            for name, n in few.items()
-        ]
-        raise DataError(printable(data.name), faults)
-    return Folds(data, images, fold_of)
+    digests = [digests[i] for i in order]
+    return Folds(data, images, split_into_folds(images.labels(), digests, n_folds))
 
 
 def base_name(path: str) -> str:

@@ -103,14 +103,11 @@ def scan_table(path: Path, split: str, columns: Columns) -> dict[str, Scan]:
                 faults.append(f"{where}: {cell} is no split; expected train, valid or test")
             elif file is None:
                 faults.append(f"{where}: {printable(name)}: no such file below {printable(base)}")
-            elif file in chosen and chosen[file][:2] != (label, role):
-                first = chosen[file]
+            elif (first := chosen.setdefault(file, (label, role, line)))[:2] != (label, role):
                 faults.append(
                     f"{where}: {printable(name)} is {printable(label)} in {role} here, and "
                     f"{printable(first[0])} in {first[1]} in line {first[2]}"
                 )
-            else:
-                chosen.setdefault(file, (label, role, line))
     if faults:
         raise DataError(printable(path), faults)
     scans: dict[str, Scan] = {}
