@@ -1,6 +1,7 @@
 """`mnistlab data …`: datasets by name, folders of images, MNIST's own files."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +36,7 @@ def check(
     Tells all that is worth knowing, how train reads them, and the command for that; exits with 2 if
     they cannot be trained on without a flag.
     """
-    from mnistlab.data.audit import audit, training_data
+    from mnistlab.data.audit import audit
     from mnistlab.data.layouts import TwoWaysError, options_of
 
     if data not in flags.dataset_names() or Path(data).exists():
@@ -57,8 +58,9 @@ def check(
     except TwoWaysError as error:
         commands = []
         for layout in error.readings:
-            loaded, needed, _ = training_data(data, replace(options, layout=layout))
-            commands += [f"next   {command(loaded, needed, layout=layout)}"] if loaded else []
+            with suppress(DataError):
+                _, loaded, needed = audit(data, replace(options, layout=layout))
+                commands += [f"next   {command(loaded, needed, layout=layout)}"] if loaded else []
         raise DataError(printable(data), error.faults, "\n".join(commands)) from error
     advice = command(loaded, needed)
     out.document({**found.as_dict(), "command": advice or None})
@@ -231,10 +233,9 @@ def list_datasets(out: Output) -> None:
     ]
     listed = [dict(zip(keys, row, strict=True)) for row in rows]
     out.document({"datasets": listed})
-    if not out.as_json:
-        from mnistlab.report.tables import datasets_table
+    from mnistlab.report.tables import datasets_table
 
-        out.result(datasets_table(listed))
+    out.result(datasets_table(listed))
     if not all(row["here"] for row in listed):
         out.notice("get one with: mnistlab data download NAME")
 

@@ -83,8 +83,7 @@ def doubt(
 
     cells = [(*row[:3], *(f"{value:.6f}" for value in row[3:])) for row in rows]
     out.result(table(columns, cells, left=3))
-    of_all = f"{n_confident:,} of {len(images.ds):,} images"
-    out.notice(f"{of_all} are confidently of another class than their label")
+    out.notice(f"{n_confident:,} of {len(images.ds):,} images are confidently of another class")
     if csv:
         data = printable(quoted("--data", source, "--exclude", str(csv)))
         out.notice(f"next   look at them; leave them out with: mnistlab train {data}")

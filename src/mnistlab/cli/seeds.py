@@ -53,18 +53,15 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
 def _plan(study: "SeedStudy") -> str:
     config, seeds = study.experiment.config, study.seeds
     if config.folds:
-        return (
-            f"folds   {seeds[0]} to {seeds[-1]}, one after the other: train and valid together, "
-            "each image scores once"
-        )
-    if not config.shuffle:
+        order = "train and valid together, each image scores once"
+    elif not config.shuffle:
         order = "in the order of the files"
     elif config.order_seed == "own":
         order = "each in an order of its own"
     else:
         order = f"all in the order of seed {config.order_seed}"
     how = "at once, as one wide matrix" if config.is_wide else "one after the other"
-    return f"seeds   {seeds[0]} to {seeds[-1]}, {how}, {order}"
+    return f"{study.kind}s   {seeds[0]} to {seeds[-1]}, {how}, {order}"
 
 
 def _progress(study: "SeedStudy") -> str:
@@ -103,7 +100,6 @@ def _report(study: "SeedStudy", run: Run, out: Output) -> None:
         ),
     )
     if config.folds:
-        out.notice(
-            f"images  {printable(run.folds_file)}: each predicted by a model that never saw it"
-        )
+        where = printable(run.folds_file)
+        out.notice(f"images  {where}: each predicted by a model that never saw it")
     out.notice(f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}")

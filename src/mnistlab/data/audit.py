@@ -117,27 +117,12 @@ def audit_folder(
     return audit
 
 
-def training_data(
-    data: str, options: LoadOptions, progress: Progress | None = None
-) -> tuple[ImageData | None, LoadOptions, list[str]]:
-    """What `train` would load: the images, the options that it needs, the faults without them.
-
-    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
-    """
-    faults: list[str] = []
-    for tried in dict.fromkeys((options, replace(options, skip_bad=True))):
-        try:
-            return load_data(data, tried, progress=progress), tried, faults
-        except DataError as error:
-            faults = faults or error.faults
-    return None, options, faults
-
-
 def audit(
     data: str, options: LoadOptions, progress: Progress | None = None
 ) -> tuple[Audit, ImageData | None, LoadOptions]:
     """What is in `data`, what `train` makes of it, and the options that it needs for that.
 
+    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
     Raises as `audit_folder`, and what a dataset by name raises that is not here.
     """
     if data in NAMED:
@@ -148,15 +133,19 @@ def audit(
         found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
         return found, named, options
     found = audit_folder(Path(data), options, progress)
-    loaded, needed, faults = training_data(data, options, progress)
-    found.faults += [fault for fault in faults if fault not in found.faults]
-    if loaded is not None and not needed.skip_bad:  # what is wrong is in no split that train uses
-        found.notes, found.faults = found.notes + found.faults, []
-    if loaded is not None:
+    for needed in dict.fromkeys((options, replace(options, skip_bad=True))):
+        try:
+            loaded = load_data(data, needed, progress=progress)
+        except DataError as error:
+            found.faults += [fault for fault in error.faults if fault not in found.faults]
+            continue
+        if not needed.skip_bad:  # what is wrong is in no split that train uses
+            found.notes, found.faults = found.notes + found.faults, []
         found.reads = [*loaded.notes] or [f"layout  {found.layout}"]
         if found.split_here:
             found.counts = {"train": loaded.train.counts, "valid": loaded.valid.counts}
-    return found, loaded, needed
+        return found, loaded, needed
+    return found, None, options
 
 
 def _open(scan: Scan, position: int, file: str) -> tuple[Decoded, str]:

@@ -14,7 +14,7 @@ from typing import Literal
 from mnistlab.config import Fit, TrainConfig
 from mnistlab.data.archives import is_archive
 from mnistlab.data.inputs import SUFFIXES
-from mnistlab.data.scan import ROLES, fault_in, is_hidden
+from mnistlab.data.scan import ROLES, SPLITS, fault_in, is_hidden
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 from mnistlab.system import quoted
@@ -154,14 +154,14 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
 def _roles(top: Path, folders: Sequence[str]) -> dict[str, str]:
     """Split → the folder whose name says so. Raises DataError where two have the same role."""
     roles: dict[str, str] = {}
-    for name in folders:
-        role = ROLES.get(name.lower(), "")
-        if role in roles:
-            both = f"{roles[role]}/ and {name}/ can both be {role}"
+    for role in (*SPLITS, "test"):
+        names = [name for name in folders if ROLES.get(name.lower()) == role]
+        if len(names) > 1:
+            both = f"{names[0]}/ and {names[1]}/ can both be {role}"
             raise fault_in(top, f"{both}; rename the one that is not meant")
-        if role:
-            roles[role] = name
-    return {role: roles[role] for role in ("train", "valid", "test") if role in roles}
+        if names:
+            roles[role] = names[0]
+    return roles
 
 
 def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:

@@ -143,7 +143,7 @@ def leave_out(
     for role, split in splits.items():
         rows = [row for row, name in enumerate(split.paths()) if name not in names]
         skipped = {file: why for file, why in split.skipped.items() if file not in names}
-        kept = split if len(rows) == len(split.ds) else split.take(rows)
+        kept = split.take(rows) if len(rows) < len(split.ds) else split
         left[role] = replace(kept, skipped=skipped)
         if gone := [name for name, n in left[role].counts.items() if n == 0 < split.counts[name]]:
             raise fault_in(path, f"--exclude leaves no image of the class {gone[0]} in {role}")
@@ -151,10 +151,7 @@ def leave_out(
 
 
 def _names_in(path: Path) -> list[str]:
-    """The images that a list names: a column `file` of a CSV file, else its first, or plain lines.
-
-    Raises DataError.
-    """
+    """The images that a list names: a column `file` of a CSV file, else its first, or plain lines."""
     from mnistlab.data.tables import rows_of  # most runs leave nothing out
 
     with rows_of(path) as (_, rows):

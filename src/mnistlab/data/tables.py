@@ -26,7 +26,6 @@ _IS_VALID = {
     **dict.fromkeys(("0", "false", "no", ""), "train"),
     **dict.fromkeys(("1", "true", "yes"), "valid"),
 }
-_NAMED = 10  # faults of one kind in a message
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ def has_labels(path: Path) -> bool:
 def columns_of(path: Path) -> Columns | None:
     """The columns of a CSV file by their headings; None if it has no labels. Raises DataError."""
     with rows_of(path) as (delimiter, rows):
-        first = [cell.strip().lower() for cell in next(rows, [])]
-    names = [cell.replace(" ", "_").replace("-", "_") for cell in first]
+        names = [re.sub("[ -]", "_", cell.strip().lower()) for cell in next(rows, [])]
     label, file, split = (
         next((names.index(name) for name in known if name in names), -1)
         for known in (LABELS, _FILE, _SPLIT)

@@ -6,7 +6,7 @@ order decides the batches: so files get names whose order, in a folder, is that 
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from mnistlab.data.folders import scan_layout
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data, load_split
 from mnistlab.data.published import require_new
-from mnistlab.data.scan import SPLITS, Scan, is_hidden
+from mnistlab.data.scan import SPLITS, is_hidden
 from mnistlab.data.splitting import base_name, folds_of, split_by_digest
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DataError, RunError
@@ -59,10 +59,8 @@ def split_data(
         )
         return _write(data, parts, target, copy, progress), data
     splits = {"train": data.train, "valid": data.valid}
-    scans: Mapping[str, Scan] = {}
-    if data.name not in NAMED:
-        scans, _ = scan_layout(find_layout(data.root, options), ("test",), options)
-    if "test" in scans:
+    is_own = data.name not in NAMED
+    if is_own and "test" in scan_layout(find_layout(data.root, options), ("test",), options)[0]:
         if test_fraction:
             fault = f"--test-fraction: {printable(source)} has a test split already"
             raise DataError(source, [fault])

@@ -254,10 +254,7 @@ class SeedStudy:
             )
 
     def summary(self) -> Row:
-        """How the last accuracies spread over the seeds that were trained to their end, ≥ 1.
-
-        `sd` is the sample standard deviation (n - 1).
-        """
+        """How the last accuracies spread over the seeds that were trained to their end, ≥ 1."""
         scores = [result.accuracy for result in self.done]
         return {
             "n": len(scores),
@@ -304,6 +301,7 @@ class SeedStudy:
     def result(self) -> Result:
         """What came out; `epochs` and `weights_sha256` are the median seed's."""
         summary, median, best = self.summary(), self.median, self.best
+        last = best.epochs[-1]
         rows, folds = [result.as_seed_row() for result in self.results], None
         if self.experiment.folds:
             folds = [{"fold": row.seed, **row.model_dump(exclude={"seed"})} for row in rows]
@@ -311,9 +309,7 @@ class SeedStudy:
         return Result(
             epochs=median.epochs,
             accuracy=median.accuracy,
-            best=Best(
-                epoch=best.epochs[-1].epoch, accuracy=best.accuracy, **{self.kind: best.seed}
-            ),
+            best=Best(epoch=last.epoch, accuracy=last.accuracy, **{self.kind: best.seed}),
             weights_sha256=weights_sha256(median.weights),
             summary=summary,
             seeds=None if folds else rows,
