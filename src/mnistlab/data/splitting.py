@@ -151,7 +151,7 @@ def leave_out(
 
 
 def _names_in(path: Path) -> list[str]:
-    """The images that a list names: a column `file` of a CSV file, else its first, or plain lines."""
+    """The images of a list: the column `file` of a CSV file, else its first, or plain lines."""
     from mnistlab.data.tables import rows_of  # most runs leave nothing out
 
     with rows_of(path) as (_, rows):
