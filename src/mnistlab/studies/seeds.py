@@ -120,9 +120,8 @@ class SeedStudy:
     def seeds(self) -> range:
         """All seeds, or folds, of the study."""
         config = self.experiment.config
-        return (
-            range(config.folds) if config.folds else range(config.seed, config.seed + config.seeds)
-        )
+        first, n = (0, config.folds) if config.folds else (config.seed, config.seeds)
+        return range(first, first + n)
 
     @property
     def done(self) -> list[SeedResult]:
@@ -285,18 +284,12 @@ class SeedStudy:
                 f"{printable(run.path)}: the run cannot be saved: {error.strerror or error}"
             ) from error
         if (folds := self.experiment.folds) and status != "running":
-            columns = (
-                "file",
-                "label",
-                "fold",
-                "predicted",
-                *(f"p_{name}" for name in card.classes),
-            )
+            shares_of = [f"p_{name}" for name in card.classes]
             predicted = [card.classes[place] for place in self.probabilities.argmax(1).tolist()]
             images, shares = folds.images, self.probabilities.tolist()
             each = zip(images.files, images.labels(), folds.fold_of, predicted, shares, strict=True)
             rows = ([*row, *own] for *row, own in each if own[0] == own[0])  # NaN is not
-            write_csv(run.folds_file, columns, rows)
+            write_csv(run.folds_file, ["file", "label", "fold", "predicted", *shares_of], rows)
 
     def result(self) -> Result:
         """What came out; `epochs` and `weights_sha256` are the median seed's."""
