@@ -28,9 +28,9 @@ from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, TrainConfig, checked
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches
-from mnistlab.data.folds import Folds, folds_of
 from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
+from mnistlab.data.splitting import Folds, folds_of
 from mnistlab.data.store import ImageData, Progress
 from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
@@ -315,7 +315,7 @@ def train_run(
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
     if resolved.config.is_study:
         raise ConfigError(
-            "train_run trains one seed and no folds; for several see studies.seeds.study_of"
+            "train_run trains one seed and no folds; for several see studies.seeds.SeedStudy"
         )
     experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None

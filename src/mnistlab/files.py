@@ -5,13 +5,16 @@ the target in one step; then the folder is flushed, so that the new name survive
 """
 
 import contextlib
+import csv
+import io
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.names import nearest, printable
@@ -167,3 +170,16 @@ def write_file(path: Path, content: bytes) -> None:
         raise RunError(
             f"{printable(path)}: cannot be written: {error.strerror or error}"
         ) from error
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write strict CSV (RFC 4180, plain newlines): a header, then rows; floats in full.
+
+    The file appears as a whole or not at all. Raises RunError.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    # a file name that is not UTF-8 comes back as the bytes that it is
+    write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -15,7 +15,6 @@ from torch.utils.data import TensorDataset
 from mnistlab.config import READING, Fit, flag_of
 from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import fitted
-from mnistlab.data.folds import folds_of
 from mnistlab.data.images import (
     UndecodableError,
     decode_grey,
@@ -29,6 +28,7 @@ from mnistlab.data.memory import Source, named_images
 from mnistlab.data.moved import whereabouts
 from mnistlab.data.named import load_data, load_split
 from mnistlab.data.scan import SPLITS
+from mnistlab.data.splitting import folds_of
 from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import ConfigError, DataError, RunError

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from mnistlab import load_data
-from mnistlab.data.folds import folds_of
 from mnistlab.data.layouts import LoadOptions
-from mnistlab.data.splitting import split_into_folds
+from mnistlab.data.splitting import folds_of, split_into_folds
 from mnistlab.data.trees import split_data
 from mnistlab.errors import DataError
 from tests.command import Result
@@ -136,11 +135,12 @@ def test_a_share_is_set_apart_for_test_and_valid_stays(tmp_path: Path, mnistlab:
 
 def test_folds_are_told_by_digests() -> None:
     digests = [digest(share) for share in (0.1, 0.4, 0.9, 0.39, 0.1)]
-    assert split_into_folds([*"aaaaa"], digests, 3) == ([0, 1, 2, 1, 0], {})
+    assert split_into_folds([*"aaaaa"], digests, 3) == [0, 1, 2, 1, 0]
     # a class that would have an empty fold is dealt out by rank; equal images stay together
     crowded = [digest(share) for share in (0.03, 0.01, 0.02, 0.01)]
-    assert split_into_folds([*"aaaa"], crowded, 3) == ([2, 0, 1, 0], {})
-    assert split_into_folds([*"aabb"], crowded, 3)[1] == {"a": 2, "b": 2}
+    assert split_into_folds([*"aaaa"], crowded, 3) == [2, 0, 1, 0]
+    with pytest.raises(DataError, match=r"class a has 2 different(.|\n)*class b has 2 different"):
+        split_into_folds([*"aabb"], crowded, 3)
 
 
 def test_bad_wishes_are_refused_and_leave_nothing(tmp_path: Path, mnistlab: Mnistlab) -> None:
@@ -148,7 +148,7 @@ def test_bad_wishes_are_refused_and_leave_nothing(tmp_path: Path, mnistlab: Mnis
     (tmp_path / "old").mkdir()
     cases = {
         ("own", "old"): "old: exists already; name a new folder, or remove it",
-        ("own", "new", "--folds", "1"): "--folds 1: a number from 2 on",
+        ("own", "new", "--folds", "1"): "folds: 1 leaves nothing to train on",
         ("own", "new", "--test-fraction", "0.8"): "--test-fraction 0.8: from 0 on, and with",
         ("own", "new", "--test-fraction", "0.1", "--folds", "2"): "does not go with --folds",
         ("own", "new", "--folds", "4"): "the class dark has 2 different images; 4 folds need 4",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.data.folds import folds_of
 from mnistlab.data.named import load_data, mnist_sample
+from mnistlab.data.splitting import folds_of
 from mnistlab.data.store import Split
 from mnistlab.experiment import train_run
 from mnistlab.losses import probabilities
@@ -166,14 +166,14 @@ def test_doubts_by_hand() -> None:
     """Thresholds: a 0.6 = (0.9 + 0.7 + 0.2) / 3, b 0.8 = (0.9 + 0.7) / 2."""
     p_a = [0.9, 0.7, 0.2, 0.1, 0.3]
     probs = torch.tensor([[p, 1 - p] for p in p_a], dtype=torch.float64)
-    found = find_doubts(split_of([0, 0, 0, 1, 1], ("a", "b")), probs)
-    assert [doubt.file for doubt in found.ranked] == ["a/2", "b/4", "a/1", "b/3", "a/0"]
+    ranked, n_confident = find_doubts(split_of([0, 0, 0, 1, 1], ("a", "b")), probs)
+    assert [doubt.file for doubt in ranked] == ["a/2", "b/4", "a/1", "b/3", "a/0"]
     # (0.8 - 0.8) - (0.2 - 0.6)
-    worst = found.ranked[0]
+    worst = ranked[0]
     assert (worst.label, worst.suggested) == ("a", "b")
     figures = [worst.margin, worst.probability, worst.of_label]
     assert figures == pytest.approx([0.4, 0.8, 0.2])
-    assert found.n_confident == 1  # 0.3 of the second is below the mean 0.6 of a
+    assert n_confident == 1  # 0.3 of the second is below the mean 0.6 of a
 
 
 def flip(source: Path, target: Path, count: int) -> set[str]:

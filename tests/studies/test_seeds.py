@@ -233,7 +233,7 @@ def test_a_study_in_which_every_seed_diverges_ends_at_once_and_says_so(
     assert len(list(study.train())) == 1
     assert run.record().status == "diverged"
     with pytest.raises(DivergedError, match=r"every seed diverged.* at lr 1e\+38; try a lower"):
-        study.check_diverged(all_of_them=True)
+        study.check_diverged()
 
 
 def test_a_band_leaves_out_the_seeds_that_went_no_further() -> None:

@@ -1,5 +1,7 @@
 """`mnistlab data …`: datasets by name, folders of images, MNIST's own files."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,46 +36,42 @@ def check(
     Tells all that is worth knowing, how train reads them, and the command for that; exits with 2 if
     they cannot be trained on without a flag.
     """
-    from mnistlab.data.audit import audit, training_data
+    from mnistlab.data.audit import audit
     from mnistlab.data.layouts import TwoWaysError, options_of
 
     if data not in flags.dataset_names() or Path(data).exists():
         data = _as_folder(Path(data))
     options = options_of(resolve(settings).config)
-    words = {"data": data, **settings}
+
+    def command(loaded: "ImageData | None", needed: "LoadOptions", **more: Any) -> str:
+        """What trains on the images that were `loaded`; empty where none were."""
+        if loaded is None:
+            return ""
+        counts = loaded.train.counts.values()
+        uneven = "balanced" if max(counts) > UNEVEN * min(counts) else None
+        more |= {"skip_bad": needed.skip_bad or None, "class_weights": uneven}
+        return flags.train_command({"data": data, **settings, **more})
+
     try:
         with out.loading() as progress:
             found, loaded, needed = audit(data, options, progress)
     except TwoWaysError as error:
         commands = []
         for layout in error.readings:
-            loaded, needed, _ = training_data(data, replace(options, layout=layout))
-            commands += _commands({**words, "layout": layout}, loaded, needed)
-        raise DataError(
-            printable(data), error.faults, "\n".join(f"next   {c}" for c in commands)
-        ) from error
-    commands = _commands(words, loaded, needed)
-    out.document({**found.as_dict(), "command": "".join(commands) or None})
+            with suppress(DataError):
+                _, loaded, needed = audit(data, replace(options, layout=layout))
+                commands += [f"next   {command(loaded, needed, layout=layout)}"] if loaded else []
+        raise DataError(printable(data), error.faults, "\n".join(commands)) from error
+    advice = command(loaded, needed)
+    out.document({**found.as_dict(), "command": advice or None})
     if out.tables:
         from mnistlab.report.tables import audit_tables
 
         out.result(*audit_tables(found))
     if found.faults:
-        raise DataError(printable(data), found.faults, "".join(f"next   {c}" for c in commands))
+        raise DataError(printable(data), found.faults, f"next   {advice}" if advice else "")
     out.result(f"{printable(data)}: fit to train on")
-    out.notice(*(f"next   {command}" for command in commands))
-
-
-def _commands(
-    words: dict[str, Any], loaded: "ImageData | None", needed: "LoadOptions"
-) -> list[str]:
-    """The command that trains on what was `loaded`; none where nothing was."""
-    if loaded is None:
-        return []
-    counts = loaded.train.counts.values()
-    uneven = "balanced" if max(counts) > UNEVEN * min(counts) else None
-    more = {"skip_bad": needed.skip_bad or None, "class_weights": uneven}
-    return [flags.train_command({**words, **more})]
+    out.notice(f"next   {advice}")
 
 
 def import_idx(
@@ -87,8 +85,7 @@ def import_idx(
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to make; must be new.")],
     classes: Annotated[
-        str | None,
-        typer.Option("--classes", metavar="A,B,...", help="Keep only these labels, as in 3,7."),
+        str | None, typer.Option(metavar="A,B,...", help="Keep only these labels, as in 3,7.")
     ] = None,
 ) -> None:
     """Turn MNIST-format files into folders of PNG.
@@ -97,13 +94,11 @@ def import_idx(
     """
     from mnistlab.data.published import import_idx as convert
 
-    wanted = None
-    if classes is not None:
-        wanted = [name.strip() for name in classes.split(",") if name.strip()]
-        if not wanted:
-            raise DataError("--classes", ["--classes: names no class; write it as in 3,7"])
+    wanted = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    if classes is not None and not wanted:
+        raise DataError("--classes", ["--classes: names no class; write it as in 3,7"])
     with out.loading() as progress:
-        counts = convert(source, target, wanted, progress)
+        counts = convert(source, target, wanted or None, progress)
     out.document({"data": str(target), "counts": counts})
     _report_counts(out, counts, _as_folder(target))
 
@@ -116,14 +111,10 @@ def split(
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The folder to make; must be new.")],
     folds: Annotated[
-        int,
-        typer.Option("--folds", metavar="N", help="Write N folds, each a tree of train and valid."),
+        int, typer.Option(metavar="N", help="Write N folds, each a tree of train and valid.")
     ] = 0,
     test_fraction: Annotated[
-        float,
-        typer.Option(
-            "--test-fraction", metavar="X", help="Also set apart test/, this share of the images."
-        ),
+        float, typer.Option(metavar="X", help="Also set apart test/, this share of the images.")
     ] = 0.0,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy files; without it they are linked if possible.")
@@ -133,9 +124,7 @@ def split(
 
     The same images on the same sides as train --data SRC; with --folds those of train --folds.
     """
-    if folds < 0 or folds == 1:
-        raise ConfigError(f"--folds {folds}: a number from 2 on")
-    config = resolve(settings).config
+    config = resolve({**settings, "folds": folds}).config
     if not 0 <= test_fraction < 1 - config.valid_fraction:
         raise ConfigError(
             f"--test-fraction {test_fraction:g}: from 0 on, and with --valid-fraction "
@@ -147,15 +136,8 @@ def split(
     from mnistlab.data.trees import split_data
 
     with out.loading() as progress:
-        counts, data = split_data(
-            source,
-            target,
-            options_of(config),
-            folds=folds,
-            test_fraction=test_fraction,
-            copy=copy,
-            progress=progress,
-        )
+        options = options_of(config)
+        counts, data = split_data(source, target, options, folds, test_fraction, copy, progress)
     out.document({"data": str(target), "counts": counts})
     out.read(data)
     # train reads several sizes as one, and a part of the images may happen to have one
@@ -182,8 +164,7 @@ def download(
         ),
     ] = None,
     to: Annotated[
-        Path | None,
-        typer.Option("--to", metavar="DIR", help="Write folders of PNG there; must be new."),
+        Path | None, typer.Option(metavar="DIR", help="Write folders of PNG there; must be new.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make it again, also if it is here already.")
@@ -238,41 +219,28 @@ def download(
     _report_counts(out, counts, _as_folder(to) if to else name)
 
 
-def list_datasets(
-    out: Output,
-) -> None:
+def list_datasets(out: Output) -> None:
     """List the datasets that have a name, and which are here."""
     from mnistlab.data.datasets import DATASETS
 
-    listed: list[dict[str, Any]] = [
-        {"name": BUNDLED, "about": "MNIST's 3s and 7s", "classes": ["3", "7"]}
-        | {"train": 12396, "valid": 2038, "side": 28, "download_mb": 0, "here": True}
+    keys = ("name", "about", "classes", "train", "valid", "side", "download_mb", "here")
+    rows: list[Sequence[Any]] = [
+        (BUNDLED, "MNIST's 3s and 7s", ["3", "7"], 12396, 2038, 28, 0, True),
+        *(
+            (one.name, one.about, [*one.classes], *one.images, one.side, one.packed, one.here)
+            for one in DATASETS.values()
+        ),
     ]
-    for dataset in DATASETS.values():
-        listed.append(
-            {
-                "name": dataset.name,
-                "about": dataset.about,
-                "classes": list(dataset.classes),
-                "train": dataset.images[0],
-                "valid": dataset.images[1],
-                "side": dataset.side,
-                "download_mb": dataset.packed,
-                "here": dataset.here,
-            }
-        )
+    listed = [dict(zip(keys, row, strict=True)) for row in rows]
     out.document({"datasets": listed})
-    if not out.as_json:
-        from mnistlab.report.tables import datasets_table
+    from mnistlab.report.tables import datasets_table
 
-        out.result(datasets_table(listed))
+    out.result(datasets_table(listed))
     if not all(row["here"] for row in listed):
         out.notice("get one with: mnistlab data download NAME")
 
 
-def where(
-    out: Output,
-) -> None:
+def where(out: Output) -> None:
     """List what is in the cache: decoded folders, the bundled data, downloads.
 
     MNISTLAB_CACHE names another folder for it.
@@ -282,9 +250,8 @@ def where(
 
     entries = list_cache()
     out.document({"cache": str(cache_folder()), "entries": [entry.as_dict() for entry in entries]})
-    if not out.as_json:
-        _show_entries(out, entries)
-        out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
+    _show_entries(out, entries)
+    out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
     if entries:
         out.notice("empty it with: mnistlab data clear")
 
@@ -302,12 +269,8 @@ def clear(
     from mnistlab.data.cache import clear as empty_cache
 
     removed, left = empty_cache(downloads=everything)
-    out.document(
-        {
-            "removed": [entry.as_dict() for entry in removed],
-            "left": [entry.as_dict() for entry in left],
-        }
-    )
+    lists = {"removed": removed, "left": left}
+    out.document({key: [entry.as_dict() for entry in entries] for key, entries in lists.items()})
     _show_entries(out, removed)
     out.result(f"removed {_megabytes(removed)}")
     if any(entry.kind == "download" for entry in left) and not everything:
@@ -321,7 +284,7 @@ def _show_entries(out: Output, entries: "list[CacheEntry]") -> None:
         (entry.kind, printable(entry.path.name), entry.about, f"{entry.size / 1e6:,.1f}")
         for entry in entries
     ]
-    if rows and not out.quiet:
+    if rows and out.tables:
         out.result(table(("kind", "name", "of", "MB"), rows, left=3))
 
 

@@ -8,7 +8,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError
-from mnistlab.files import require_file
+from mnistlab.files import require_file, write_csv
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
@@ -56,7 +56,7 @@ def evaluate(
             )
             for v in score.verdicts()
         )
-        out.csv(csv, (*columns, *(f"p_{name}" for name in score.card.classes)), rows)
+        write_csv(csv, (*columns, *(f"p_{name}" for name in score.card.classes)), rows)
         out.notice(f"{evaluation.n} predictions written to {printable(csv)}")
     weights = "best" if best else "last"
     out.document(

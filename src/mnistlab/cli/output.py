@@ -5,20 +5,16 @@ It makes the layout; the text is written here, so that one place knows what a br
 """
 
 import contextlib
-import csv
 import errno
-import io
 import json
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnistlab.errors import RunError
-from mnistlab.files import write_file
 from mnistlab.names import printable
 from mnistlab.system import is_closed_pipe
 
@@ -84,18 +80,6 @@ class Output:
         """A notice for each file of the data that was left out, with the reason."""
         for file, why in files.items():
             self.notice(f"skipped {printable(file)}: {why}")
-
-    def csv(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write strict CSV (RFC 4180, plain newlines): a header, then rows; floats in full.
-
-        The file appears as a whole or not at all. Raises RunError.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        # a file name that is not UTF-8 comes back as the bytes that it is
-        write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
     def progress_line(self, stream: Any, line: str) -> None:
         """Print one line of work that goes on whatever becomes of the line; see `settle`.

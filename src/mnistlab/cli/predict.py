@@ -11,7 +11,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import ConfigError, DataError
-from mnistlab.files import require_file
+from mnistlab.files import require_file, write_csv
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 from mnistlab.system import quoted
@@ -117,7 +117,7 @@ def predict(
     if csv is not None:
         columns = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
         rows = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
-        out.csv(csv, columns, rows)
+        write_csv(csv, columns, rows)
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
     weights = "best" if best else "last"

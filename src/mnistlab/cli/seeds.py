@@ -20,14 +20,15 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
 
     Raises typer.Exit after a stop, DivergedError if one of them diverged (the others are saved).
     """
-    from mnistlab.report.rows import BAND_HEADER, FOLD_HEADER, SEED_HEADER, band_line, seed_line
-    from mnistlab.studies.seeds import study_of
+    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
+    from mnistlab.studies.seeds import SeedStudy
 
-    study, config = study_of(experiment), experiment.config
+    study, config = SeedStudy(experiment), experiment.config
     out.read(experiment.data)
     out.notice(headline(experiment), _plan(study))
-    header, line = (BAND_HEADER, band_line) if config.is_wide else (SEED_HEADER, seed_line)
-    header = FOLD_HEADER if config.folds else header
+    header, line = SEED_HEADER.replace("seed", study.kind), seed_line
+    if config.is_wide:
+        header, line = BAND_HEADER, band_line
     with StopSignals() as stop:
         with training_rows(
             out,
@@ -41,11 +42,10 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
                 show(line(row), False)
         if stop() and not study.finished:
             out.notice(f"stopped {_progress(study)}; {printable(run.path)}")
-            if study.done:
-                _report(study, run, out)
+        if study.done:
+            _report(study, run, out)
+        if stop() and not study.finished:
             raise typer.Exit(stop.exit_code)
-    study.check_diverged(all_of_them=True)
-    _report(study, run, out)
     study.check_diverged()
     return float(study.summary()["mean"])
 
@@ -53,27 +53,25 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
 def _plan(study: "SeedStudy") -> str:
     config, seeds = study.experiment.config, study.seeds
     if config.folds:
-        return (
-            f"folds   {seeds[0]} to {seeds[-1]}, one after the other: train and valid together, "
-            "each image scores once"
-        )
-    if not config.shuffle:
+        order = "train and valid together, each image scores once"
+    elif not config.shuffle:
         order = "in the order of the files"
     elif config.order_seed == "own":
         order = "each in an order of its own"
     else:
         order = f"all in the order of seed {config.order_seed}"
     how = "at once, as one wide matrix" if config.is_wide else "one after the other"
-    return f"seeds   {seeds[0]} to {seeds[-1]}, {how}, {order}"
+    return f"{study.kind}s   {seeds[0]} to {seeds[-1]}, {how}, {order}"
 
 
 def _progress(study: "SeedStudy") -> str:
     if not study.done:
         return "before anything was finished; nothing of it is saved"
+    done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
     if study.experiment.config.is_wide:
         epochs = max(len(result.epochs) for result in study.results)
-        return f"after {epochs} of {study.experiment.config.epochs} epochs, which are saved"
-    return f"after {len(study.results)} of {len(study.seeds)} {study.kind}s, which are saved"
+        done = f"{epochs} of {study.experiment.config.epochs} epochs"
+    return f"after {done}, which are saved"
 
 
 def _report(study: "SeedStudy", run: Run, out: Output) -> None:
@@ -102,7 +100,6 @@ def _report(study: "SeedStudy", run: Run, out: Output) -> None:
         ),
     )
     if config.folds:
-        out.notice(
-            f"images  {printable(run.folds_file)}: each predicted by a model that never saw it"
-        )
+        where = printable(run.folds_file)
+        out.notice(f"images  {where}: each predicted by a model that never saw it")
     out.notice(f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}")

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from mnistlab.data.scan import fault_in
-from mnistlab.errors import DataError, RunError
+from mnistlab.errors import RunError
 from mnistlab.files import cache_folder, remove, temporary_beside
 from mnistlab.names import printable
 from mnistlab.system import move
@@ -63,32 +63,24 @@ def unpacked(path: Path) -> Path:
 
 def _unzip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        for member in members:
-            name = PurePosixPath(member.filename.replace("\\", "/"))
-            if name.is_absolute() or ".." in name.parts or ":" in member.filename:
-                raise fault_in(path, f"{member.filename} in it points outside; not unpacked")
-        _require_space(path, folder, sum(member.file_size for member in members))
+        for name in archive.namelist():
+            place = PurePosixPath(name.replace("\\", "/"))
+            if place.is_absolute() or ".." in place.parts or ":" in name:
+                raise fault_in(path, f"{name} in it points outside; not unpacked")
+        _require_space(path, folder, sum(member.file_size for member in archive.infolist()))
         archive.extractall(folder)
 
 
 def _untar(path: Path, folder: Path) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise fault_in(path, "only Python 3.11.4 and later unpack a tar archive safely; unpack it")
-    try:
-        with tarfile.open(path) as archive:
-            members = archive.getmembers()
-            _require_space(path, folder, sum(member.size for member in members))
-            archive.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise fault_in(path, f"not unpacked: {error}") from error
+    with tarfile.open(path) as archive:
+        _require_space(path, folder, sum(member.size for member in archive))
+        archive.extractall(folder, filter="data")  # a member that points outside is a TarError
 
 
 def _require_space(path: Path, folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free / 2:
-        raise DataError(
-            printable(path),
-            [f"{printable(path)}: unpacks to {size / 1e6:,.0f} MB, and the cache has "
-             f"{free / 1e6:,.0f} MB free; set MNISTLAB_CACHE to a folder with more space"],
-        )  # fmt: skip
+        sizes = f"unpacks to {size / 1e6:,.0f} MB, and the cache has {free / 1e6:,.0f} MB free"
+        raise fault_in(path, f"{sizes}; set MNISTLAB_CACHE to a folder with more space")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mnistlab.data.idx import find_files, read_idx
 from mnistlab.data.images import Decoded, of_pixels
-from mnistlab.data.scan import DECODER, Scan, fault_in
+from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
 from mnistlab.names import natural_key, printable
 
@@ -70,7 +70,7 @@ def scan_file(path: Path, split: str, *, transpose: bool = False) -> dict[str, S
     elif "-idx3-" in path.name or ".idx3-" in path.name:
         name = path.name.replace("images", "labels").replace("idx3", "idx1")
         parts.append(find_files([path.parent], [name])[name])
-        sources = {split: partial(_of_idx, path, parts[1], transpose)}
+        sources = {split: lambda: _checked(path, read_idx(path), read_idx(parts[1]), transpose)}
     elif path.suffix.lower() == ".csv":
         columns = columns_of(path)
         if columns is None:
@@ -119,15 +119,12 @@ def _of_npz(path: Path, split: str) -> dict[str, Callable[[], Arrays]]:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise fault_in(path, f"cannot be read: {error}") from error
-    pairs = {
-        "train": (("x_train", "y_train"), ("train_images", "train_labels")),
-        "valid": (("x_valid", "y_valid"), ("x_val", "y_val"), ("val_images", "val_labels")),
-        "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+    pairs = {("x", "y"): split, ("images", "labels"): split} | {
+        pair: role
+        for alias, role in ROLES.items()
+        for pair in ((f"x_{alias}", f"y_{alias}"), (f"{alias}_images", f"{alias}_labels"))
     }
-    found = {role: pair for role, options in pairs.items() for pair in options if names >= {*pair}}
-    if not found:
-        plain = [pair for pair in (("x", "y"), ("images", "labels")) if names >= {*pair}]
-        found = {split: plain[0]} if plain else {}
+    found = {role: pair for pair, role in pairs.items() if names >= {*pair}}
     if not found:
         listed = ", ".join(sorted(printable(name) for name in names)[:_NAMED])
         raise fault_in(path, f"no x_train and y_train in it; it has {listed}")
@@ -149,10 +146,6 @@ def _npz_arrays(path: Path, of_images: str, of_labels: str) -> Arrays:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise fault_in(path, f"cannot be read: {error}") from error
     return _checked(path, images, labels, False)
-
-
-def _of_idx(path: Path, of_labels: Path, transpose: bool) -> Arrays:
-    return _checked(path, read_idx(path), read_idx(of_labels), transpose)
 
 
 def _checked(path: Path, images: Array, labels: Array, transpose: bool) -> Arrays:

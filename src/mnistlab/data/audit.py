@@ -10,10 +10,8 @@ from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.arrays import ArrayScan
-from mnistlab.data.colour import Colours
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.fit import DEFAULT_SIZE
-from mnistlab.data.folders import colour_lines, scan_layout
+from mnistlab.data.folders import scan_layout
 from mnistlab.data.images import (
     Decoded,
     UndecodableError,
@@ -26,7 +24,7 @@ from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
 from mnistlab.data.store import ImageData, Progress, image_digest
 from mnistlab.errors import DataError
-from mnistlab.names import listed, printable
+from mnistlab.names import printable
 
 IMBALANCE = 3.0  # of the largest to the smallest class of a split: noted from here on
 
@@ -78,7 +76,6 @@ def audit_folder(
             audit.hidden = sum(map(is_hidden, beside))
     # digest of size and pixels → file, split, class of each image
     groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
-    colours = Colours()
     for split, scan in scans.items():
         scan.open()
         prefix = "" if split_here else f"{split}/"
@@ -100,7 +97,6 @@ def audit_folder(
             audit.modes[kind] += 1
             audit.sizes["{1} x {0}".format(*image.own_size)] += 1
             counts[label] += 1
-            colours.add(label, image.colour)
             digest = image_digest(image.own_size, image.grey.tobytes())
             groups[digest].append((prefix + file, split, label))
         audit.counts[split] = counts
@@ -112,36 +108,13 @@ def audit_folder(
             )
     audit.faults += class_faults([scan for split, scan in scans.items() if split in SPLITS])
     for group in groups.values():
-        if len(group) == 1:
-            continue
-        names = [name for name, _, _ in group]
-        splits = {split for _, split, _ in group}
-        (audit.duplicates_within if len(splits) == 1 else audit.duplicates_across).append(names)
-        if len({label for _, _, label in group}) > 1:
+        names, splits, labels = map(list, zip(*group, strict=True))
+        if len(group) > 1:
+            within = len({*splits}) == 1
+            (audit.duplicates_within if within else audit.duplicates_across).append(names)
+        if len({*labels}) > 1:
             audit.notes.append(f"the same image in two classes: {', '.join(names)}")
-    if len(audit.sizes) > 1:
-        audit.notes.append(
-            f"images of more than one size: {listed(audit.sizes, '{1} of {0}')}; train brings all "
-            f"to {DEFAULT_SIZE[1]} x {DEFAULT_SIZE[0]}, or to --image-size, as --fit says"
-        )
-    audit.notes += colour_lines(colours.notes())
     return audit
-
-
-def training_data(
-    data: str, options: LoadOptions, progress: Progress | None = None
-) -> tuple[ImageData | None, LoadOptions, list[str]]:
-    """What `train` would load: the images, the options that it needs, the faults without them.
-
-    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
-    """
-    faults: list[str] = []
-    for tried in dict.fromkeys((options, replace(options, skip_bad=True))):
-        try:
-            return load_data(data, tried, progress=progress), tried, faults
-        except DataError as error:
-            faults = faults or error.faults
-    return None, options, faults
 
 
 def audit(
@@ -149,26 +122,30 @@ def audit(
 ) -> tuple[Audit, ImageData | None, LoadOptions]:
     """What is in `data`, what `train` makes of it, and the options that it needs for that.
 
+    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
     Raises as `audit_folder`, and what a dataset by name raises that is not here.
     """
     if data in NAMED:
         named = load_data(data, progress=progress)
         found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
         found.counts = {"train": named.train.counts, "valid": named.valid.counts}
-        found.sizes["{1} x {0}".format(*named.image_size)] = len(named.train_ds) + len(
-            named.valid_ds
-        )
+        size = "{1} x {0}".format(*named.image_size)
+        found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
         return found, named, options
     found = audit_folder(Path(data), options, progress)
-    loaded, needed, faults = training_data(data, options, progress)
-    found.faults += [fault for fault in faults if fault not in found.faults]
-    if loaded is not None and not needed.skip_bad:  # what is wrong is in no split that train uses
-        found.notes, found.faults = found.notes + found.faults, []
-    if loaded is not None:
+    for needed in dict.fromkeys((options, replace(options, skip_bad=True))):
+        try:
+            loaded = load_data(data, needed, progress=progress)
+        except DataError as error:
+            found.faults += [fault for fault in error.faults if fault not in found.faults]
+            continue
+        if not needed.skip_bad:  # what is wrong is in no split that train uses
+            found.notes, found.faults = found.notes + found.faults, []
         found.reads = [*loaded.notes] or [f"layout  {found.layout}"]
         if found.split_here:
             found.counts = {"train": loaded.train.counts, "valid": loaded.valid.counts}
-    return found, loaded, needed
+        return found, loaded, needed
+    return found, None, options
 
 
 def _open(scan: Scan, position: int, file: str) -> tuple[Decoded, str]:

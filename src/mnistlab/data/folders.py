@@ -19,11 +19,10 @@ from typing import Any, BinaryIO
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.colour import Colours
-from mnistlab.data.exclude import leave_out
 from mnistlab.data.fit import DEFAULT_SIZE, fitted
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
 from mnistlab.data.scan import SPLITS, Scan, class_faults, require_exists, scan_folder
-from mnistlab.data.splitting import split_by_digest
+from mnistlab.data.splitting import leave_out, split_by_digest
 from mnistlab.data.store import (
     ImageData,
     Progress,

@@ -1,30 +1,25 @@
 """How a folder is laid out: which files belong to which split and class. From names alone.
 
-What `find_layout` understands:
-
-train/ and valid/           also training/, val/, validation/, test/, testing/, in any case
-class folders               at the top, or below train/ alone: split here, by a hash of the pixels
-a table                     labels.csv beside the images, pixels in a CSV file (`tables.py`)
-arrays                      mnist.npz, MNIST's own IDX files (`tables.py`)
-an archive                  .zip, .tar, .tgz, … of any of these (`archives.py`)
-a folder with one folder    that one is entered
+What is understood: the table in docs/data.md.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from mnistlab.config import Fit, TrainConfig
+from mnistlab.data.archives import is_archive
 from mnistlab.data.inputs import SUFFIXES
-from mnistlab.data.scan import ROLES, is_hidden
+from mnistlab.data.scan import ROLES, SPLITS, fault_in, is_hidden
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 from mnistlab.system import quoted
 
 LayoutName = Literal["auto", "splits", "classes", "table"]
-_DEEPEST = 4  # folders, each with nothing but one folder in it
 _LOOKED_AT = 100  # entries of a folder, to see whether there are images in it
 _NAMED = 3  # examples in a message
 _IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
@@ -32,13 +27,9 @@ _IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How images are read, as far as a user decides it; each is a setting of a run.
+    """How images are read; each is a setting of a run, and `TrainConfig` says what it means.
 
-    valid: a folder of its own for the validation images. valid_fraction: the share of them where
-    the split is made here, between 0 and 1. layout: which reading to take where two are possible.
-    image_size: (H, W) that the model is to see, None for the images' own; fit: how others are
-    brought to it. transpose: swap rows and columns of arrays. skip_bad: go on without files that
-    cannot be used. exclude: a file that lists images to leave out (`exclude.py`).
+    valid_fraction: between 0 and 1. image_size: (H, W), None for the images' own.
     """
 
     valid: str = ""
@@ -57,8 +48,8 @@ def options_of(config: TrainConfig) -> LoadOptions:
     if config.image_size != "own":  # N or HxW: height and width
         sides = [int(side) for side in config.image_size.split("x")]
         size = (sides[0], sides[-1])
-    keys = ("valid", "valid_fraction", "layout", "fit", "transpose", "skip_bad", "exclude")
-    return LoadOptions(image_size=size, **{key: getattr(config, key) for key in keys})
+    own = {each.name: getattr(config, each.name) for each in fields(LoadOptions)}
+    return LoadOptions(**{**own, "image_size": size})
 
 
 class TwoWaysError(DataError):
@@ -95,7 +86,7 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
     folders, files = _listed(top)
     where = "" if top == root else f"{printable(top.relative_to(root).as_posix())}/: "
     roles = _roles(top, folders)
-    full = {role: name for role, name in roles.items() if _has_folders(top / name)}
+    full = {role: name for role, name in roles.items() if _listed(top / name)[0]}
     readings: dict[LayoutName, Layout] = {}
     if "train" in full or "valid" in full:
         readings["splits"] = _of_splits(top, roles, full, where)
@@ -109,8 +100,7 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
         readings["table"] = Layout(files=found, line=where + named)
     if options.layout != "auto":
         if options.layout not in readings:
-            fault = f"{printable(top)}: --layout {options.layout} does not fit what is in it"
-            raise DataError(printable(root), [fault])
+            raise fault_in(top, f"--layout {options.layout} does not fit what is in it")
         return readings[options.layout]
     if len(readings) > 1:
         fault = f"{printable(top)}: can be read in {len(readings)} ways; say which is meant"
@@ -120,7 +110,7 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
         raise refused
     for reading in readings.values():
         return reading
-    raise DataError(printable(root), [_not_understood(root, top, folders, files)])
+    raise fault_in(top, _not_understood(top, folders, files))
 
 
 def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], where: str) -> Layout:
@@ -129,8 +119,7 @@ def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], whe
     line = where + ", ".join(f"{printable(name)}/" for name in used.values())
     if "valid" in used:
         used.setdefault("train", "train")  # it is missing: the scan says so
-        if not where and all(role == name for role, name in used.items()) and len(used) == 2:
-            line = ""
+        line = "" if line == "train/, valid/" else line
     elif "test" in used:
         used["valid"] = used.pop("test")
         line += f"; {printable(used['valid'])}/ scores, as there is no valid/"
@@ -139,17 +128,13 @@ def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], whe
 
 def _entered(root: Path) -> Path:
     """`root`, or the only folder in it that is no class and no split, as archives often have."""
-    top = root
-    for _ in range(_DEEPEST):
-        folders, files = _listed(top)
-        if len(folders) != 1 or _tables(top, files) or _roles(top, folders):
-            break
-        if not _has_folders(top / folders[0]):
-            inner = _listed(top / folders[0])[1]
-            if not _tables(top / folders[0], inner):
-                break
-        top /= folders[0]
-    return top
+    folders, files = _listed(root)
+    if len(folders) == 1 and not _tables(root, files) and not _roles(root, folders):
+        inner = root / folders[0]
+        folders, files = _listed(inner)
+        if folders or _tables(inner, files):
+            return _entered(inner)
+    return root
 
 
 def _class_root(path: Path) -> Path:
@@ -160,30 +145,23 @@ def _class_root(path: Path) -> Path:
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The visible folders and files in `folder`, in order. Raises DataError."""
-    try:
-        entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
-    except OSError as error:
-        why = f"{printable(folder)}: cannot be listed: {error.strerror}"
-        raise DataError(printable(folder), [why]) from error
-    folders = sorted(entry.name for entry in entries if os.path.isdir(entry.path))
-    return folders, sorted(entry.name for entry in entries if not os.path.isdir(entry.path))
+    """The visible folders and files in `folder`, in order; none where it cannot be listed."""
+    _, *both = next(os.walk(folder), ("", [], []))
+    folders, files = (sorted(name for name in names if not is_hidden(name)) for names in both)
+    return folders, files
 
 
 def _roles(top: Path, folders: Sequence[str]) -> dict[str, str]:
     """Split → the folder whose name says so. Raises DataError where two have the same role."""
     roles: dict[str, str] = {}
-    for name in folders:
-        role = ROLES.get(name.lower(), "")
-        if role in roles:
-            fault = (
-                f"{printable(top)}: {printable(roles[role])}/ and {printable(name)}/ can both be "
-                f"{role}; rename the one that is not meant"
-            )
-            raise DataError(printable(top), [fault])
-        if role:
-            roles[role] = name
-    return {role: roles[role] for role in ("train", "valid", "test") if role in roles}
+    for role in (*SPLITS, "test"):
+        names = [name for name in folders if ROLES.get(name.lower()) == role]
+        if len(names) > 1:
+            both = f"{names[0]}/ and {names[1]}/ can both be {role}"
+            raise fault_in(top, f"{both}; rename the one that is not meant")
+        if names:
+            roles[role] = names[0]
+    return roles
 
 
 def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:
@@ -203,39 +181,24 @@ def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:
         stem = name.lower().replace("t10k", "test")
         roles = {role for alias, role in ROLES.items() if alias in stem}
         if len(roles) != 1 or (role := roles.pop()) in found:
-            raise DataError(
-                printable(top),
-                [f"{printable(top)}: which of {_few(tables, '')} is the table? name it: --data "
-                 f"{printable(quoted(top / tables[0]))}"],
-            )  # fmt: skip
+            example = quoted(top / tables[0])
+            raise fault_in(top, f"which of {_few(tables, '')} is the table? --data {example}")
         found[role] = top / name
     if "test" in found and "valid" not in found:
         found["valid"] = found.pop("test")
     return found
 
 
-def _has_folders(folder: Path) -> bool:
-    """Whether there is a visible folder in `folder`."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(os.path.isdir(entry.path) and not is_hidden(entry.name) for entry in entries)
-    except OSError:
-        return False
-
-
 def _has_images(folder: Path, depth: int = 2) -> bool:
     """Whether one of the first files in `folder`, or in folders in it, is an image by its name."""
-    below = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry, _ in zip(entries, range(_LOOKED_AT), strict=False):
-                if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    return True
-                if os.path.isdir(entry.path) and not is_hidden(entry.name):
-                    below.append(entry.path)
-    except OSError:
-        return False
-    return depth > 1 and any(_has_images(Path(path), depth - 1) for path in below[:_NAMED])
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, _LOOKED_AT):
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                return True
+            below = depth > 1 and entry.is_dir() and not is_hidden(entry.name)
+            if below and _has_images(Path(entry), depth - 1):
+                return True
+    return False
 
 
 def _few(names: Sequence[str], end: str = "/") -> str:
@@ -245,23 +208,23 @@ def _few(names: Sequence[str], end: str = "/") -> str:
     return ", ".join(shown) + more
 
 
-def _not_understood(root: Path, top: Path, folders: Sequence[str], files: Sequence[str]) -> str:
+def _not_understood(top: Path, folders: Sequence[str], files: Sequence[str]) -> str:
     """Why nothing can be trained on here, and what to name instead where that can be seen."""
-    where = printable(top)
+    try:
+        os.listdir(top)
+    except OSError as error:
+        return f"cannot be listed: {error.strerror}"
     if any(os.path.splitext(name)[1].lower() in SUFFIXES for name in files):
-        if len(folders) == 0 and len(_listed(top.parent)[0]) > 1:
+        if not folders and len(_listed(top.parent)[0]) > 1:
             return (
-                f"{where}: images of one class; did you mean {printable(top.parent)}? a classifier "
-                "needs a folder for each class"
+                f"images of one class; did you mean {top.parent}? a classifier needs a folder for "
+                "each class"
             )
-        return f"{where}: images without classes; put each class into a folder, or add labels.csv"
-    inner = [name for name in folders if _has_folders(top / name)]
-    if inner:
-        return f"{where}: no class folders; did you mean {printable(top / inner[0])}?"
-    archives = [name for name in files if name.lower().endswith((".zip", ".tar", ".tgz", ".gz"))]
-    if archives:
-        return f"{where}: no class folders; did you mean {printable(top / archives[0])}?"
+        return "images without classes; put each class into a folder, or add labels.csv"
+    for name in (*folders, *files):
+        if is_archive(top / name) or (name in folders and _listed(top / name)[0]):
+            return f"no class folders; did you mean {top / name}?"
     return (
-        f"{where}: no images that can be trained on; expected train/<class>/*.png and "
-        "valid/<class>/*.png, class folders alone, or labels.csv beside the images"
+        "no images that can be trained on; expected train/<class>/*.png and valid/<class>/*.png, "
+        "class folders alone, or labels.csv beside the images"
     )

@@ -21,10 +21,10 @@ from typing import Any
 from filelock import FileLock
 
 from mnistlab.data import BUNDLED
-from mnistlab.data.exclude import leave_out
 from mnistlab.data.folders import load_folders, load_splits
 from mnistlab.data.layouts import Layout, LoadOptions
 from mnistlab.data.scan import SPLITS
+from mnistlab.data.splitting import leave_out
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import (

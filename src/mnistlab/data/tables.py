@@ -5,8 +5,8 @@ import csv
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnistlab.data.inputs import SUFFIXES
@@ -22,15 +22,18 @@ _FILE = (
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "diagnosis", "breed")
 _SPLIT = ("split", "set", "subset", "is_valid")
 _PIXEL = re.compile(r"(pixel|px)?_?\d+(x\d+)?", re.IGNORECASE)
-_FALSE, _TRUE = ("0", "false", "no", ""), ("1", "true", "yes")
-_NAMED = 10  # faults of one kind in a message
+_IS_VALID = {
+    **dict.fromkeys(("0", "false", "no", ""), "train"),
+    **dict.fromkeys(("1", "true", "yes"), "valid"),
+}
 
 
 @dataclass(frozen=True)
 class Columns:
     """Which column of a CSV file holds what, counted from 0.
 
-    pixels: the columns of the pixels where the file has them, row by row of an image.
+    roles: what the cells of `split` mean. pixels: the columns of the pixels where the file has
+    them, row by row of an image.
     """
 
     delimiter: str
@@ -38,7 +41,7 @@ class Columns:
     label: int
     file: int = -1
     split: int = -1
-    is_valid: bool = False
+    roles: Mapping[str, str] = field(default_factory=dict)
     pixels: tuple[int, ...] = ()
 
 
@@ -53,8 +56,7 @@ def has_labels(path: Path) -> bool:
 def columns_of(path: Path) -> Columns | None:
     """The columns of a CSV file by their headings; None if it has no labels. Raises DataError."""
     with rows_of(path) as (delimiter, rows):
-        first = [cell.strip().lower() for cell in next(rows, [])]
-    names = [cell.replace(" ", "_").replace("-", "_") for cell in first]
+        names = [re.sub("[ -]", "_", cell.strip().lower()) for cell in next(rows, [])]
     label, file, split = (
         next((names.index(name) for name in known if name in names), -1)
         for known in (LABELS, _FILE, _SPLIT)
@@ -65,15 +67,15 @@ def columns_of(path: Path) -> Columns | None:
     if label >= 0 and side_of(len(pixels)):
         return Columns(delimiter, True, label, pixels=pixels)
     if label >= 0 and file >= 0:
-        is_valid = split >= 0 and names[split] == "is_valid"
-        return Columns(delimiter, True, label, file, split, is_valid)
+        roles = _IS_VALID if split >= 0 and names[split] == "is_valid" else ROLES
+        return Columns(delimiter, True, label, file, split, roles)
     return None
 
 
 def scan_table(path: Path, split: str, columns: Columns) -> dict[str, Scan]:
     """The files that a table names, in its folder or below. Raises DataError with all faults."""
     base, faults = path.parent, []
-    find = _finder(base)
+    paths = _paths_below(base)
     chosen: dict[str, tuple[str, str, int]] = {}  # file → class, split, line
     with rows_of(path) as (_, rows):
         for line, row in enumerate(rows, 1):
@@ -84,77 +86,56 @@ def scan_table(path: Path, split: str, columns: Columns) -> dict[str, Scan]:
                 faults.append(f"{where}: {len(row)} cells, and its heading has more")
                 continue
             name, label = row[columns.file].strip(), row[columns.label].strip()
-            role = _role(row[columns.split], columns.is_valid) if columns.split >= 0 else split
-            file = find(name)
+            role = split
+            if columns.split >= 0:
+                role = columns.roles.get(row[columns.split].strip().lower(), "")
+            called = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
+            alike = paths[called]
+            file = called if called in alike else next(iter(alike)) if len(alike) == 1 else None
             if not label:
                 faults.append(f"{where}: no label for {printable(name)}")
             elif not is_clean(label):
                 faults.append(f"{where}: the label {printable(repr(label))} has control characters")
             elif not role:
-                faults.append(
-                    f"{where}: {printable(row[columns.split])} is no split; expected train, valid "
-                    "or test"
-                )
+                cell = printable(row[columns.split])
+                faults.append(f"{where}: {cell} is no split; expected train, valid or test")
             elif file is None:
                 faults.append(f"{where}: {printable(name)}: no such file below {printable(base)}")
-            elif file in chosen and chosen[file][:2] != (label, role):
-                first = chosen[file]
+            elif (first := chosen.setdefault(file, (label, role, line)))[:2] != (label, role):
                 faults.append(
                     f"{where}: {printable(name)} is {printable(label)} in {role} here, and "
                     f"{printable(first[0])} in {first[1]} in line {first[2]}"
                 )
-            else:
-                chosen.setdefault(file, (label, role, line))
     if faults:
         raise DataError(printable(path), faults)
     scans: dict[str, Scan] = {}
     order = sorted(chosen.items(), key=lambda item: (natural_key(item[1][0]), item[1][0], item[0]))
     for file, (label, role, _) in order:
         scan = scans.setdefault(role, Scan(base, role))
-        if label not in scan.files:
-            scan.classes.append(label)
-            scan.files[label] = []
-        scan.files[label].append(file)
+        scan.files.setdefault(label, []).append(file)
         scan.stamp(base / file)
+    for scan in scans.values():
+        scan.classes = [*scan.files]
     if not scans:
         raise fault_in(path, "names no image")
     return scans
 
 
-def _role(cell: str, is_valid: bool) -> str:
-    value = cell.strip().lower()
-    if is_valid:
-        return "valid" if value in _TRUE else "train" if value in _FALSE else ""
-    return ROLES.get(value, "")
+def _paths_below(base: Path) -> defaultdict[str, set[str]]:
+    """What a table may call a file → the files below `base` that are called so.
 
-
-def _finder(base: Path) -> Callable[[str], str | None]:
-    """A function from a name in a table to the file below `base`, None where there is no such file.
-
-    The name is a path, or the name alone of a file that is somewhere below, with or without its
-    ending.
+    A file is called by its path, or by its name alone; if it is an image, also without its ending.
     """
-    paths: set[str] = set()
-    short: dict[str, set[str]] = defaultdict(set)
+    paths: defaultdict[str, set[str]] = defaultdict(set)
     for folder, folders, names in os.walk(base):
         folders[:] = [name for name in folders if not is_hidden(name)]
         below = "" if folder == str(base) else f"{Path(folder).relative_to(base).as_posix()}/"
         for name in names:
             stem, ending = os.path.splitext(name)
-            paths.add(below + name)
-            short[name].add(below + name)
-            if ending.lower() in SUFFIXES:
-                short[stem].add(below + name)
-                short[f"{below}{stem}"].add(below + name)
-
-    def find(name: str) -> str | None:
-        path = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
-        if path in paths:
-            return path
-        alike = short.get(path, set())
-        return next(iter(alike)) if len(alike) == 1 else None
-
-    return find
+            for called in (name, stem) if ending.lower() in SUFFIXES else (name,):
+                paths[called].add(below + name)
+                paths[below + called].add(below + name)
+    return paths
 
 
 def side_of(pixels: int) -> int:

@@ -6,7 +6,7 @@ order decides the batches: so files get names whose order, in a folder, is that 
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,28 +14,26 @@ from pathlib import Path
 from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.datasets import NAMED
 from mnistlab.data.folders import scan_layout
-from mnistlab.data.folds import file_names, folds_of
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data, load_split
 from mnistlab.data.published import require_new
-from mnistlab.data.scan import is_hidden
-from mnistlab.data.splitting import split_by_digest
+from mnistlab.data.scan import SPLITS, is_hidden
+from mnistlab.data.splitting import base_name, folds_of, split_by_digest
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DataError, RunError
 from mnistlab.files import cache_folder, remove, temporary_beside
 from mnistlab.names import printable
 from mnistlab.system import move
 
-Part = tuple[Split, Sequence[str], Sequence[int]]
-"""Images, what the files of all of them are called in a tree, and those that are meant."""
+_NAME = 200  # characters of a file name that are kept where it gets a number
 
 
 def split_data(
     source: str,
     target: Path,
     options: LoadOptions = LoadOptions(),
-    *,
     folds: int = 0,
     test_fraction: float = 0.0,
     copy: bool = False,
@@ -49,34 +47,28 @@ def split_data(
     Returns the counts by part and class, and what was read. Raises DataError, RunError.
     """
     require_new(target)
-    path = Path(source)
-    if is_archive(path):
-        source = str(unpacked(path))
+    if is_archive(Path(source)):
+        source = str(unpacked(Path(source)))
     data = load_data(source, options, progress=progress)
-    parts: dict[str, Part] = {}
     if folds:
         pool = folds_of(data, folds)
-        for fold in range(folds):
-            for part in ("train", "valid"):
-                parts[f"fold-{fold}/{part}"] = pool.images, pool.names, pool.rows(fold, part)
-    else:
-        splits = {"train": data.train, "valid": data.valid}
-        if data.name == str(data.root.absolute()) and _has_test(data.root, options):
-            if test_fraction:
-                fault = f"--test-fraction: {printable(source)} has a test split already"
-                raise DataError(source, [fault])
-            splits["test"] = load_split(
-                source, "test", replace(options, image_size=data.image_size), progress=progress
-            )
-        elif test_fraction:
-            splits |= _test_from(data.train, test_fraction)
-        for part, split in splits.items():
-            parts[part] = split, file_names(split), range(len(split.ds))
-    return _write(data, parts, target, copy, progress), data
-
-
-def _has_test(root: Path, options: LoadOptions) -> bool:
-    return "test" in scan_layout(find_layout(root, options), ("train", "valid", "test"), options)[0]
+        parts = (
+            (f"fold-{fold}/{part}", pool.images.take(pool.rows(fold, part)))
+            for fold in range(folds)
+            for part in SPLITS
+        )
+        return _write(data, parts, target, copy, progress), data
+    splits = {"train": data.train, "valid": data.valid}
+    is_own = data.name not in NAMED
+    if is_own and "test" in scan_layout(find_layout(data.root, options), ("test",), options)[0]:
+        if test_fraction:
+            fault = f"--test-fraction: {printable(source)} has a test split already"
+            raise DataError(source, [fault])
+        options = replace(options, image_size=data.image_size)
+        splits["test"] = load_split(source, "test", options, progress=progress)
+    elif test_fraction:
+        splits |= _test_from(data.train, test_fraction)
+    return _write(data, splits.items(), target, copy, progress), data
 
 
 def _test_from(train: Split, share: float) -> dict[str, Split]:
@@ -86,20 +78,17 @@ def _test_from(train: Split, share: float) -> dict[str, Split]:
         part: train.take([row for row, here in enumerate(kept) if here == (part == "train")])
         for part in ("train", "test")
     }
-    faults = [
-        f"--test-fraction: the class {printable(name)} has {train.counts[name]:,} images in train, "
-        "or the same one again; it needs two different ones"
-        for name, count in splits["train"].counts.items()
-        if count == 0
-    ]
-    if faults:
-        raise DataError("--test-fraction", faults)
+    for name, n in train.counts.items():
+        if 0 in (splits["train"].counts[name], splits["test"].counts[name]):
+            own = f"the class {printable(name)} has {n:,} images in train, or the same one again"
+            fault = f"--test-fraction: {own}; it needs two different ones"
+            raise DataError("--test-fraction", [fault])
     return splits
 
 
 def _write(
     data: ImageData,
-    parts: Mapping[str, Part],
+    parts: Iterable[tuple[str, Split]],
     target: Path,
     copy: bool,
     progress: Progress | None,
@@ -114,25 +103,25 @@ def _write(
     base = data.root if data.root.is_dir() else data.root.parent
     with suppress(RunError):  # what is ours may change: nobody's links into it
         copy = copy or base.resolve().is_relative_to(cache_folder().resolve())
-    counts = {part: dict.fromkeys(data.classes, 0) for part in parts}
+    counts = {}
     building = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for part, (split, names, rows) in parts.items():
+        for part, split in parts:
+            counts[part] = split.counts
             for label in split.classes:
                 (building / part / label).mkdir(parents=True)
-            pixels, labels, paths = split.ds.tensors[0], split.labels(), split.paths()
-            for done, row in enumerate(rows):
-                if progress is not None and done % 64 == 0:
-                    progress(part, done, len(rows))
-                counts[part][labels[row]] += 1
-                source, place = base / paths[row], building / part / labels[row] / names[row]
+            pixels, paths, n = split.ds.tensors[0], split.paths(), len(split.ds)
+            for row, (label, name) in enumerate(zip(split.labels(), _names(split), strict=True)):
+                if progress is not None and row % 64 == 0:
+                    progress(part, row, n)
+                source, place = base / paths[row], building / part / label / name
                 if source.is_file():
                     _link(source, place, copy)
                 else:
                     Image.fromarray(pixels[row].numpy()).save(place)
             if progress is not None:
-                progress(part, len(rows), len(rows))
+                progress(part, n, n)
         move(building, target)
     except OSError as error:
         why = error.strerror or error
@@ -140,6 +129,21 @@ def _write(
     finally:
         remove(building)
     return counts
+
+
+def _names(split: Split) -> list[str]:
+    """What the images are called in a folder for each class: in the order that they have here.
+
+    A class whose names are in another order, or not all different, gets numbers before them.
+    """
+    names: list[str] = []
+    for count in split.counts.values():
+        own = [base_name(file) for file in split.files[len(names) : len(names) + count]]
+        if own != sorted(own) or len({name.casefold() for name in own}) < count:
+            digits = len(str(count))
+            own = [f"{i:0{digits}d}-{name[-_NAME:]}" for i, name in enumerate(own, 1)]
+        names += own
+    return names
 
 
 def _link(source: Path, place: Path, copy: bool) -> None:

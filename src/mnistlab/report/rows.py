@@ -6,7 +6,6 @@ from typing import Any
 HEADER = "epoch  train_loss  valid_loss  accuracy     time"
 BAND_HEADER = "epoch  train_loss  valid_loss  accuracy        sd       min       max     time"
 SEED_HEADER = " seed  train_loss  valid_loss  accuracy     time"
-FOLD_HEADER = " fold  train_loss  valid_loss  accuracy     time"
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:

@@ -8,29 +8,25 @@ as `train` would on the tree that `data split --folds` writes for it. So every i
 once, by a model that has not seen it.
 """
 
-import csv
-import io
 import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import nn
 
 from mnistlab.data.batches import count_batches
-from mnistlab.data.folds import Folds
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
-from mnistlab.files import write_file
+from mnistlab.files import write_csv
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackMetrics, train_stack
+from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, train_stack
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -52,12 +48,6 @@ class SeedResult:
     def accuracy(self) -> float:
         """Accuracy after the last epoch, 0…1."""
         return self.epochs[-1].accuracy
-
-    def as_row(self, kind: str = "seed") -> Row:
-        """Its last epoch, with the time of all."""
-        last = self.epochs[-1].model_dump() if self.epochs else {}
-        seconds = round(sum(row.seconds for row in self.epochs), 6)
-        return {kind: self.seed, **last, "seconds": seconds, "diverged": self.diverged}
 
     def as_seed_row(self) -> SeedRow:
         """What `run.json` says of it."""
@@ -99,27 +89,39 @@ def spread(values: list[float]) -> Row:
 
 @dataclass
 class SeedStudy:
-    """Training from the seeds `seed … seed + seeds - 1` of an experiment's config.
+    """Training from the seeds `seed … seed + seeds - 1` of an experiment's config, or on its folds.
 
-    kind: what a model is told apart by; the folds of `FoldStudy` are trained and saved like seeds.
+    Folds are trained and saved like seeds; `seed` of a result is then its fold, 0 to K - 1.
 
     `place` is where the seed under way stands (all of them, if they train at once); `results` has
     the finished ones in their order (if they train at once, all after their last finished epoch).
+    `probabilities`, of folds only, is float64 (n, C): of every class for each image of the folds,
+    by the model of the fold that it is in; NaN where there is none.
     """
-
-    kind: ClassVar[str] = "seed"
 
     experiment: Experiment
     place: Place = field(default_factory=Place)
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
     finished: bool = False
+    probabilities: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        folds, n_classes = self.experiment.folds, len(self.experiment.card.classes)
+        shape = (len(folds.images.ds) if folds else 0, n_classes)
+        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
+
+    @property
+    def kind(self) -> str:
+        """What a model is told apart by."""
+        return "fold" if self.experiment.folds else "seed"
 
     @property
     def seeds(self) -> range:
-        """All seeds of the study."""
+        """All seeds, or folds, of the study."""
         config = self.experiment.config
-        return range(config.seed, config.seed + config.seeds)
+        first, n = (0, config.folds) if config.folds else (config.seed, config.seeds)
+        return range(first, first + n)
 
     @property
     def done(self) -> list[SeedResult]:
@@ -156,7 +158,9 @@ class SeedStudy:
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
         for number in self.seeds:
             self.under_way, self.place = number, Place(stop=stop)
-            experiment, seed = self.alone(number)
+            experiment, seed = self.experiment, number
+            if experiment.folds:
+                experiment, seed = _of_fold(experiment, number), experiment.config.seed
             model = experiment.draw(seed)
             opt = new_optimizer(experiment.config, model)
             result = SeedResult(number)
@@ -168,17 +172,15 @@ class SeedStudy:
             if result.diverged is None and self.place.epoch < experiment.config.epochs:
                 return  # stopped: what this seed has done so far is no result
             result.weights = copied(model.state_dict())
-            self.look_at(number, model)
+            if experiment.folds:
+                images = experiment.data.valid_ds.tensors[0].to(experiment.device)
+                rows = experiment.folds.rows(number, "valid")
+                shares = probabilities(compute_logits(model, images).double())
+                self.probabilities[rows] = shares.cpu()
             self.results.append(result)
             self.finished = len(self.results) == len(self.seeds)
-            yield result.as_row(self.kind)
-
-    def alone(self, number: int) -> tuple[Experiment, int]:
-        """What one of the models is trained on, and the seed that it is drawn from."""
-        return self.experiment, number
-
-    def look_at(self, number: int, model: nn.Module) -> None:
-        """Called with each model that was trained to its end."""
+            seconds = round(sum(row.seconds for row in result.epochs), 6)
+            yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
@@ -202,9 +204,18 @@ class SeedStudy:
             keep_going=True,
         ):
             seconds = time.perf_counter() - started
-            figures = self._figures(metrics, len(train_ds), valid_ds.tensors[1])
-            for index, result in enumerate(results):
-                train_loss, valid_loss, accuracy = figures[index]
+            logits, labels = metrics.valid_logits, valid_ds.tensors[1]
+            losses = mean_over_images(metrics.batch_losses.cpu(), len(train_ds), config.batch_size)
+            with torch.no_grad():
+                targets = targets_for(labels, len(card.classes))
+                valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
+            # the logits of every model below one another, as `predictions` takes them
+            columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
+            predicted = predictions(columns).reshape(len(labels), -1)
+            correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
+            figures = zip(losses.tolist(), valid_losses, correct, strict=True)
+            for index, (train_loss, valid_loss, n_correct) in enumerate(figures):
+                result = results[index]
                 if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
                     result.diverged = result.diverged or (
                         f"a loss is no longer a finite number in epoch {metrics.epoch} at lr "
@@ -215,7 +226,7 @@ class SeedStudy:
                         epoch=metrics.epoch,
                         train_loss=train_loss,
                         valid_loss=valid_loss,
-                        accuracy=accuracy,
+                        accuracy=n_correct / len(labels),
                         # a wide step is one step for all: each is charged its share
                         seconds=round(seconds / config.seeds, 6),
                     )
@@ -227,31 +238,14 @@ class SeedStudy:
                 return  # not one is left to train
             started = time.perf_counter()
 
-    def _figures(
-        self, metrics: StackMetrics, n_train: int, labels: torch.Tensor
-    ) -> list[tuple[float, float, float]]:
-        """Training loss, validation loss and accuracy of each model after an epoch."""
-        config, logits = self.experiment.config, metrics.valid_logits
-        targets = targets_for(labels, len(self.experiment.card.classes))
-        with torch.no_grad():
-            valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
-        # the logits of every model below one another, as `predictions` takes them
-        columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
-        predicted = predictions(columns).reshape(len(labels), -1)
-        correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
-        losses = metrics.batch_losses.cpu()
-        train_losses = mean_over_images(losses, n_train, config.batch_size).tolist()
-        accuracies = [count / len(labels) for count in correct]
-        return list(zip(train_losses, valid_losses, accuracies, strict=True))
-
-    def check_diverged(self, *, all_of_them: bool = False) -> None:
-        """Raise DivergedError if some seeds diverged; with `all_of_them` only if every one did."""
+    def check_diverged(self) -> None:
+        """Raise DivergedError if some seeds diverged."""
         lost = [result for result in self.results if result.diverged]
         if lost and not self.done:
             raise DivergedError(
                 f"every {self.kind} diverged, the first: {lost[0].diverged}; try a lower --lr"
             )
-        if lost and not all_of_them:
+        if lost:
             numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
                 f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; "
@@ -259,10 +253,7 @@ class SeedStudy:
             )
 
     def summary(self) -> Row:
-        """How the last accuracies spread over the seeds that were trained to their end, ≥ 1.
-
-        `sd` is the sample standard deviation (n - 1).
-        """
+        """How the last accuracies spread over the seeds that were trained to their end, ≥ 1."""
         scores = [result.accuracy for result in self.done]
         return {
             "n": len(scores),
@@ -275,8 +266,8 @@ class SeedStudy:
     def save(self, status: str) -> None:
         """Write the run folder: the median seed as `model`, the best as `best`, all metrics.
 
-        Without a folder nothing is written, before there is a result only `status`. Raises
-        RunError.
+        At the end also `folds.csv`, what was made of each image. Without a folder nothing is
+        written, before there is a result only `status`. Raises RunError.
         """
         run, card = self.experiment.run, self.experiment.card
         if run is None:
@@ -292,99 +283,39 @@ class SeedStudy:
             raise RunError(
                 f"{printable(run.path)}: the run cannot be saved: {error.strerror or error}"
             ) from error
+        if (folds := self.experiment.folds) and status != "running":
+            shares_of = [f"p_{name}" for name in card.classes]
+            predicted = [card.classes[place] for place in self.probabilities.argmax(1).tolist()]
+            images, shares = folds.images, self.probabilities.tolist()
+            each = zip(images.files, images.labels(), folds.fold_of, predicted, shares, strict=True)
+            rows = ([*row, *own] for *row, own in each if own[0] == own[0])  # NaN is not
+            write_csv(run.folds_file, ["file", "label", "fold", "predicted", *shares_of], rows)
 
     def result(self) -> Result:
         """What came out; `epochs` and `weights_sha256` are the median seed's."""
         summary, median, best = self.summary(), self.median, self.best
+        last = best.epochs[-1]
+        rows, folds = [result.as_seed_row() for result in self.results], None
+        if self.experiment.folds:
+            folds = [{"fold": row.seed, **row.model_dump(exclude={"seed"})} for row in rows]
         n_epochs = max(len(result.epochs) for result in self.results)
         return Result(
             epochs=median.epochs,
             accuracy=median.accuracy,
-            best=Best(
-                epoch=best.epochs[-1].epoch, accuracy=best.accuracy, **{self.kind: best.seed}
-            ),
+            best=Best(epoch=last.epoch, accuracy=last.accuracy, **{self.kind: best.seed}),
             weights_sha256=weights_sha256(median.weights),
             summary=summary,
-            seeds=[result.as_seed_row() for result in self.results],
+            seeds=None if folds else rows,
+            folds=folds,
             band=[band(self.results, epoch) for epoch in range(n_epochs)],
         )
 
 
-@dataclass
-class FoldStudy(SeedStudy):
-    """Training on the folds 0 to K - 1 of an experiment's images; `seed` of a result is its fold.
-
-    probabilities: float64 (n, C), of every class for each image of `folds.images`, by the model of
-    the fold that it is in; NaN where there is none.
-    """
-
-    kind = "fold"
-
-    folds: Folds = field(init=False)
-    probabilities: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        assert self.experiment.folds is not None
-        self.folds = self.experiment.folds
-        shape = (len(self.folds.images.ds), len(self.experiment.card.classes))
-        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-
-    @property
-    def seeds(self) -> range:
-        """All folds of the study."""
-        return range(self.experiment.config.folds)
-
-    def alone(self, number: int) -> tuple[Experiment, int]:
-        """The experiment of one fold."""
-        experiment, config = self.experiment, self.experiment.config
-        data = self.folds.data_of(number)
-        _, least = check_model(
-            experiment.card.build(config.seed), data.train_ds, len(experiment.card.classes)
-        )
-        n_batches = count_batches(len(data.train_ds), config.batch_size, least)
-        return replace(experiment, data=data, n_batches=n_batches), config.seed
-
-    def look_at(self, number: int, model: nn.Module) -> None:
-        """Predict the images of a fold with its model."""
-        rows = self.folds.rows(number, "valid")
-        images = self.folds.images.ds.tensors[0][rows].to(self.experiment.device)
-        self.probabilities[rows] = probabilities(compute_logits(model, images).double()).cpu()
-
-    def result(self) -> Result:
-        """What came out; `epochs` and `weights_sha256` are the median fold's."""
-        rows = [result.as_seed_row().model_dump() for result in self.results]
-        folds = [{"fold": row.pop("seed"), **row} for row in rows]
-        return super().result().model_copy(update={"seeds": None, "folds": folds})
-
-    def save(self, status: str) -> None:
-        """As of seeds; at the end also `folds.csv`, what was made of each image.
-
-        Raises RunError.
-        """
-        super().save(status)
-        if self.experiment.run is None or status == "running":
-            return
-        classes = self.experiment.card.classes
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "label", "fold", "predicted", *(f"p_{name}" for name in classes)])
-        images = self.folds.images
-        table = zip(
-            images.files,
-            images.labels(),
-            self.folds.fold_of,
-            self.probabilities.tolist(),
-            strict=True,
-        )
-        for file, label, fold, row in table:
-            if row[0] == row[0]:  # NaN is not
-                predicted = classes[max(range(len(row)), key=row.__getitem__)]
-                writer.writerow([file, label, fold, predicted, *row])
-        write_file(
-            self.experiment.run.folds_file, text.getvalue().encode("utf-8", "surrogateescape")
-        )
-
-
-def study_of(experiment: Experiment) -> SeedStudy:
-    """The study that the config of `experiment` asks for: of folds, else of seeds."""
-    return FoldStudy(experiment) if experiment.config.folds else SeedStudy(experiment)
+def _of_fold(experiment: Experiment, number: int) -> Experiment:
+    """The experiment of one fold."""
+    assert experiment.folds is not None
+    data, config = experiment.folds.data_of(number), experiment.config
+    model = experiment.card.build(config.seed)
+    _, least = check_model(model, data.train_ds, len(experiment.card.classes))
+    n_batches = count_batches(len(data.train_ds), config.batch_size, least)
+    return replace(experiment, data=data, n_batches=n_batches)

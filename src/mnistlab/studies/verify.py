@@ -14,7 +14,7 @@ from mnistlab.records import Result, RunRecord
 from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
-from mnistlab.studies.seeds import study_of
+from mnistlab.studies.seeds import SeedStudy
 from mnistlab.summaries import result_is_sealed
 
 Show = Callable[[int, int], None]
@@ -124,7 +124,7 @@ def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, 
         raise RunError(
             f"{printable(outcome.run.path)}: no {kind} was finished; nothing to compare with"
         )
-    study = study_of(experiment)
+    study = SeedStudy(experiment)
     outcome.epochs, wide = len(result.band or []), experiment.config.is_wide
     total = outcome.epochs if wide else len(outcome.expected)
     show(0, total)
