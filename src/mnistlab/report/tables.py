@@ -73,7 +73,7 @@ def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
     rows = [
         (
             name,
-            evaluation.counts_of(name)[1],
+            evaluation.counts[name][1],
             "none" if precision is None else f"{precision:.4f}",
             f"{recall[name]:.4f}" if name in recall else "none",
             f"{f1[name]:.4f}",
