@@ -97,13 +97,13 @@ def training_rows(
 def show_plan(experiment: "Experiment", out: Output) -> None:
     """`--dry-run`: every setting that applies with its origin, the model and the data."""
     from mnistlab.models import layers_of
-    from mnistlab.report.tables import settings_table, table
+    from mnistlab.report.tables import counts_table, settings_table, table
 
     out.read(experiment.data)
     settings, origins = experiment.config.applicable(), experiment.origins
     card, data = experiment.card, experiment.data
     layers = layers_of(card)
-    splits = {"train": data.train, "valid": data.valid}
+    counts = {"train": data.train.counts, "valid": data.valid.counts}
     out.document(
         {
             "settings": {
@@ -119,7 +119,7 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
                 "fingerprint": data.fingerprint,
                 "classes": list(data.classes),
                 "image_size": list(data.image_size),
-                **{name: split.counts for name, split in splits.items()},
+                **counts,
             },
         }
     )
@@ -133,20 +133,17 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
             layer.kind,
             _times(layer.output),
             " + ".join(map(_times, layer.parameters.values())),
-            f"{sum(math.prod(shape) for shape in layer.parameters.values()):,}"
-            if layer.parameters
-            else "",
+            f"{sum(map(math.prod, layer.parameters.values())):,}" if layer.parameters else "",
         )
         for layer in layers
     ]
     rows.append(("all", "", "", "", f"{experiment.parameters:,}"))
-    counts = [(name, *(split.counts[name] for split in splits.values())) for name in data.classes]
     out.result(
         settings_table(settings, origins),
         "",
         table(("layer", "kind", "output", "parameters", "numbers"), rows, left=2),
         "",
-        table(("class", *splits), counts),
+        counts_table(counts),
     )
     out.notice(headline(experiment), "dry run: nothing was trained or written")
 

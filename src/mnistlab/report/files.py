@@ -107,13 +107,12 @@ def _draw_curves(axes: "Axes", picture: Curves) -> None:
     axes.set_ylabel(picture.y_label)
     if picture.y_range is not None:
         axes.set_ylim(*picture.y_range)
-    for name, axis in zip("xy", picture.axes(), strict=True):
-        if axis.log:
-            axes.set(**{f"{name}scale": "log"})
-        if axis.log or axis.integers:
-            drawn = axes.xaxis if name == "x" else axes.yaxis
-            drawn.set_ticks(axis.ticks(), [f"{tick:g}" for tick in axis.ticks()])
-            drawn.set_ticks([], minor=True)
+    x_axis = picture.axes()[0]
+    if x_axis.log:
+        axes.set_xscale("log")
+    if x_axis.log or x_axis.integers:
+        axes.set_xticks(x_axis.ticks(), [f"{tick:g}" for tick in x_axis.ticks()])
+        axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if len(picture.lines) + len(picture.dots) + len(picture.bands) > 1:
