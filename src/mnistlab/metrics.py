@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mnistlab.losses import predictions
-from mnistlab.records import EpochRow
+from mnistlab.records import METRICS, EpochRow
 
 MANY = 50  # classes: beyond, a table of each with each helps nobody
 _SCORES = (
@@ -34,14 +34,8 @@ class EpochMetrics:
     batch_losses: torch.Tensor = field(compare=False, repr=False)
 
     def as_row(self) -> EpochRow:
-        """A row of `metrics.csv`."""
-        return EpochRow(
-            epoch=self.epoch,
-            train_loss=self.train_loss,
-            valid_loss=self.valid_loss,
-            accuracy=self.accuracy,
-            seconds=round(self.seconds, 6),
-        )
+        figures = {key: getattr(self, key) for key in METRICS}
+        return EpochRow(**figures | {"seconds": round(self.seconds, 6)})
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,7 @@ _METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def require_plot(path: Path, flag: str = "--plot") -> None:
-    """Find out before any work whether `path`, asked for by `flag`, can be drawn.
-
-    Raises ConfigError, RunError.
-    """
+    """Refuse before any work what cannot be drawn. Raises ConfigError, RunError."""
     require_file(path, FORMATS, flag)
     try:
         import matplotlib  # noqa: F401
@@ -42,10 +39,7 @@ def require_plot(path: Path, flag: str = "--plot") -> None:
 
 
 def draw(pictures: Sequence[Picture], path: str | Path) -> None:
-    """Draw `pictures` into one file, two in a row; the file is complete or not there.
-
-    The ending of `path` is .png, .svg or .pdf. Raises ConfigError, RunError.
-    """
+    """Draw `pictures` into one PNG, SVG or PDF, two in a row. Raises ConfigError, RunError."""
     path = Path(path)
     require_plot(path)
     from matplotlib import rc_context
@@ -86,7 +80,6 @@ def _height(picture: Picture) -> float:
 
 
 def _shape(picture: Images) -> tuple[int, int]:
-    """Rows and columns of the grid of images."""
     count = len(picture.images)
     rows = -(-count // (6 if count <= 48 else 10))
     return rows, -(-count // rows)
@@ -123,12 +116,10 @@ def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
     import numpy as np
     from matplotlib import colormaps
 
-    right, wrong = colormaps["Blues"], colormaps["Oranges"]
     shades = np.array(picture.shades(), dtype=float)
     # mistakes against the worst of them: beside thousands that are right, 20 would look white
-    is_right = np.eye(len(shades), dtype=bool)[..., None]
-    colors = np.where(is_right, right(0.8 * shades), wrong(0.8 * shades))
-    axes.imshow(colors[..., :3], aspect="auto")
+    right, wrong = (colormaps[name](0.8 * shades) for name in ("Blues", "Oranges"))
+    axes.imshow(np.where(np.eye(len(shades))[..., None], right, wrong)[..., :3], aspect="auto")
     axes.set_title(picture.title, fontsize=11, wrap=True)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
@@ -136,7 +127,7 @@ def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    names = [_shortened(name) for name in picture.classes]
+    names = list(map(_shortened, picture.classes))
     small: dict[str, Any] = {"fontsize": 9 if len(names) <= 12 else 6, "parse_math": False}
     wide = max(map(len, names)) * len(names) > 60
     axes.set_xticks(range(len(names)), names, rotation=90 if wide else 0, **small)
@@ -162,8 +153,8 @@ def _draw_images(cell: "Figure | SubFigure", picture: Images) -> None:
             vmin=low,
             vmax=high,
         )
-        lines = map(_shortened, name.split("\n"))
-        axes.set_title("\n".join(lines), fontsize=small, parse_math=False)
+        title = "\n".join(map(_shortened, name.split("\n")))
+        axes.set_title(title, fontsize=small, parse_math=False)
     if picture.signed:
         bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02, panchor=False)
         bar.ax.tick_params(labelsize=7)

@@ -74,12 +74,10 @@ class Report:
 
     @property
     def result(self) -> Result:
-        """The result of the run, without figures where there is none."""
         return (self.record and self.record.result) or Result()
 
     @property
     def data(self) -> DataRecord:
-        """The data of the run, empty where it is not recorded."""
         return self.record.data if self.record else DataRecord()
 
     @property
@@ -204,10 +202,7 @@ def _template(name: str, hide_folders: Callable[[str], str]) -> Template:
 
 
 def _folders_hidden(report: Report) -> Callable[[str], str]:
-    """A function that shortens each absolute path in a text to its last part.
-
-    The page is passed on to others, for whom the folders of this machine mean nothing.
-    """
+    """What shortens absolute paths in a text to their last part: the page is for others, too."""
     run = report.run.path.resolve()
     texts = [str(run.parent), report.data.path, report.score.data if report.score else ""]
     if record := report.record:
@@ -321,8 +316,7 @@ def _samples(score: RunScore) -> dict[str, list[dict[str, Any]]]:
 def tiles(picture: Images) -> list[dict[str, Any]]:
     """Each image as a PNG inside an address, with the lines of its name and its size.
 
-    One pixel of the image is one of the PNG, its level the same, unless all of them together would
-    have more than `_MAX_PIXELS`; then each is made smaller by averaging.
+    Pixel by pixel, unless all together would have more than `_MAX_PIXELS`: then made smaller.
     """
     side = max(8, int((_MAX_PIXELS / max(len(picture.images), 1)) ** 0.5))
     made = []

@@ -1,7 +1,4 @@
-"""Pictures as plain data: what is to be drawn, not how.
-
-`files.py` draws them with matplotlib, `terminal.py` as text, `page.py` into a page.
-"""
+"""Pictures as plain data: what is to be drawn, not how."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,10 +43,7 @@ class Curves:
         ]
 
     def axes(self, margin: float = 0.0) -> "tuple[Axis, Axis]":
-        """The x axis, and the y axis with `margin` of its length added at both ends.
-
-        A y axis of one value gets a length.
-        """
+        """The x axis, and the y axis with `margin` of its length added at both ends."""
         edges = [(xs, ys) for xs, *both in self.bands.values() for ys in both]
         series = [*self.lines.values(), *self.dots.values(), *edges]
         # where nothing is finite, any axes will do
@@ -141,13 +135,9 @@ class Matrix:
 
     def worst_pairs(self, top: int | None = None) -> list[tuple[int, str, str]]:
         """(count, actual, predicted) of the mistakes, the most frequent first; at most `top`."""
-        pairs = [
-            (-count, i, k)
-            for i, row in enumerate(self.counts)
-            for k, count in enumerate(row)
-            if count and i != k
-        ]
-        return [(-count, self.classes[i], self.classes[k]) for count, i, k in sorted(pairs)[:top]]
+        cells = ((i, k, n) for i, row in enumerate(self.counts) for k, n in enumerate(row))
+        pairs = sorted((-n, i, k) for i, k, n in cells if n and i != k)
+        return [(-n, self.classes[i], self.classes[k]) for n, i, k in pairs[:top]]
 
     def shades(self) -> list[list[float]]:
         """How strong each cell is, 0…1: beside its row if right, beside the worst pair if not."""
@@ -172,10 +162,7 @@ def confusion_matrix(evaluation: "Evaluation") -> Matrix:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from `low` to `high`, both above 0 if it is logarithmic.
-
-    One of `integers` has ticks at these only.
-    """
+    """From `low` to `high`, both above 0 if it is logarithmic; of `integers`, ticks at these."""
 
     low: float
     high: float

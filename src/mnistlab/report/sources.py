@@ -1,7 +1,4 @@
-"""Where pictures come from: a run, a dataset, a folder of images, image files.
-
-`show` and `plot` draw what `pictures` gives; the page of a run takes its parts.
-"""
+"""Where pictures come from: a run, a dataset, a folder of images, image files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,12 +29,11 @@ from mnistlab.scoring import RunScore, open_model, score_run
 MAX_WEIGHTS = 64
 MAX_CLASSES = 26
 MAX_MISTAKES = 24
-_RUN_FILES = ("run.json", "model.safetensors")  # one of them makes a folder a run
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw of the sources.
+    """What to draw.
 
     `what` is for runs: curves, confusion, mistakes, weights or samples, `default` if it is None;
     `count` is how many mistakes, about how many samples; `augmented` is for datasets. `split`
@@ -87,19 +83,17 @@ def pictures(
 
 
 def kind_of(name: str, runs: Path) -> str:
-    """`run`, `dataset`, `folder` (of images) or `image`: what `name` names.
+    """`run` (in `runs` first), `dataset`, `folder` (of images) or `image`: what `name` names.
 
-    A run in `runs` goes before a dataset, that before a path. Raises ConfigError, with the nearest
-    name, where it is none of them.
+    Raises ConfigError, with the nearest name, where it is none of them.
     """
     if not name:
         raise ConfigError("an empty name; name an image, a run or a folder")
     path = Path(name)
     try:
-        folders = [runs / name, path]
-        if name == "latest" or any(
-            (folder / file).is_file() for folder in folders for file in _RUN_FILES
-        ):
+        places = [runs / name / "run.json", path / "run.json"]
+        places += [place.with_name("model.safetensors") for place in places]
+        if name == "latest" or any(place.is_file() for place in places):
             return "run"
         if name in NAMED or any((path / split).is_dir() for split in ROLES):
             return "dataset"
@@ -259,9 +253,9 @@ def dataset_pictures(
     With `augmented` also these as a training with `augment` first sees them. Raises DataError.
     """
     split = options.split or "train"
-    given = {key: value for key, value in options.settings.items() if value is not None}
-    load_options = LoadOptions(**{k: given[k] for k in (*READING, "skip_bad") if k in given})
-    loaded = load_split(name, split, load_options, progress=progress)
+    keys = (*READING, "skip_bad")
+    given = {k: v for k, v in options.settings.items() if k in keys and v is not None}
+    loaded = load_split(name, split, LoadOptions(**given), progress=progress)
     samples = sample_images(loaded, split, max(1, options.count // len(loaded.classes)))
     drawn: list[Picture] = [mean_images(loaded, split), samples]
     if options.augmented:

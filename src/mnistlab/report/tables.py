@@ -46,7 +46,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
 
 
 def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
-    """Every setting, its value and where the value came from."""
     rows = [
         (key, "-" if value == "" else value, origins.get(key, "default"))
         for key, value in config.items()
@@ -102,7 +101,6 @@ def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
 
 
 def mistakes_table(mistakes: "Sequence[Verdict]") -> Table:
-    """Wrong verdicts in their order."""
     rows = [(v.file, v.actual, v.predicted, f"{v.probability:.6f}") for v in mistakes]
     return table(("most confident mistakes", "actual", "predicted", "probability"), rows, left=3)
 
@@ -125,8 +123,7 @@ def ladder_table(steps: Sequence[Any]) -> Table:
     return table(("model", "score", "95%", "errors", "lift", "param", "s", "book"), rows)
 
 
-def _compact(count: int) -> str:
-    """785, 23.6k, 11.2M."""
+def _compact(count: int) -> str:  # 785, 23.6k, 11.2M
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if count >= size:
             return f"{count / size:.1f}{unit}"
@@ -169,7 +166,6 @@ def audit_tables(audit: "Audit") -> list[Any]:
 
 
 def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
-    """One dataset a row, as `data list` describes them."""
     rows = [
         (
             row["name"],
@@ -191,8 +187,7 @@ def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
 def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") -> list[Any]:
     """One run a line under a header; two lines where `width` columns are too few for one.
 
-    The last column has the accuracy, or what they are sorted by: `best` or `seconds`. Data with a
-    long name is cut at its front.
+    The last column has the accuracy, or what they are sorted by: `best` or `seconds`.
     """
     last = sort if sort in ("best", "seconds") else "accuracy"
     title, form = ("time", "{:.1f}s") if last == "seconds" else (last, "{:.6f}")
