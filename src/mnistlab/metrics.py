@@ -67,6 +67,8 @@ class Evaluation:
         """Share of each class's images that is right; classes without images are left out."""
         return {name: hit / are for name, (hit, are, _) in self.counts.items() if are}
 
+    recall = per_class  # of the images of a class, the share called so
+
     @cached_property
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Of each class: images that are it and were called it, that are it, that were called it.
@@ -83,11 +85,6 @@ class Evaluation:
         """Of the images called a class, the share that is one; None if none was called so."""
         counts = self.counts.items()
         return {name: hit / called if called else None for name, (hit, _, called) in counts}
-
-    @property
-    def recall(self) -> dict[str, float]:
-        """Of the images of a class, the share called so: the same as `per_class`."""
-        return self.per_class
 
     @property
     def f1(self) -> dict[str, float]:

@@ -83,7 +83,10 @@ class Output:
             self.notice(f"skipped {printable(file)}: {why}")
 
     def csv(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write strict CSV (RFC 4180, plain newlines), floats in full. Raises RunError."""
+        """Write strict CSV (RFC 4180, plain newlines): a header, then rows; floats in full.
+
+        The file appears as a whole or not at all. Raises RunError.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)

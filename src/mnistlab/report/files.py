@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours: colour-blind readers can tell them apart, and in grey their lightness can
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # so that of two equal curves both are visible: lines with gaps above a wider one without
@@ -24,12 +23,12 @@ STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
 _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size
 # no date and no random names: the same picture is the same file
-_METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+FORMATS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def require_plot(path: Path, flag: str = "--plot") -> None:
     """Refuse before any work what cannot be drawn. Raises ConfigError, RunError."""
-    require_file(path, FORMATS, flag)
+    require_file(path, tuple(FORMATS), flag)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -67,7 +66,7 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     kind = path.suffix[1:].lower()
     with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter in a name that the font does not have
-        figure.savefig(content, format=kind, dpi=120, metadata=_METADATA[kind])
+        figure.savefig(content, format=kind, dpi=120, metadata=FORMATS[kind])
     write_file(path, content.getvalue())
 
 

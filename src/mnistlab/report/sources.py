@@ -1,5 +1,6 @@
 """Where pictures come from: a run, a dataset, a folder of images, image files."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ def kind_of(name: str, runs: Path) -> str:
     if not name:
         raise ConfigError("an empty name; name an image, a run or a folder")
     path = Path(name)
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no file can have such a name
         places = [runs / name / "run.json", path / "run.json"]
         places += [place.with_name("model.safetensors") for place in places]
         if name == "latest" or any(place.is_file() for place in places):
@@ -99,8 +100,6 @@ def kind_of(name: str, runs: Path) -> str:
             return "dataset"
         if path.exists():
             return "folder" if path.is_dir() else "image"
-    except (OSError, ValueError):
-        pass  # no file can have such a name
     hint = ""
     if path.name == name:
         hint = nearest(name, ["latest", *NAMED, *(run.name for run in list_runs(runs)[:-6:-1])])

@@ -89,8 +89,8 @@ def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
     """
     if len(matrix.classes) < width:  # else a grid would be too wide, and long in the making
         columns = ["actual", *(f"as {name}" for name in matrix.classes)]
-        rows = [row for row in zip(matrix.classes, matrix.counts, strict=True) if any(row[1])]
-        grid = table(columns, [(name, *counts) for name, counts in rows])
+        rows = zip(matrix.classes, matrix.counts, strict=True)
+        grid = table(columns, [(name, *counts) for name, counts in rows if any(counts)])
         if Console(width=10**6).measure(grid).maximum <= width:
             return grid
     pairs = matrix.worst_pairs(_MAX_PAIRS)

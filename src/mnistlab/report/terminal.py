@@ -61,13 +61,10 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
         for ys in edges:
             _mark(grid, EDGE, picture.points((xs, ys)), axes)
     marks = iter(MARKS * 9)
-    for name, series in picture.lines.items():
+    for name, series in (*picture.lines.items(), *picture.dots.items()):
         legend[name] = mark = next(marks)
-        if _mark(grid, mark, picture.points(series), axes):
+        if _mark(grid, mark, picture.points(series), axes, above=name in picture.dots):
             legend["more than one"] = SEVERAL
-    for name, series in picture.dots.items():
-        legend[name] = mark = next(marks)
-        _mark(grid, mark, picture.points(series), axes, above=True)
     lines = [
         f"{labels.get(height - 1 - row, ''):>{margin}} |{''.join(cells)}".rstrip()
         for row, cells in enumerate(grid)
