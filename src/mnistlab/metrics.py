@@ -9,9 +9,13 @@ from typing import Any
 import torch
 
 from mnistlab.losses import predictions
-from mnistlab.records import EpochRow
+from mnistlab.records import METRICS, EpochRow
 
 MANY = 50  # classes: beyond, a table of each with each helps nobody
+_SCORES = (
+    *("n", "correct", "accuracy", "loss", "per_class", "balanced_accuracy"),
+    *("precision", "recall", "f1", "macro_f1"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,8 @@ class EpochMetrics:
     batch_losses: torch.Tensor = field(compare=False, repr=False)
 
     def as_row(self) -> EpochRow:
-        """A row of `metrics.csv`."""
-        return EpochRow(
-            epoch=self.epoch,
-            train_loss=self.train_loss,
-            valid_loss=self.valid_loss,
-            accuracy=self.accuracy,
-            seconds=round(self.seconds, 6),
-        )
+        figures = {key: getattr(self, key) for key in METRICS}
+        return EpochRow(**figures | {"seconds": round(self.seconds, 6)})
 
 
 @dataclass(frozen=True)
@@ -67,45 +65,31 @@ class Evaluation:
     @property
     def per_class(self) -> dict[str, float]:
         """Share of each class's images that is right; classes without images are left out."""
-        return {
-            name: row[i] / sum(row)
-            for i, (name, row) in enumerate(zip(self.classes, self.confusion, strict=True))
-            if sum(row)
-        }
+        return {name: hit / are for name, (hit, are, _) in self.counts.items() if are}
 
-    def counts_of(self, name: str) -> tuple[int, int, int]:
-        """Of one class: images that are it and were called it, that are it, that were called it."""
-        return self._counts[name]
+    recall = per_class  # of the images of a class, the share called so
 
     @cached_property
-    def _counts(self) -> dict[str, tuple[int, int, int]]:
-        called = [sum(column) for column in zip(*self.confusion, strict=True)]
-        return {
-            name: (row[i], sum(row), called[i])
-            for i, (name, row) in enumerate(zip(self.classes, self.confusion, strict=True))
-        }
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Of each class: images that are it and were called it, that are it, that were called it.
 
-    @property
-    def _met(self) -> list[str]:
-        """The classes that some image is or was called, as scikit-learn counts them."""
-        return [name for name in self.classes if any(self.counts_of(name)[1:])]
+        Of the classes that some image is or was called, as scikit-learn counts them.
+        """
+        columns = zip(*self.confusion, strict=True)
+        table = zip(self.classes, self.confusion, columns, strict=True)
+        counts = {n: (row[i], sum(row), sum(called)) for i, (n, row, called) in enumerate(table)}
+        return {name: of_one for name, of_one in counts.items() if any(of_one)}
 
     @property
     def precision(self) -> dict[str, float | None]:
         """Of the images called a class, the share that is one; None if none was called so."""
-        counts = {name: self.counts_of(name) for name in self._met}
-        return {name: hit / called if called else None for name, (hit, _, called) in counts.items()}
-
-    @property
-    def recall(self) -> dict[str, float]:
-        """Of the images of a class, the share called so: the same as `per_class`."""
-        return self.per_class
+        counts = self.counts.items()
+        return {name: hit / called if called else None for name, (hit, _, called) in counts}
 
     @property
     def f1(self) -> dict[str, float]:
         """Harmonic mean of precision and recall, as 2 hits / (images + called): always defined."""
-        counts = {name: self.counts_of(name) for name in self._met}
-        return {name: 2 * hit / (are + called) for name, (hit, are, called) in counts.items()}
+        return {name: 2 * hit / (are + called) for name, (hit, are, called) in self.counts.items()}
 
     @property
     def macro_f1(self) -> float:
@@ -124,26 +108,12 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; of more than `MANY` classes, the confusion without its zeros."""
-        dense = len(self.classes) <= MANY
+        rows = [dict(zip(self.classes, row, strict=True)) for row in self.confusion]
+        if len(self.classes) > MANY:
+            rows = [{name: count for name, count in row.items() if count} for row in rows]
         return {
-            "n": self.n,
-            "correct": self.correct,
-            "accuracy": self.accuracy,
-            "loss": self.loss,
-            "per_class": self.per_class,
-            "balanced_accuracy": self.balanced_accuracy,
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-            "macro_f1": self.macro_f1,
-            "confusion": {
-                actual: {
-                    name: count
-                    for name, count in zip(self.classes, row, strict=True)
-                    if dense or count
-                }
-                for actual, row in zip(self.classes, self.confusion, strict=True)
-            },
+            **{key: getattr(self, key) for key in _SCORES},
+            "confusion": dict(zip(self.classes, rows, strict=True)),
             "interval": list(self.interval),
         }
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +40,6 @@ class RunSummary:
     data: str | None = None
     lr: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
 
 def summarize(run: Run) -> RunSummary:
     """The summary of one run; never fails for what is in its folder."""
@@ -56,12 +52,7 @@ def summarize(run: Run) -> RunSummary:
     elif not result_is_sealed(run, record):
         status = "edited"
     config, result = record.config, record.result
-    seconds = None
-    if result is not None and result.epochs:
-        # of several seeds the epochs are one seed's; the band has the time of all
-        band = [float(row.get("seconds", 0.0)) for row in result.band or []]
-        seconds = round(sum(band or [row.seconds for row in result.epochs]), 6)
-    return RunSummary(
+    summary = RunSummary(
         name=run.name,
         path=str(run.path),
         created=record.created or None,
@@ -69,12 +60,20 @@ def summarize(run: Run) -> RunSummary:
         seed=config.seed,
         seeds=config.seeds,
         status=status,
-        epochs=None if result is None else len(result.epochs),
-        accuracy=None if result is None else result.accuracy,
-        best=None if result is None or result.best is None else result.best.accuracy,
-        seconds=seconds,
         data=config.data,
         lr=config.lr if config.applies("lr") else None,
+    )
+    if result is None:
+        return summary
+    # of several seeds the epochs are one seed's; the band has the time of all
+    band = [float(row.get("seconds", 0.0)) for row in result.band or []]
+    seconds = band or [row.seconds for row in result.epochs]
+    return replace(
+        summary,
+        epochs=len(result.epochs),
+        accuracy=result.accuracy,
+        best=result.best.accuracy if result.best else None,
+        seconds=round(sum(seconds), 6) if seconds else None,
     )
 
 

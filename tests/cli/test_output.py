@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 from rich.table import Table
 
-from mnistlab.cli.output import Output, surviving
+from mnistlab.cli.output import Output, write
 from mnistlab.data import download
 from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
@@ -324,34 +324,23 @@ def broken(number: int) -> Any:
     return Broken()
 
 
-def fail(number: int) -> None:
-    raise OSError(number, os.strerror(number))
-
-
 def test_a_broken_pipe_passes_in_silence_and_a_full_disk_is_told() -> None:
-    with surviving(io.StringIO()):
-        fail(errno.EPIPE)
-    with (
-        pytest.raises(RunError, match="cannot write the output: No space left on device"),
-        surviving(io.StringIO()),
-    ):
-        fail(errno.ENOSPC)
+    write(broken(errno.EPIPE), "x")
+    with pytest.raises(RunError, match="cannot write the output: No space left on device"):
+        write(broken(errno.ENOSPC), "x")
 
 
 def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path: Path) -> None:
     master, slave = pytest.importorskip("pty").openpty()
     os.close(master)
     with open(slave, "w", encoding="utf-8") as stream:
-        with surviving(stream):
-            stream.write("x")
-            stream.flush()
+        write(stream, "x")
         stream.write("goes nowhere")
-    with (
-        (tmp_path / "file").open("w") as disk,
-        pytest.raises(RunError, match="cannot write the output"),
-        surviving(disk),
-    ):
-        fail(errno.EIO)
+    with (tmp_path / "file").open("w") as disk:
+        failing = broken(errno.EIO)
+        failing.fileno = disk.fileno
+        with pytest.raises(RunError, match="cannot write the output"):
+            write(failing, "x")
 
 
 def test_what_rich_draws_outlives_its_reader() -> None:

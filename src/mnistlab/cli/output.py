@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnistlab.errors import RunError
@@ -21,13 +21,10 @@ from mnistlab.system import is_closed_pipe
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from mnistlab.data.store import ImageData
+    from mnistlab.data.store import ImageData, Progress
 
 _UNLIMITED = 10_000  # columns: a table is never folded or cut; a narrow terminal wraps its lines
 _DUMB = ("dumb", "unknown")  # values of TERM: a terminal without colours and cursor
-
-Progress = Callable[[str, int, int], None]
-"""Called as progress(name, done, total) while something takes its time."""
 
 
 class Output:
@@ -82,14 +79,9 @@ class Output:
             self.notice(f"skipped {printable(file)}: {why}")
 
     def progress_line(self, stream: Any, line: str) -> None:
-        """Print one line of work that goes on whatever becomes of the line; see `settle`.
-
-        `stream` is stdout or stderr as it was before anything drew on the terminal.
-        """
+        """Print one line of work that goes on whatever becomes of the line; see `settle`."""
         try:
-            with surviving(stream):
-                stream.write(line + "\n")
-                stream.flush()
+            write(stream, line + "\n")
         except RunError as error:
             self._failure = error
 
@@ -98,42 +90,33 @@ class Output:
         if self._failure is not None:
             raise self._failure
 
-    def loading(self) -> contextlib.AbstractContextManager[Progress]:
+    def loading(self) -> "contextlib.AbstractContextManager[Progress]":
         """Progress for what reads many images: a bar on a terminal, else one line per split."""
-        return self._progress("reading", lambda name, total: f"{total:,} images of {name}")
+        return self._progress("reading")
 
-    def training(self) -> contextlib.AbstractContextManager[Progress]:
+    def training(self) -> "contextlib.AbstractContextManager[Progress]":
         """Progress for models that train one after the other: a bar on a terminal."""
-        return self._progress("training", lambda name, total: f"{total} {name}")
+        return self._progress("training")
 
-    def downloading(self) -> contextlib.AbstractContextManager[Progress]:
+    def downloading(self) -> "contextlib.AbstractContextManager[Progress]":
         """Progress for files from the network: a bar on a terminal, else one line per file."""
-
-        def size(name: str, total: int) -> str:
-            return name + (f", {total / 1e6:.1f} MB" if total else "")
-
-        return self._progress("downloading", size, in_bytes=True)
+        return self._progress("downloading", in_bytes=True)
 
     @contextlib.contextmanager
-    def _progress(
-        self, verb: str, text: Callable[[str, int], str], *, in_bytes: bool = False
-    ) -> "Iterator[Progress]":
-        if self.live:
-            with self._bar(verb, in_bytes=in_bytes) as update:
-                yield update
-            return
-        seen: set[str] = set()
+    def _progress(self, verb: str, *, in_bytes: bool = False) -> "Iterator[Progress]":
+        tasks: dict[str, Any] = {}
 
         def print_once(name: str, done: int, total: int) -> None:
-            # of a few images nobody needs to be told
-            if name not in seen and (in_bytes or total > 2000):
-                seen.add(name)
-                self.notice(f"{verb} {text(name, total)}")
+            if name in tasks or (total <= 2000 and not in_bytes):
+                return  # of a few images nobody needs to be told
+            tasks[name] = None
+            size = f", {total / 1e6:.1f} MB" if total else ""
+            what = f"{name}{size}" if in_bytes else f"{total:,} images of {name}"
+            self.notice(f"{verb} {what}")
 
-        yield print_once
-
-    @contextlib.contextmanager
-    def _bar(self, verb: str, *, in_bytes: bool) -> "Iterator[Progress]":
+        if not self.live:
+            yield print_once
+            return
         from rich import progress
 
         bar = progress.Progress(
@@ -143,7 +126,6 @@ class Output:
             console=self.console("stderr"),
             transient=True,
         )
-        tasks: dict[str, Any] = {}
 
         def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
@@ -167,10 +149,8 @@ class Output:
         """
         from rich.console import Console
 
-        colorless = self.color == "never" or (
-            self.color == "auto" and os.environ.get("NO_COLOR", "") != ""
-        )
-        always = self.color == "always"
+        no_color = bool(os.environ.get("NO_COLOR")) and self.color == "auto"
+        colorless, always = no_color or self.color == "never", self.color == "always"
         dumb = os.environ.get("TERM") in _DUMB  # where rich expects no colour
         return Console(
             file=_Lasting(getattr(sys, name)),  # type: ignore[arg-type]
@@ -192,10 +172,7 @@ class Output:
                     console.print(line)
                 line = "\n".join(map(str.rstrip, captured.get().rstrip("\n").split("\n")))
             texts.append(line)
-        stream = getattr(sys, name)
-        with surviving(stream):
-            stream.write("".join(f"{text}\n" for text in texts))
-            stream.flush()
+        write(getattr(sys, name), "".join(f"{text}\n" for text in texts))
 
 
 class _Lasting:
@@ -206,9 +183,8 @@ class _Lasting:
 
     def write(self, text: str) -> int:
         if text:  # rich also writes nothing, and even that can fail
-            with contextlib.suppress(RunError), surviving(self.stream):
-                self.stream.write(text)
-                self.stream.flush()
+            with contextlib.suppress(RunError):
+                write(self.stream, text)
         return len(text)
 
     def flush(self) -> None:
@@ -218,26 +194,21 @@ class _Lasting:
         return getattr(self.stream, name)
 
 
-@contextlib.contextmanager
-def surviving(stream: Any) -> Iterator[None]:
-    """Ignore a broken pipe or a closed terminal: the reader has gone, the work goes on.
+def write(stream: Any, text: str) -> None:
+    """Write `text` at once. To a broken pipe or a closed terminal it is lost: the work goes on.
 
     Raises RunError for any other failure to write (a full disk).
     """
     try:
-        yield
+        stream.write(text)
+        stream.flush()
     except OSError as error:
         reader_gone = is_closed_pipe(error)
         if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
             reader_gone = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
-        silence(stream)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # for all further output
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
         if not reader_gone:
             raise RunError(f"cannot write the output: {error.strerror or error}") from error
-
-
-def silence(stream: Any) -> None:
-    """Send all further output of `stream` to nowhere."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

@@ -12,7 +12,10 @@ from mnistlab.cli.output import Output
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
-What = Literal["curves", "confusion", "mistakes", "weights", "samples"]
+What = Annotated[
+    Literal["curves", "confusion", "mistakes", "weights", "samples"] | None,
+    typer.Option("--what", help="Which picture of a run.  [default: plot curves, show weights]"),
+]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
@@ -42,9 +45,7 @@ def plot(
         ),
     ],
     sources: Sources = None,
-    what: Annotated[
-        What | None, typer.Option("--what", help="Which picture of a run.  [default: curves]")
-    ] = None,
+    what: What = None,
     split: Split = None,
     best: flags.Best = False,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
@@ -75,11 +76,9 @@ def show(
     out: Output,
     settings: dict[str, Any],
     sources: Sources = None,
-    what: Annotated[
-        What | None, typer.Option("--what", help="Which picture of a run.  [default: weights]")
-    ] = None,
+    what: What = None,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, max=10_000, help="At most N images.")
+        int, typer.Option(metavar="N", min=1, max=10_000, help="At most N images.")
     ] = 12,
     augment: Annotated[
         bool,
@@ -109,14 +108,14 @@ def show(
     blocks = console.color_system is not None and console.encoding.startswith("utf")
     limit = max(count, len(names))  # whoever names a file wants to see it
     for place, picture in enumerate([] if out.as_json else drawn):
-        left = 0
+        n_images = 0
         if isinstance(picture, Images):
-            left = len(picture.images) - limit
+            n_images = len(picture.images)
             picture = replace(picture, images=dict(list(picture.images.items())[:limit]))
-        out.result(*([""] if place else []))
-        out.result(text_picture(picture, width, blocks=blocks, height=max(4, lines - 4)))
-        if left > 0:
-            out.notice(f"{left} more with --count {left + limit}")
+        text = text_picture(picture, width, blocks=blocks, height=max(4, lines - 4))
+        out.result(*([""] if place else []), text)
+        if n_images > limit:
+            out.notice(f"{n_images - limit} more with --count {n_images}")
 
 
 def report(

@@ -31,7 +31,7 @@ def list_(
     """List the runs of a folder, the latest last."""
     listed = summaries(run_dir, sort, reverse=reverse, limit=limit)
     total = len(list_runs(run_dir)) if limit else len(listed)
-    out.document({"folder": str(run_dir), "runs": [one.as_dict() for one in listed]})
+    out.document({"folder": str(run_dir), "runs": [vars(one) for one in listed]})
     if out.quiet:
         out.result(*(printable(one.name) for one in listed))
     elif out.tables and listed:
@@ -58,7 +58,7 @@ def show(
         for path in sorted(the_run.path.iterdir())
         if not path.name.startswith(".")
     }
-    out.document({**record, "summary": summary.as_dict(), "files": files})
+    out.document({**record, "summary": vars(summary), "files": files})
     if not out.as_json:
         from mnistlab.report.tables import run_tables
 

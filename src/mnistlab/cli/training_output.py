@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mnistlab.cli.output import Output
@@ -68,19 +69,18 @@ def training_rows(
     n_batches: int,
     label: Callable[[], str] = lambda: "",
 ) -> Iterator[Callable[[str, bool], None]]:
-    """Gives a function that shows one line, bold or not: above a live bar on a terminal.
-
-    The bar shows `place()`, with `label()` before it.
-    """
+    """A function that shows a line, bold or not: on a terminal above a bar at `place()`."""
     # With --json the rows are progress, and stdout is for the document.
     name = "stderr" if out.as_json else "stdout"
     stream = getattr(sys, name)
-    if out.quiet:
-        yield lambda line, bold: None
-        return
-    out.progress_line(stream, header)
+
+    def print_line(line: str, bold: bool = False) -> None:
+        if not out.quiet:
+            out.progress_line(stream, line)
+
+    print_line(header)
     if not out.live:
-        yield lambda line, bold: out.progress_line(stream, line)
+        yield print_line
         return
     from mnistlab.report.terminal import print_above, training_bar
 
@@ -88,22 +88,19 @@ def training_rows(
     shared = stream.isatty()
     console = out.console(name if shared else "stderr")
     with training_bar(console, place, config.epochs, n_batches, label=label) as bar:
-        if shared:
-            yield lambda line, bold: print_above(bar, line, bold=bold)
-        else:
-            yield lambda line, bold: out.progress_line(stream, line)
+        yield partial(print_above, bar) if shared else print_line
 
 
 def show_plan(experiment: "Experiment", out: Output) -> None:
     """`--dry-run`: every setting that applies with its origin, the model and the data."""
     from mnistlab.models import layers_of
-    from mnistlab.report.tables import settings_table, table
+    from mnistlab.report.tables import counts_table, settings_table, table
 
     out.read(experiment.data)
     settings, origins = experiment.config.applicable(), experiment.origins
     card, data = experiment.card, experiment.data
     layers = layers_of(card)
-    splits = {"train": data.train, "valid": data.valid}
+    counts = {"train": data.train.counts, "valid": data.valid.counts}
     out.document(
         {
             "settings": {
@@ -119,7 +116,7 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
                 "fingerprint": data.fingerprint,
                 "classes": list(data.classes),
                 "image_size": list(data.image_size),
-                **{name: split.counts for name, split in splits.items()},
+                **counts,
             },
         }
     )
@@ -127,26 +124,19 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
     prefix = layers[0].name.partition(".")[0] + "."
     if not all(layer.name.startswith(prefix) for layer in layers):
         prefix = ""
-    rows = [
-        (
-            layer.name.removeprefix(prefix) or card.model,
-            layer.kind,
-            _times(layer.output),
-            " + ".join(map(_times, layer.parameters.values())),
-            f"{sum(math.prod(shape) for shape in layer.parameters.values()):,}"
-            if layer.parameters
-            else "",
-        )
-        for layer in layers
-    ]
+    rows = []
+    for layer in layers:
+        name, shapes = layer.name.removeprefix(prefix) or card.model, layer.parameters.values()
+        numbers = f"{sum(map(math.prod, shapes)):,}" if shapes else ""
+        parameters = " + ".join(map(_times, shapes))
+        rows.append((name, layer.kind, _times(layer.output), parameters, numbers))
     rows.append(("all", "", "", "", f"{experiment.parameters:,}"))
-    counts = [(name, *(split.counts[name] for split in splits.values())) for name in data.classes]
     out.result(
         settings_table(settings, origins),
         "",
         table(("layer", "kind", "output", "parameters", "numbers"), rows, left=2),
         "",
-        table(("class", *splits), counts),
+        counts_table(counts),
     )
     out.notice(headline(experiment), "dry run: nothing was trained or written")
 

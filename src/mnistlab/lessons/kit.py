@@ -45,7 +45,7 @@ class Check:
         self.ours, self.expected = plain(self.ours), plain(self.expected)
 
 
-STYLE = ("log_x", "log_y", "note")  # of a picture; in its document where it is set
+STYLE = ("log_x", "note")  # of a picture; in its document where it is set
 
 Item = Say | Show | Check | Curves | Images
 Lesson = Iterable[Item]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours: colour-blind readers can tell them apart, and in grey their lightness can
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # so that of two equal curves both are visible: lines with gaps above a wider one without
@@ -24,15 +23,12 @@ STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
 _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size
 # no date and no random names: the same picture is the same file
-_METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+FORMATS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def require_plot(path: Path, flag: str = "--plot") -> None:
-    """Find out before any work whether `path`, asked for by `flag`, can be drawn.
-
-    Raises ConfigError, RunError.
-    """
-    require_file(path, FORMATS, flag)
+    """Refuse before any work what cannot be drawn. Raises ConfigError, RunError."""
+    require_file(path, tuple(FORMATS), flag)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -42,10 +38,7 @@ def require_plot(path: Path, flag: str = "--plot") -> None:
 
 
 def draw(pictures: Sequence[Picture], path: str | Path) -> None:
-    """Draw `pictures` into one file, two in a row; the file is complete or not there.
-
-    The ending of `path` is .png, .svg or .pdf. Raises ConfigError, RunError.
-    """
+    """Draw `pictures` into one PNG, SVG or PDF, two in a row. Raises ConfigError, RunError."""
     path = Path(path)
     require_plot(path)
     from matplotlib import rc_context
@@ -73,7 +66,7 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     kind = path.suffix[1:].lower()
     with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter in a name that the font does not have
-        figure.savefig(content, format=kind, dpi=120, metadata=_METADATA[kind])
+        figure.savefig(content, format=kind, dpi=120, metadata=FORMATS[kind])
     write_file(path, content.getvalue())
 
 
@@ -86,7 +79,6 @@ def _height(picture: Picture) -> float:
 
 
 def _shape(picture: Images) -> tuple[int, int]:
-    """Rows and columns of the grid of images."""
     count = len(picture.images)
     rows = -(-count // (6 if count <= 48 else 10))
     return rows, -(-count // rows)
@@ -107,13 +99,12 @@ def _draw_curves(axes: "Axes", picture: Curves) -> None:
     axes.set_ylabel(picture.y_label)
     if picture.y_range is not None:
         axes.set_ylim(*picture.y_range)
-    for name, axis in zip("xy", picture.axes(), strict=True):
-        if axis.log:
-            axes.set(**{f"{name}scale": "log"})
-        if axis.log or axis.integers:
-            drawn = axes.xaxis if name == "x" else axes.yaxis
-            drawn.set_ticks(axis.ticks(), [f"{tick:g}" for tick in axis.ticks()])
-            drawn.set_ticks([], minor=True)
+    x_axis = picture.axes()[0]
+    if x_axis.log:
+        axes.set_xscale("log")
+    if x_axis.log or x_axis.integers:
+        axes.set_xticks(x_axis.ticks(), [f"{tick:g}" for tick in x_axis.ticks()])
+        axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if len(picture.lines) + len(picture.dots) + len(picture.bands) > 1:
@@ -124,12 +115,10 @@ def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
     import numpy as np
     from matplotlib import colormaps
 
-    right, wrong = colormaps["Blues"], colormaps["Oranges"]
     shades = np.array(picture.shades(), dtype=float)
     # mistakes against the worst of them: beside thousands that are right, 20 would look white
-    is_right = np.eye(len(shades), dtype=bool)[..., None]
-    colors = np.where(is_right, right(0.8 * shades), wrong(0.8 * shades))
-    axes.imshow(colors[..., :3], aspect="auto")
+    right, wrong = (colormaps[name](0.8 * shades) for name in ("Blues", "Oranges"))
+    axes.imshow(np.where(np.eye(len(shades))[..., None], right, wrong)[..., :3], aspect="auto")
     axes.set_title(picture.title, fontsize=11, wrap=True)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
@@ -137,7 +126,7 @@ def _draw_matrix(axes: "Axes", picture: Matrix) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    names = [_shortened(name) for name in picture.classes]
+    names = list(map(_shortened, picture.classes))
     small: dict[str, Any] = {"fontsize": 9 if len(names) <= 12 else 6, "parse_math": False}
     wide = max(map(len, names)) * len(names) > 60
     axes.set_xticks(range(len(names)), names, rotation=90 if wide else 0, **small)
@@ -163,8 +152,8 @@ def _draw_images(cell: "Figure | SubFigure", picture: Images) -> None:
             vmin=low,
             vmax=high,
         )
-        lines = map(_shortened, name.split("\n"))
-        axes.set_title("\n".join(lines), fontsize=small, parse_math=False)
+        title = "\n".join(map(_shortened, name.split("\n")))
+        axes.set_title(title, fontsize=small, parse_math=False)
     if picture.signed:
         bar = cell.colorbar(drawn, ax=grid.tolist(), shrink=0.7, aspect=30, pad=0.02, panchor=False)
         bar.ax.tick_params(labelsize=7)

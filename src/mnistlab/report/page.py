@@ -6,14 +6,12 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context
-from jinja2.runtime import Context
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from PIL import Image
 from torch import nn
@@ -31,11 +29,9 @@ from mnistlab.report.pictures import Curves, Images, confusion_matrix, shrunk
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
 from mnistlab.storage import weights_sha256
+from mnistlab.studies.doubt import Doubt
 from mnistlab.summaries import result_is_sealed
 from mnistlab.system import quoted
-
-if TYPE_CHECKING:
-    from mnistlab.studies.doubt import Doubt
 
 FILES = {
     "config.toml": "every setting with its origin, usable as --config",
@@ -78,12 +74,10 @@ class Report:
 
     @property
     def result(self) -> Result:
-        """The result of the run, without figures where there is none."""
         return (self.record and self.record.result) or Result()
 
     @property
     def data(self) -> DataRecord:
-        """The data of the run, empty where it is not recorded."""
         return self.record.data if self.record else DataRecord()
 
     @property
@@ -129,15 +123,13 @@ def open_report(
 
 def render(report: Report) -> str:
     """The page. It depends on the run and the data alone: the same ones, the same bytes."""
-    run, score, summary = report.run, report.score, report.result.summary or {}
-    curves = sources.curves_of(report.record) if report.record else []
-    data = score.data if score else report.record.config.data if report.record else "unknown data"
+    run, score, record, result = report.run, report.score, report.record, report.result
+    data = score.data if score else record.config.data if record else "unknown data"
     weights = sources.weight_images(report.model, report.card)
     content = {
-        "hide_folders": _folders_hidden(report),
         "report": report,
-        "record": report.record,
-        "result": report.result,
+        "record": record,
+        "result": result,
         "title": f"{report.card.model} on {Path(data).name or data}",
         "data": data,
         "notes": [note.split("\n") for note in _notes(report)],
@@ -145,13 +137,12 @@ def render(report: Report) -> str:
         "headline": _headline(report),
         "evaluation": score.evaluation if score else None,
         "matrix": confusion_matrix(score.evaluation) if score else None,
-        "max_classes": sources.MAX_CLASSES,
-        "summary": summary,
-        "seed_digits": _digits(summary.get("sd") or 0.0),
-        "epochs": report.result.epochs if report.trained else [],
-        "charts": [(picture, chart(picture)) for picture in curves],
-        "mistakes": _mistakes(score) if score else [],
+        "mistakes": tiles(sources.mistake_images(score)) if score else [],
         "samples": _samples(score) if score else {},
+        "max_classes": sources.MAX_CLASSES,
+        "seed_digits": _digits((result.summary or {}).get("sd") or 0.0),
+        "epochs": result.epochs if report.trained else [],
+        "charts": [(curves, chart(curves)) for curves in sources.curves_of(record)],
         "weights": weights,
         "weight_tiles": tiles(weights) if weights else [],
         "commands": _commands(report),
@@ -163,10 +154,10 @@ def render(report: Report) -> str:
         ],
         "version": __version__,
     }
-    return _template().render(content) + "\n"
+    return _template("page.html.j2", _folders_hidden(report)).render(content) + "\n"
 
 
-def render_doubts(doubts: "Sequence[Doubt]", images: Split, name: str) -> str:
+def render_doubts(doubts: Sequence[Doubt], images: Split, name: str) -> str:
     """A page with the pictures of images whose labels are doubtful."""
     pixels = {
         f"{one.label}, or {one.suggested}?\n{one.probability:.3f}\n{one.file}": images.ds[
@@ -175,22 +166,34 @@ def render_doubts(doubts: "Sequence[Doubt]", images: Split, name: str) -> str:
         for one in doubts
     }
     shown = tiles(Images("", pixels, limits=(0, 255)))
-    content = {"hide_folders": str, "tiles": shown, "name": name, "version": __version__}
-    return _template("doubts.html.j2").render(content) + "\n"
+    content = {"tiles": shown, "name": name, "version": __version__}
+    return _template("doubts.html.j2", str).render(content) + "\n"
 
 
-@cache
-def _template(name: str = "page.html.j2") -> Template:
+# text
+
+
+def _template(name: str, hide_folders: Callable[[str], str]) -> Template:
+    def text(value: Any) -> Any:
+        """Text as it may stand in the page: no control characters, no folders of the machine."""
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return hide_folders(printable(value)) if plain else value
+
+    def breakable(value: Any) -> Markup:
+        """A name that may be broken after `/` and `_`; a long one before its ending."""
+        ends = r"(?<=[/_])(?=.)|(?<=\w{9})(?=\.[A-Za-z]+$)"
+        return Markup(re.sub(ends, "<wbr>", escape(text(str(value)))))
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_text,
+        finalize=text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "breakable": _breakable,
+        "breakable": breakable,
         "count": lambda number: f"{number:,}",
         "loss": lambda value: "" if value is None else f"{value:.3g}",
         "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
@@ -198,41 +201,20 @@ def _template(name: str = "page.html.j2") -> Template:
     return environment.get_template(name)
 
 
-# text
-
-
-@pass_context
-def _text(context: Context, value: Any) -> Any:
-    """Text as it may stand in the page: no control characters, no folders of the machine."""
-    plain = isinstance(value, str) and not isinstance(value, Markup)
-    return context["hide_folders"](printable(value)) if plain else value
-
-
 def _folders_hidden(report: Report) -> Callable[[str], str]:
-    """A function that shortens each absolute path in a text to its last part.
-
-    The page is passed on to others, for whom the folders of this machine mean nothing.
-    """
+    """What shortens absolute paths in a text to their last part: the page is for others, too."""
     run = report.run.path.resolve()
-    texts = [str(run.parent), report.data.path]
-    texts += [report.score.data] if report.score else []
-    if report.record:
-        texts.append(report.record.config.data)
-        texts += [word[word.find("=") + 1 :] for word in report.record.command]
-        texts += [origin.removeprefix("config ") for origin in report.record.origins.values()]
-    paths = {Path(text) for text in texts if Path(text).is_absolute()}
+    texts = [str(run.parent), report.data.path, report.score.data if report.score else ""]
+    if record := report.record:
+        texts += [record.config.data, *record.command, *record.origins.values()]
+    # also of `--data=/a/b` and `config /a/b`
+    parts = {part for text in texts for part in (text, re.sub(r"^(config |.*?=)", "", text))}
+    paths = {Path(part) for part in parts if Path(part).is_absolute()}
     names = {printable(path): printable(path.name) for path in paths}
     names[printable(run)] = printable(f"{run.parent.name}/{run.name}")
     longest_first = sorted(names, key=len, reverse=True)
     pattern = re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, longest_first))})(?![\w-])")
     return lambda text: pattern.sub(lambda match: names[match[1]], text)
-
-
-@pass_context
-def _breakable(context: Context, value: Any) -> Markup:
-    """A name that is broken, where it must be, after `/` and `_`; a long one before its ending."""
-    text = _text(context, str(value))
-    return Markup(re.sub(r"(?<=[/_])(?=.)|(?<=\w{9})(?=\.[A-Za-z]+$)", "<wbr>", escape(text)))
 
 
 def _digits(half_width: float) -> int:
@@ -242,16 +224,12 @@ def _digits(half_width: float) -> int:
 
 def _weights_name(report: Report) -> str:
     """Which weights the page is about; empty for a model that was fitted at once."""
-    if seeds := report.result.seeds:
-        place = "best" if report.best else "median"
-        seed = (report.result.summary or {})[place]["seed"]
-        return f"the weights of seed {seed}, the {place} of {len(seeds)}"
-    if folds := report.result.folds:
-        place = "best" if report.best else "median"
-        fold = (report.result.summary or {})[place]["fold"]
-        return (
-            f"the weights of fold {fold}, the {place} of {len(folds)}, on the images of that fold"
-        )
+    result, place = report.result, "best" if report.best else "median"
+    if several := result.seeds or result.folds:
+        kind = "fold" if result.folds else "seed"
+        number = (result.summary or {})[place][kind]
+        name = f"the weights of {kind} {number}, the {place} of {len(several)}"
+        return name + (", on the images of that fold" if result.folds else "")
     if report.best:
         epoch = report.best_epoch
         return "the best weights" + ("" if epoch is None else f" (epoch {epoch})")
@@ -283,8 +261,8 @@ def _notes(report: Report) -> Iterator[str]:
     elif not result_is_sealed(report.run, record):
         yield "The result in run.json is not the one that was sealed with the model: it was edited."
     of_all = not record.config.folds  # and not of one fold
-    if score and of_all and record.data.fingerprint and score.data == record.config.data:
-        fingerprint = record.data.fingerprint
+    fingerprint = record.data.fingerprint
+    if score and of_all and fingerprint and score.data == record.config.data:
         then = fingerprint[:32] if score.split_name == "train" else fingerprint[32:]
         if then != score.split.fingerprint[:32]:
             yield (
@@ -309,19 +287,17 @@ def _commands(report: Report) -> list[tuple[str, str]]:
 
 def _headline(report: Report) -> dict[str, Any] | None:
     """The figures on top: those of the score; without the data, those in `run.json`."""
-    result = report.result
     loss: float | None
     if report.score:
         evaluation = report.score.evaluation
         correct, n, loss = evaluation.correct, evaluation.n, evaluation.loss
     else:
-        n, accuracy, epochs = sum(report.data.valid.values()), result.accuracy, result.epochs
-        if report.best:
-            accuracy = result.best.accuracy if result.best else None
-            epochs = [row for row in epochs if row.epoch == report.best_epoch]
-        if accuracy is None or not n:
+        result, n = report.result, sum(report.data.valid.values())
+        figures = result.best if report.best else result
+        if figures is None or figures.accuracy is None or not n:
             return None
-        correct, loss = round(accuracy * n), epochs[-1].valid_loss if epochs else None
+        rows = [row for row in result.epochs if not report.best or row.epoch == report.best_epoch]
+        correct, loss = round(figures.accuracy * n), rows[-1].valid_loss if rows else None
     low, high = wilson_interval(correct, n)
     digits = _digits((high - low) / 2)
     interval = f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
@@ -329,15 +305,6 @@ def _headline(report: Report) -> dict[str, Any] | None:
 
 
 # pictures
-
-
-def _mistakes(score: RunScore) -> list[dict[str, Any]]:
-    mistakes = tiles(sources.mistake_images(score))
-    for tile in mistakes:
-        taken, sure, file = tile["lines"]
-        # short, as three of them stand side by side on a phone; the alt text has all
-        tile["caption"] = [taken, sure.split(" ")[-1], file.partition("/")[2]]
-    return mistakes
 
 
 def _samples(score: RunScore) -> dict[str, list[dict[str, Any]]]:
@@ -349,8 +316,7 @@ def _samples(score: RunScore) -> dict[str, list[dict[str, Any]]]:
 def tiles(picture: Images) -> list[dict[str, Any]]:
     """Each image as a PNG inside an address, with the lines of its name and its size.
 
-    One pixel of the image is one of the PNG, its level the same, unless all of them together would
-    have more than `_MAX_PIXELS`; then each is made smaller by averaging.
+    Pixel by pixel, unless all together would have more than `_MAX_PIXELS`: then made smaller.
     """
     side = max(8, int((_MAX_PIXELS / max(len(picture.images), 1)) ** 0.5))
     made = []
@@ -371,26 +337,24 @@ def png(levels: torch.Tensor, signed: bool = False) -> bytes:
     height, width = levels.shape
     pixels = (levels * 255).round().to(torch.uint8).contiguous()
     image = Image.frombytes("P" if signed else "L", (width, height), pixels.numpy().tobytes())
-    content = io.BytesIO()
+    content, more = io.BytesIO(), {}
     if signed:
         image.putpalette([part for level in range(256) for part in (_MINUS, _PLUS)[level > 127]])
-        strength = bytes(min(255, abs(2 * level - 255)) for level in range(256))
-        image.save(content, "PNG", optimize=True, transparency=strength)
-    else:
-        image.save(content, "PNG", optimize=True)
+        more["transparency"] = bytes(min(255, abs(2 * level - 255)) for level in range(256))
+    image.save(content, "PNG", optimize=True, **more)
     return content.getvalue()
 
 
 def chart(picture: Curves) -> dict[str, Any]:
     """The shapes of a chart, in the units of its `viewBox`: what the template draws as SVG."""
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     shapes: dict[str, Any] = {"width": _WIDTH, "height": _HEIGHT, "left": _LEFT}
-    shapes |= {"right": _WIDTH - _RIGHT, "bottom": _HEIGHT - _BOTTOM}
-    shapes |= {"bands": [], "lines": [], "dots": []}
+    shapes |= {"right": right, "bottom": bottom, "bands": [], "lines": [], "dots": []}
     x_axis, y_axis = picture.axes(margin=0.04)
 
     def place(point: tuple[float, float]) -> tuple[str, str]:
-        x = _LEFT + x_axis.position(point[0]) * (_WIDTH - _LEFT - _RIGHT)
-        y = _TOP + (1 - y_axis.position(point[1])) * (_HEIGHT - _TOP - _BOTTOM)
+        x = _LEFT + x_axis.position(point[0]) * (right - _LEFT)
+        y = bottom - y_axis.position(point[1]) * (bottom - _TOP)
         return f"{x:.2f}", f"{y:.2f}"
 
     def path(points: Sequence[tuple[float, float] | None]) -> str:

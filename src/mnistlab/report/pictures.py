@@ -1,7 +1,4 @@
-"""Pictures as plain data: what is to be drawn, not how.
-
-`files.py` draws them with matplotlib, `terminal.py` as text, `page.py` into a page.
-"""
+"""Pictures as plain data: what is to be drawn, not how."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +12,7 @@ if TYPE_CHECKING:
     from mnistlab.metrics import Evaluation
 
 Series = tuple[Sequence[float], Sequence[float]]
+Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
 _HIDDEN = 0.01  # lines are the same to the eye, where they are nearer than this part of the axis
 
 
@@ -23,7 +21,7 @@ class Curves:
     """Lines and dots in one pair of axes.
 
     `lines[name]` and `dots[name]` are (xs, ys) of equal length; `bands[name]` is (xs, lows,
-    highs), drawn as a shaded range. `y_range` fixes the y axis. `log_x` and `log_y` make an axis
+    highs), drawn as a shaded range. `y_range` fixes the y axis. `log_x` makes the x axis
     logarithmic, with plain numbers (10, 100, 1000) at its ticks. `note` explains the picture.
     """
 
@@ -32,26 +30,20 @@ class Curves:
     x_label: str = ""
     y_label: str = ""
     dots: Mapping[str, Series] = field(default_factory=dict)
-    bands: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = field(
-        default_factory=dict
-    )
+    bands: Mapping[str, Band] = field(default_factory=dict)
     y_range: tuple[float, float] | None = None
     log_x: bool = False
-    log_y: bool = False
     note: str = ""
 
     def points(self, series: Series) -> list[tuple[float, float] | None]:
         """The points of a series; None for each that has no place on the axes."""
         return [
-            (x, y)
-            if math.isfinite(x) and math.isfinite(y)
-            and (x > 0 or not self.log_x) and (y > 0 or not self.log_y)
-            else None
+            (x, y) if all(map(math.isfinite, (x, y))) and (x > 0 or not self.log_x) else None
             for x, y in zip(*series, strict=True)
-        ]  # fmt: skip
+        ]
 
     def axes(self, margin: float = 0.0) -> "tuple[Axis, Axis]":
-        """The x axis, and the y axis with `margin` of its length free at both ends."""
+        """The x axis, and the y axis with `margin` of its length added at both ends."""
         edges = [(xs, ys) for xs, *both in self.bands.values() for ys in both]
         series = [*self.lines.values(), *self.dots.values(), *edges]
         # where nothing is finite, any axes will do
@@ -60,7 +52,8 @@ class Curves:
         low, high = self.y_range or (min(ys), max(ys))
         integers = all(float(x).is_integer() for x in xs)  # epochs or layers: no tick at 2.5
         x_axis = Axis(min(xs), max(xs), self.log_x, integers)
-        return x_axis, Axis(low, high, self.log_y).widened(margin)
+        extra = margin * (high - low) or (margin and (abs(high) * 0.1 or 1.0))
+        return x_axis, Axis(low - extra, high + extra)
 
     @property
     def caption(self) -> str:
@@ -107,8 +100,7 @@ class Images:
         """The values of both ends of the scale of all images; None if each has its own."""
         if not self.signed:
             return self.limits
-        ends = self.limits or [float(image.detach().abs().max()) for image in self.images.values()]
-        largest = max(map(abs, ends)) or 1.0
+        largest = max(float(image.detach().abs().max()) for image in self.images.values()) or 1.0
         return -largest, largest
 
     def levels(self) -> dict[str, torch.Tensor]:
@@ -143,13 +135,9 @@ class Matrix:
 
     def worst_pairs(self, top: int | None = None) -> list[tuple[int, str, str]]:
         """(count, actual, predicted) of the mistakes, the most frequent first; at most `top`."""
-        pairs = [
-            (-count, i, k)
-            for i, row in enumerate(self.counts)
-            for k, count in enumerate(row)
-            if count and i != k
-        ]
-        return [(-count, self.classes[i], self.classes[k]) for count, i, k in sorted(pairs)[:top]]
+        cells = ((i, k, n) for i, row in enumerate(self.counts) for k, n in enumerate(row))
+        pairs = sorted((-n, i, k) for i, k, n in cells if n and i != k)
+        return [(-n, self.classes[i], self.classes[k]) for n, i, k in pairs[:top]]
 
     def shades(self) -> list[list[float]]:
         """How strong each cell is, 0…1: beside its row if right, beside the worst pair if not."""
@@ -160,14 +148,7 @@ class Matrix:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        counts = [list(row) for row in self.counts]
-        return {
-            "kind": "matrix",
-            "title": self.title,
-            "classes": list(self.classes),
-            "counts": counts,
-        }
+        return {"kind": "matrix", **vars(self)}
 
 
 Picture = Curves | Images | Matrix
@@ -181,10 +162,7 @@ def confusion_matrix(evaluation: "Evaluation") -> Matrix:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from `low` to `high`, both above 0 if it is logarithmic.
-
-    One of `integers` has ticks at these only.
-    """
+    """From `low` to `high`, both above 0 if it is logarithmic; of `integers`, ticks at these."""
 
     low: float
     high: float
@@ -193,15 +171,9 @@ class Axis:
 
     def position(self, value: float) -> float:
         """Where `value` lies on the axis: 0 at `low`, 1 at `high`."""
-        low, high, value = (self._scaled(v) for v in (self.low, self.high, value))
-        return (value - low) / ((high - low) or 1.0)
-
-    def widened(self, margin: float) -> "Axis":
-        """With `margin` of its length added at both ends; an axis of one value gets a length."""
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        extra = margin * (high - low) or (margin and (abs(high) * 0.1 or 1.0))
-        low, high = low - extra, high + extra
-        return Axis(10.0**low, 10.0**high, True) if self.log else Axis(low, high)
+        ends = self.low, self.high, value
+        low, high, place = map(math.log10, ends) if self.log else ends
+        return (place - low) / ((high - low) or 1.0)
 
     def ticks(self, count: int = 7) -> list[float]:
         """About `count` round numbers; of a logarithmic axis powers of ten, if it has two."""
@@ -221,9 +193,6 @@ class Axis:
         step = max(step, 1.0) if self.integers else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
-
-    def _scaled(self, value: float) -> float:
-        return math.log10(value) if self.log else value
 
 
 def shrunk(image: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -1,13 +1,13 @@
-"""Where pictures come from: a run, a dataset, a folder of images, image files.
+"""Where pictures come from: a run, a dataset, a folder of images, image files."""
 
-`show` and `plot` draw what `pictures` gives; the page of a run takes its parts.
-"""
-
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,12 +30,11 @@ from mnistlab.scoring import RunScore, open_model, score_run
 MAX_WEIGHTS = 64
 MAX_CLASSES = 26
 MAX_MISTAKES = 24
-_RUN_FILES = ("run.json", "model.safetensors")  # one of them makes a folder a run
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw of the sources.
+    """What to draw.
 
     `what` is for runs: curves, confusion, mistakes, weights or samples, `default` if it is None;
     `count` is how many mistakes, about how many samples; `augmented` is for datasets. `split`
@@ -60,8 +59,9 @@ def pictures(
     option that none has or a picture that there is not; RunError, DamagedFileError, DataError.
     """
     kinds = {name: kind_of(name, runs) for name in names}
-    if options.what and (other := next((n for n, kind in kinds.items() if kind != "run"), None)):
-        raise ConfigError(f"--what {options.what}: is for runs; {printable(other)} is none")
+    others = [printable(name) for name, kind in kinds.items() if kind != "run"]
+    if options.what and others:
+        raise ConfigError(f"--what {options.what}: is for runs; {others[0]} is none")
     if options.augmented and "dataset" not in kinds.values():
         raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
     drawn: list[Picture] = []
@@ -69,8 +69,7 @@ def pictures(
     if files := [Path(name) for name, kind in kinds.items() if kind == "image"]:
         picture, faults = image_files(files)
         if faults:
-            lines = [f"{printable(file)}: {why}" for file, why in faults.items()]
-            raise DataError("images", lines)
+            raise DataError("images", [f"{printable(file)}: {faults[file]}" for file in faults])
         drawn.append(picture)
     for name, kind in kinds.items():
         if kind == "run":
@@ -85,26 +84,22 @@ def pictures(
 
 
 def kind_of(name: str, runs: Path) -> str:
-    """`run`, `dataset`, `folder` (of images) or `image`: what `name` names.
+    """`run` (in `runs` first), `dataset`, `folder` (of images) or `image`: what `name` names.
 
-    A run in `runs` goes before a dataset, that before a path. Raises ConfigError, with the nearest
-    name, where it is none of them.
+    Raises ConfigError, with the nearest name, where it is none of them.
     """
     if not name:
         raise ConfigError("an empty name; name an image, a run or a folder")
     path = Path(name)
-    try:
-        folders = [runs / name, path]
-        if name == "latest" or any(
-            (folder / file).is_file() for folder in folders for file in _RUN_FILES
-        ):
+    with contextlib.suppress(OSError, ValueError):  # no file can have such a name
+        places = [runs / name / "run.json", path / "run.json"]
+        places += [place.with_name("model.safetensors") for place in places]
+        if name == "latest" or any(place.is_file() for place in places):
             return "run"
         if name in NAMED or any((path / split).is_dir() for split in ROLES):
             return "dataset"
         if path.exists():
             return "folder" if path.is_dir() else "image"
-    except (OSError, ValueError):
-        pass  # no file can have such a name
     hint = ""
     if path.name == name:
         hint = nearest(name, ["latest", *NAMED, *(run.name for run in list_runs(runs)[:-6:-1])])
@@ -119,42 +114,39 @@ def run_pictures(run: Run, options: Options, progress: Progress | None = None) -
 
     Raises ConfigError where there is nothing of the kind to draw, and as `score_run` does.
     """
-    what = options.what or options.default
-    drawn: list[Picture] = []
+    what, where = options.what or options.default, printable(run.path)
     if what == "curves":
-        drawn += curves_of(run.record())
-        missing = "no curves; it has fewer than two epochs"
-    elif what == "weights":
-        weights = weight_images(*open_model(run, best=options.best))
-        drawn += [weights] if weights else []
-        missing = "its model has no picture of its weights"
-    else:
-        split, settings = options.split or "valid", options.settings
-        score = score_run(run, settings, split=split, best=options.best, progress=progress)
-        if what == "confusion":
-            drawn.append(confusion_matrix(score.evaluation))
-        elif what == "mistakes":
-            drawn.append(mistake_images(score, options.count))
-        else:
-            each = max(1, options.count // len(score.split.classes))
-            drawn.append(sample_images(score.split, score.split_name, each))
-        missing = "no mistakes; every image is right"
-    if not drawn or (isinstance(drawn[0], Images) and not drawn[0].images):
-        raise ConfigError(f"{printable(run.path)}: {missing}")
-    return drawn
+        if curves := curves_of(run.record()):
+            return [*curves]
+        raise ConfigError(f"{where}: no curves; it has fewer than two epochs")
+    if what == "weights":
+        if weights := weight_images(*open_model(run, best=options.best)):
+            return [weights]
+        raise ConfigError(f"{where}: its model has no picture of its weights")
+    split, settings = options.split or "valid", options.settings
+    score = score_run(run, settings, split=split, best=options.best, progress=progress)
+    if what == "confusion":
+        return [confusion_matrix(score.evaluation)]
+    if what == "samples":
+        each = max(1, options.count // len(score.split.classes))
+        return [sample_images(score.split, score.split_name, each)]
+    mistakes = mistake_images(score, options.count)
+    if not mistakes.images:
+        raise ConfigError(f"{where}: no mistakes; every image is right")
+    return [mistakes]
 
 
-def curves_of(record: RunRecord) -> list[Curves]:
-    """Loss and accuracy by epoch; none for fewer than two epochs.
+def curves_of(record: RunRecord | None) -> list[Curves]:
+    """Loss and accuracy by epoch; none without a record or for fewer than two epochs.
 
     Of a run of several seeds or folds: the means, and the accuracies inside the range from the
     lowest to the highest of them.
     """
-    result = record.result
-    if result is None or len(result.epochs) < 2:
+    if record is None or record.result is None or len(record.result.epochs) < 2:
         return []
+    result = record.result
 
-    def series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    def series(rows: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
         return [row["epoch"] for row in rows], [row[key] for row in rows]
 
     epochs = [row.model_dump() for row in result.epochs]
@@ -217,12 +209,11 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
     else:
         layers = (part for part in model.modules() if isinstance(part, nn.Conv2d | nn.Linear))
         layer = next(layers, None)
-        height, width = card.image_size
         if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
             # several input channels hold the same grey image, so what acts on it is their sum
             weights, part = layer.weight.detach().sum(1), "filter"
-        elif isinstance(layer, nn.Linear) and layer.in_features == height * width:
-            weights, part = layer.weight.detach().reshape(-1, height, width), "unit"
+        elif isinstance(layer, nn.Linear) and layer.in_features == math.prod(card.image_size):
+            weights, part = layer.weight.detach().reshape(-1, *card.image_size), "unit"
         else:
             return None
         images = {f"{part} {number}": image for number, image in enumerate(weights)}
@@ -231,9 +222,8 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
     if len(images) > MAX_WEIGHTS:
         title += f", {MAX_WEIGHTS} of {len(images)}"
         images = dict(list(images.items())[:MAX_WEIGHTS])
-    if isinstance(model, PixelSimilarity):
-        return Images(title, images, limits=(0, 1), note=note)
-    return Images(title, images, signed=True, note=note)
+    means = isinstance(model, PixelSimilarity)
+    return Images(title, images, signed=not means, limits=(0, 1) if means else None, note=note)
 
 
 def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tensor]:
@@ -262,9 +252,9 @@ def dataset_pictures(
     With `augmented` also these as a training with `augment` first sees them. Raises DataError.
     """
     split = options.split or "train"
-    given = {key: value for key, value in options.settings.items() if value is not None}
-    load_options = LoadOptions(**{k: given[k] for k in (*READING, "skip_bad") if k in given})
-    loaded = load_split(name, split, load_options, progress=progress)
+    keys = (*READING, "skip_bad")
+    given = {k: v for k, v in options.settings.items() if k in keys and v is not None}
+    loaded = load_split(name, split, LoadOptions(**given), progress=progress)
     samples = sample_images(loaded, split, max(1, options.count // len(loaded.classes)))
     drawn: list[Picture] = [mean_images(loaded, split), samples]
     if options.augmented:
@@ -282,10 +272,11 @@ def sample_images(split: Split, name: str, each: int = 8) -> Images:
     """
     pixels, labels = split.ds.tensors
     images = {}
-    for label, class_name in list(enumerate(split.classes))[:MAX_CLASSES]:
+    for label, class_name in enumerate(split.classes[:MAX_CLASSES]):
         own = (labels == label).nonzero().flatten().tolist()
         count = min(each, len(own))
-        for index in (own[place * len(own) // count] for place in range(count)):
+        for place in range(count):
+            index = own[place * len(own) // count]
             images[f"{class_name}\n{split.path_of(index)}"] = pixels[index]
     return Images(f"Samples of {name}", images, limits=(0, 255))
 
@@ -293,8 +284,8 @@ def sample_images(split: Split, name: str, each: int = 8) -> Images:
 def mean_images(split: Split, name: str) -> Images:
     """The mean image of every class, 0…1; of more than `MAX_CLASSES` classes the first ones."""
     baseline = PixelSimilarity(split.image_size, len(split.classes)).fit(*split.ds.tensors)
-    by_class = list(zip(split.classes, baseline.means[:, 0], strict=True))[:MAX_CLASSES]
-    return Images(f"Mean images of {name}", dict(by_class), limits=(0, 1))
+    by_class = dict(zip(split.classes[:MAX_CLASSES], baseline.means[:, 0], strict=False))
+    return Images(f"Mean images of {name}", by_class, limits=(0, 1))
 
 
 def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images, dict[str, str]]:
@@ -313,8 +304,7 @@ def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images
             except UndecodableError as fault:
                 faults[str(path)] = str(fault)
                 continue
-            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-            images[path] = pixels.reshape(image.height, image.width)
+            images[path] = torch.from_numpy(np.array(image))
     title = "Images"
     if len(paths) == len(images) == 1:
         [only] = images.values()

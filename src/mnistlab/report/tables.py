@@ -46,7 +46,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 
 
 
 def settings_table(config: Mapping[str, Any], origins: Mapping[str, str]) -> Table:
-    """Every setting, its value and where the value came from."""
     rows = [
         (key, "-" if value == "" else value, origins.get(key, "default"))
         for key, value in config.items()
@@ -69,23 +68,18 @@ def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
     summary.append(f"  95% interval {low:.4f} to {high:.4f}\n")
     summary.append(f"balanced  {evaluation.balanced_accuracy:.6f}  mean over the classes\n")
     summary.append(f"loss      {brief(evaluation.loss)}")
-    recall, f1 = evaluation.recall, evaluation.f1
-    rows = [
-        (
-            name,
-            evaluation.counts_of(name)[1],
-            "none" if precision is None else f"{precision:.4f}",
-            f"{recall[name]:.4f}" if name in recall else "none",
-            f"{f1[name]:.4f}",
-        )
-        for name, precision in evaluation.precision.items()
-    ]
+    scores = (evaluation.precision, evaluation.recall, f1 := evaluation.f1)
+    rows: list[tuple[Any, ...]] = []
+    for name, (_, images, _) in evaluation.counts.items():
+        shares = (of_class.get(name) for of_class in scores)
+        figures = ["none" if share is None else f"{share:.4f}" for share in shares]
+        rows.append((name, images, *figures))
     title = []
     if len(rows) > MANY:
         title = [f"the {_WORST} worst of {len(rows):,} classes by f1; --json has all"]
         rows = sorted(rows, key=lambda row: f1[row[0]])[:_WORST]
-    figures = table(("class", "images", "precision", "recall", "f1"), rows)
-    return [summary, "", *title, figures, "", confusion_table(confusion_matrix(evaluation))]
+    by_class = table(("class", "images", "precision", "recall", "f1"), rows)
+    return [summary, "", *title, by_class, "", confusion_table(confusion_matrix(evaluation))]
 
 
 def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
@@ -95,8 +89,8 @@ def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
     """
     if len(matrix.classes) < width:  # else a grid would be too wide, and long in the making
         columns = ["actual", *(f"as {name}" for name in matrix.classes)]
-        rows = [row for row in zip(matrix.classes, matrix.counts, strict=True) if any(row[1])]
-        grid = table(columns, [(name, *counts) for name, counts in rows])
+        rows = zip(matrix.classes, matrix.counts, strict=True)
+        grid = table(columns, [(name, *counts) for name, counts in rows if any(counts)])
         if Console(width=10**6).measure(grid).maximum <= width:
             return grid
     pairs = matrix.worst_pairs(_MAX_PAIRS)
@@ -107,11 +101,7 @@ def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
 
 
 def mistakes_table(mistakes: "Sequence[Verdict]") -> Table:
-    """Wrong verdicts in their order."""
-    rows = [
-        (verdict.file, verdict.actual, verdict.predicted, f"{verdict.probability:.6f}")
-        for verdict in mistakes
-    ]
+    rows = [(v.file, v.actual, v.predicted, f"{v.probability:.6f}") for v in mistakes]
     return table(("most confident mistakes", "actual", "predicted", "probability"), rows, left=3)
 
 
@@ -133,8 +123,7 @@ def ladder_table(steps: Sequence[Any]) -> Table:
     return table(("model", "score", "95%", "errors", "lift", "param", "s", "book"), rows)
 
 
-def _compact(count: int) -> str:
-    """785, 23.6k, 11.2M."""
+def _compact(count: int) -> str:  # 785, 23.6k, 11.2M
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if count >= size:
             return f"{count / size:.1f}{unit}"
@@ -144,23 +133,31 @@ def _compact(count: int) -> str:
 # data
 
 
+def counts_table(counts: Mapping[str, Mapping[str, int]], *, total: bool = False) -> Table:
+    """Images by class, a column a split; `total` adds a row of sums."""
+    names = dict.fromkeys(name for by_class in counts.values() for name in by_class)
+    rows = [(name, *(by_class.get(name, 0) for by_class in counts.values())) for name in names]
+    if total:
+        rows.append(("all", *(sum(by_class.values()) for by_class in counts.values())))
+    return table(("class", *counts), rows)
+
+
 def audit_tables(audit: "Audit") -> list[Any]:
     """All that `data check` has to say, the faults last."""
-    splits = list(audit.counts)
-    labels = list(dict.fromkeys(name for split in splits for name in audit.counts[split]))
-    rows = [(name, *(audit.counts[split].get(name, 0) for split in splits)) for name in labels]
-    rows.append(("all", *(sum(audit.counts[split].values()) for split in splits)))
-    lines: list[Any] = [table(("class", *splits), rows), ""]
-    for title, counts in (("sizes", audit.sizes), ("formats", audit.modes)):
-        values = listed(counts, "{1:,} x {0}")
-        lines.append(f"{title:<12}{values or 'none'}")
-    lines.append(f"hidden      {audit.hidden} ignored")
     foreign = f": {', '.join(audit.foreign[:5])}" if audit.foreign else ""
-    lines.append(f"foreign     {len(audit.foreign)} beside the class folders, ignored{foreign}")
-    for where, groups in (
-        ("within a split", audit.duplicates_within),
-        ("across splits", audit.duplicates_across),
-    ):
+    lines: list[Any] = [
+        counts_table(audit.counts, total=True),
+        "",
+        f"sizes       {listed(audit.sizes, '{1:,} x {0}') or 'none'}",
+        f"formats     {listed(audit.modes, '{1:,} x {0}') or 'none'}",
+        f"hidden      {audit.hidden} ignored",
+        f"foreign     {len(audit.foreign)} beside the class folders, ignored{foreign}",
+    ]
+    duplicates = {
+        "within a split": audit.duplicates_within,
+        "across splits": audit.duplicates_across,
+    }
+    for where, groups in duplicates.items():
         lines.append(f"duplicates {where}: {len(groups)} group(s) of equal images")
         lines += ["  " + ", ".join(map(printable, group)) for group in groups[:_MAX_GROUPS]]
         if len(groups) > _MAX_GROUPS:
@@ -169,7 +166,6 @@ def audit_tables(audit: "Audit") -> list[Any]:
 
 
 def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
-    """One dataset a row, as `data list` describes them."""
     rows = [
         (
             row["name"],
@@ -191,24 +187,18 @@ def datasets_table(datasets: Sequence[Mapping[str, Any]]) -> Table:
 def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") -> list[Any]:
     """One run a line under a header; two lines where `width` columns are too few for one.
 
-    The last column has the accuracy, or what they are sorted by: `best` or `seconds`. Data with a
-    long name is cut at its front.
+    The last column has the accuracy, or what they are sorted by: `best` or `seconds`.
     """
-    last = {"best": "best", "seconds": "time"}.get(sort, "accuracy")
-    rows = [("run", "status", "data", "lr", "seed", "epochs", last)]
+    last = sort if sort in ("best", "seconds") else "accuracy"
+    title, form = ("time", "{:.1f}s") if last == "seconds" else (last, "{:.6f}")
+    rows = [("run", "status", "data", "lr", "seed", "epochs", title)]
     for run in runs:
+        values = {"{:g}": run.lr, "{}": run.epochs, form: getattr(run, last)}
+        lr, epochs, figure = ("" if v is None else f.format(v) for f, v in values.items())
         seed = "" if run.seed is None else str(run.seed)
-        figure = {"best": run.best, "time": run.seconds}.get(last, run.accuracy)
-        form = "{:.1f}s" if last == "time" else "{:.6f}"
-        rows.append((
-            printable(run.name),
-            run.status,
-            "" if run.data is None else printable(run.data),
-            "" if run.lr is None else f"{run.lr:g}",
-            seed if run.seeds == 1 else f"{seed}-{(run.seed or 0) + run.seeds - 1}",
-            "" if run.epochs is None else str(run.epochs),
-            "" if figure is None else form.format(figure),
-        ))  # fmt: skip
+        seed += f"-{(run.seed or 0) + run.seeds - 1}" if run.seeds > 1 else ""
+        data = printable(run.data or "")
+        rows.append((printable(run.name), run.status, data, lr, seed, epochs, figure))
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     others = sum(widths) - widths[2] + 2 * (len(widths) - 1)
     in_one = others + min(widths[2], _DATA_WIDTH) <= width
@@ -218,11 +208,9 @@ def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") 
     for name, status, data, *figures in rows:
         while cell_len(data) > widths[2]:
             data = "..." + data.removeprefix("...")[1:]
-        cells = [
-            set_cell_size(text, w) for text, w in zip((status, data), widths[1:], strict=False)
-        ]
-        cells += [text.rjust(w) for text, w in zip(figures, widths[3:], strict=True)]
         head = set_cell_size(name, widths[0]) if in_one else f"{name}\n"
+        cells = [*map(set_cell_size, (status, data), widths[1:3])]
+        cells += map(str.rjust, figures, widths[3:])
         lines.append("  ".join([head, *cells]).rstrip())
     return [Text(lines[0], style="bold"), *lines[1:]]
 
@@ -232,32 +220,27 @@ def run_tables(
 ) -> list[Any]:
     """All that a run folder says, the result first."""
     accuracy = "none yet" if run.accuracy is None else f"{run.accuracy:.6f}"
-    best = "" if run.best is None else f", best {run.best:.6f}"
-    lines: list[Any] = [Text(printable(run.path), style="bold"), f"status    {run.status}"]
-    lines.append(f"accuracy  {accuracy}{best}")
+    accuracy += "" if run.best is None else f", best {run.best:.6f}"
+    lines: list[Any] = [Text(printable(run.path), style="bold")]
+    lines += [f"status    {run.status}", f"accuracy  {accuracy}"]
     result = info.get("result") or {}
     if "weights_sha256" in result:
         lines.append(f"weights   sha256 {result['weights_sha256']}")
     if summary := result.get("summary"):
         spread = "  ".join(f"{key} {summary[key]:.6f}" for key in ("mean", "sd", "min", "max"))
         kind = "fold" if "fold" in summary["median"] else "seed"
-        lines.append(f"{kind}s     {summary['n']}: {spread}")
-        seeds = f"median {kind} {summary['median'][kind]}, best {kind} {summary['best'][kind]}"
-        lines.append(f"          {seeds}")
+        which = ", ".join(f"{place} {kind} {summary[place][kind]}" for place in ("median", "best"))
+        lines += [f"{kind}s     {summary['n']}: {spread}", f"          {which}"]
     rows = [epoch_line(row) for row in result.get("epochs") or []] if epochs else []
     if len(rows) > _MAX_EPOCHS:
         half = _MAX_EPOCHS // 2
         rows[half:-half] = [f"  ... {len(rows) - 2 * half} more in metrics.csv"]
     lines += ["", HEADER, *rows] if rows else []
     lines += ["", settings_table(info.get("config") or {}, info.get("origins") or {})]
-    data = info.get("data") or {}
-    if "train" in data and "valid" in data:
-        counts = [(name, *(data[split].get(name, 0) for split in ("train", "valid")))
-                  for name in info.get("classes") or []]  # fmt: skip
-        lines += ["", table(("class", "train", "valid"), counts)]
-        lines.append(f"data fingerprint {data.get('fingerprint')}")
-    environment = (info.get("environment") or {}).items()
-    lines += ["", table(("environment", ""), list(environment), left=2)]
+    if data := info.get("data"):
+        lines += ["", counts_table({split: data[split] for split in ("train", "valid")})]
+        lines.append(f"data fingerprint {data['fingerprint']}")
+    lines += ["", table(("environment", ""), info.get("environment", {}).items(), left=2)]
     sizes = [(name, f"{size:,}") for name, size in files.items()]
     return [*lines, "", table(("file", "bytes"), sizes)]
 
@@ -268,10 +251,9 @@ def comparison_tables(
     """On how many images the runs `a` and `b` were right, and what to conclude."""
     paired = comparison.paired
     low, high = paired.interval
-    p_value = f"{paired.p_value:.4f}" if paired.p_value >= 0.0001 else f"{paired.p_value:.1e}"
     verdict = (
         f"B - A     {paired.difference:+.6f}  95% interval {low:+.4f} to {high:+.4f}  "
-        f"McNemar p {p_value}"
+        f"McNemar p {paired.p_value:{'.4f' if paired.p_value >= 0.0001 else '.1e'}}"
     )
     if quiet:
         return [verdict]
@@ -280,37 +262,38 @@ def comparison_tables(
         for name, run, score in (("A", a, comparison.a), ("B", b, comparison.b))
     ]
     counts = [("A right", paired.both, paired.only_a), ("A wrong", paired.only_b, paired.neither)]
-    lines: list[Any] = [table(("", "run", "accuracy", "loss"), rows, left=2), ""]
-    lines += [table(("", "B right", "B wrong"), counts), "", Text(verdict, style="bold")]
     disagree = paired.only_a + paired.only_b
-    lines.append(
+    return [
+        table(("", "run", "accuracy", "loss"), rows, left=2),
+        "",
+        table(("", "B right", "B wrong"), counts),
+        "",
+        Text(verdict, style="bold"),
         f"          they disagree on {disagree} of {paired.n} images; two equally good models\n"
-        f"          would split them this unevenly in {100 * paired.p_value:.3g} % of cases"
-    )
-    return lines + _changes("setting", "A", "B", comparison.settings)
+        f"          would split them this unevenly in {100 * paired.p_value:.3g} % of cases",
+        *_changes("setting", "A", "B", comparison.settings),
+    ]
 
 
 def verification_tables(outcome: "Verification", *, quiet: bool = False) -> list[Any]:
     """Whether a run repeats; if not, what is different."""
     seeds, changed = len(outcome.expected), {} if quiet else outcome.changed
+    first, sha256 = next(iter(outcome.expected.items()))
     if outcome.repeats:
-        kind = next(iter(outcome.expected)).split()[0]
-        what = f"{seeds} {kind}s" if seeds > 1 else "weights"
-        one = next(iter(outcome.actual.values())) or ""
-        tail = f"sha256 {one}" if seeds == 1 else f"{outcome.epochs} epochs each"
+        what, tail = "weights", f"sha256 {sha256}"
+        if seeds > 1:
+            what, tail = f"{seeds} {first.split()[0]}s", f"{outcome.epochs} epochs each"
         line = f"repeats   {what} equal to the last bit, {tail}"
         return [line, *_changes("changed all the same", "then", "now", changed)]
-    lines: list[Any] = []
+    lines = ["weights   equal to the last bit, but the files of the run are not as it left them"]
     differing = [key for key, value in outcome.expected.items() if outcome.actual.get(key) != value]
     if differing:
         first = differing[0]
-        lines.append(f"differs   {len(differing)} of {seeds}: {first}")
-        lines.append(f"  then    sha256 {outcome.expected.get(first)}")
-        lines.append(f"  now     sha256 {outcome.actual.get(first)}")
-    else:
-        lines.append(
-            "weights   equal to the last bit, but the files of the run are not as it left them"
-        )
+        lines = [
+            f"differs   {len(differing)} of {seeds}: {first}",
+            f"  then    sha256 {outcome.expected[first]}",
+            f"  now     sha256 {outcome.actual.get(first)}",
+        ]
     if outcome.first_epoch is not None:
         lines.append(f"  first     in epoch {outcome.first_epoch} of {outcome.epochs}")
     return lines + _changes("changed", "then", "now", changed)

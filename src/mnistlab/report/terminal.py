@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,13 +61,10 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
         for ys in edges:
             _mark(grid, EDGE, picture.points((xs, ys)), axes)
     marks = iter(MARKS * 9)
-    for name, series in picture.lines.items():
+    for name, series in (*picture.lines.items(), *picture.dots.items()):
         legend[name] = mark = next(marks)
-        if _mark(grid, mark, picture.points(series), axes):
+        if _mark(grid, mark, picture.points(series), axes, above=name in picture.dots):
             legend["more than one"] = SEVERAL
-    for name, series in picture.dots.items():
-        legend[name] = mark = next(marks)
-        _mark(grid, mark, picture.points(series), axes, above=True)
     lines = [
         f"{labels.get(height - 1 - row, ''):>{margin}} |{''.join(cells)}".rstrip()
         for row, cells in enumerate(grid)
@@ -118,13 +116,11 @@ def _append_images(text: Text, picture: Images, width: int, blocks: bool, height
     text.append("".join(f"{line}\n" for line in textwrap.wrap(picture.note, max(width, 1))))
     if picture.signed and picture.scale:
         text.append("scale ")
-        for level, value in zip(
-            (0.0, 0.5, 1.0), (picture.scale[0], 0.0, picture.scale[1]), strict=True
-        ):
+        for level, value in ((0.0, picture.scale[0]), (0.5, 0.0), (1.0, picture.scale[1])):
             [line] = _pixel_lines(torch.full((2, 2), level), True, blocks)
             text.append(" ").append_text(line).append(f" {value:.3g} ")
         text.append("\n")
-    rows: list[list[tuple[list[str], torch.Tensor, int]]] = []
+    rows: list[list[tuple[list[str], list[Text], int]]] = []
     free = 0
     for name, levels in picture.levels().items():
         names = name.split("\n")
@@ -136,18 +132,16 @@ def _append_images(text: Text, picture: Images, width: int, blocks: bool, height
             rows.append([])
             free = width + 2
         free -= own + 2
-        rows[-1].append((names, image, own))
+        rows[-1].append((names, _pixel_lines(image, picture.signed, blocks), own))
     for row in rows:
-        for number in range(max(len(names) for names, _, _ in row)):
-            cut = [set_cell_size((*names, *[""] * number)[number], own) for names, _, own in row]
-            text.append("  ".join(cut) + "\n")
-        drawn = [_pixel_lines(image, picture.signed, blocks) for _, image, _ in row]
-        for number in range(max(map(len, drawn))):
-            for place, (lines, (_, _, own)) in enumerate(zip(drawn, row, strict=True)):
-                line = lines[number] if number < len(lines) else Text()
-                text.append("  " if place else "").append_text(line)
-                text.append(" " * (own - line.cell_len))
-            text.append("\n")
+        all_names, drawn, widths = zip(*row, strict=True)
+        for parts in zip_longest(*all_names, fillvalue=""):
+            text.append("  ".join(map(set_cell_size, parts, widths)) + "\n")
+        for lines in zip_longest(*drawn):
+            cells = [(line or Text()).copy() for line in lines]
+            for cell, own in zip(cells, widths, strict=True):
+                cell.set_length(own)
+            text.append_text(Text("  ").join(cells)).append("\n")
 
 
 def _pixel_lines(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]:
@@ -214,6 +208,6 @@ def training_bar(
     return Live(get_renderable=bar, console=console, transient=True, refresh_per_second=8)
 
 
-def print_above(bar: Live, line: str, *, bold: bool = False) -> None:
+def print_above(bar: Live, line: str, bold: bool = False) -> None:
     """One line above the bar, unbroken: only the terminal may wrap it."""
     bar.console.print(Text(line, style="bold" if bold else ""), soft_wrap=True)
