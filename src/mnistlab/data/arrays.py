@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mnistlab.data.idx import find_files, read_idx
-from mnistlab.data.images import Decoded, of_pixels
+from mnistlab.data.images import Decoded, decode_image
 from mnistlab.data.scan import DECODER, Scan, fault_in
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
 from mnistlab.names import natural_key, printable
@@ -47,7 +47,7 @@ class ArrayScan(Scan):
         self._images = [images[i] for name in self.classes for i in by_class[name]]
 
     def read(self, position: int) -> Decoded:
-        return of_pixels(Image.fromarray(np.ascontiguousarray(self._images[position])))
+        return decode_image(Image.fromarray(np.ascontiguousarray(self._images[position])))
 
     def unusable(self) -> dict[str, str]:
         return {}

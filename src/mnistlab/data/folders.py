@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.colour import Colours
 from mnistlab.data.exclude import leave_out
-from mnistlab.data.fit import DEFAULT_SIZE, fitted
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
 from mnistlab.data.scan import SPLITS, Scan, class_faults, require_exists, scan_folder
 from mnistlab.data.splitting import split_by_digest
@@ -38,6 +37,7 @@ from mnistlab.files import cache_folder, user_path
 from mnistlab.names import printable
 from mnistlab.system import quoted
 
+DEFAULT_SIZE = (28, 28)  # of images that come in several sizes
 _MOST_SIZES = 5  # that a store remembers
 
 
@@ -303,7 +303,7 @@ def _decode(
     is too large to go in as it is, all files are decoded once more with `DEFAULT_SIZE`.
     """
     from mnistlab.data import images  # a warm start does without them
-    from mnistlab.data.reading import read_all
+    from mnistlab.data.fit import fitted
 
     scan.open()
     skipped = scan.unusable()
@@ -316,7 +316,7 @@ def _decode(
     colours, large, any_large = Colours(), False, False
     first = next(iter(paths.values()))
     with images.quiet_pillow(), new_store(first) as store:
-        for position, image in read_all(scan, files, skipped):
+        for position, image in images.read_all(scan, files, skipped):
             file = files[position]
             if progress is not None and (position % 64 == 0 or large):
                 progress(scan.split, position, len(files))

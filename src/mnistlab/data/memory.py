@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnistlab.data.images import grey_of
+from mnistlab.data.images import decode_image
 from mnistlab.data.splitting import split_by_digest
 from mnistlab.data.store import ImageData, Split, finish_store, image_digest, new_store
 from mnistlab.errors import ConfigError
@@ -122,7 +122,9 @@ def _checked(
     """Images in grey, uint8 (n, H, W), and their labels (n,). Raises ConfigError."""
     levels = levels_of(images[..., None] if images.ndim == 3 else images)  # even of 3 x 3 pixels
     if levels.ndim == 4:
-        levels = np.stack([np.asarray(grey_of(Image.fromarray(image))) for image in levels])
+        levels = np.stack(
+            [np.asarray(decode_image(Image.fromarray(image)).grey) for image in levels]
+        )
     own = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
     is_one_each = own.shape == (len(levels),) and own.dtype.kind in "ui"
     if not is_one_each or own.min() < 0 or own.max() >= n_classes:
