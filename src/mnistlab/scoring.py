@@ -251,7 +251,7 @@ def predict_images(
     """Prepare every image (`data.fit.prepare`) and classify it, on the model's device.
 
     images: paths (`-` is the image whose bytes are `stdin`), Pillow's images, arrays and tensors
-    (`data.memory.levels_of`), one or many. Returns the predictions in their order and, for every
+    (`data.images.levels_of`), one or many. Returns the predictions in their order and, for every
     image that cannot be used, why. Only one file is in memory at its own size. Raises ConfigError
     for what is no image.
     """

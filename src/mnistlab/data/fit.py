@@ -98,7 +98,13 @@ def prepare(
     """
     levels = np.asarray(image, dtype=np.uint8)
     if background is None or how == "never":
-        return _scaled(image, image_size, bool(invert))
+        height, width = image_size
+        steps = ["inverted"] if invert else []
+        if levels.shape != image_size:
+            padded = " and padded" if image.width * height != image.height * width else ""
+            steps.append(f"{image.width} x {image.height} scaled{padded}")
+            levels = np.asarray(fitted(image, image_size, "pad"))
+        return Prepared(255 - levels if invert else levels, tuple(steps), bool(invert))
     if how == "always" or levels.shape != image_size:
         return _framed(image, image_size, background, invert)
     if levels.min() == levels.max():
@@ -199,14 +205,3 @@ def _thickened(coverage: Floats, by: float) -> Floats:
             if share > 0:
                 np.maximum(grown, share * np.roll(padded, (dy, dx), (0, 1)), out=grown)
     return grown
-
-
-def _scaled(image: Image.Image, image_size: tuple[int, int], invert: bool) -> Prepared:
-    """The complete image, scaled in proportion and padded with the level of its own rim."""
-    height, width = image_size
-    levels = np.asarray(fitted(image, image_size, "pad"))
-    steps = ["inverted"] if invert else []
-    if image.size != (width, height):
-        padded = " and padded" if image.width * height != image.height * width else ""
-        steps.append(f"{image.width} x {image.height} scaled{padded}")
-    return Prepared(255 - levels if invert else levels, tuple(steps), invert)

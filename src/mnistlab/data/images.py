@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnistlab.data.colour import Colour, colour_of
 from mnistlab.data.integrity import load_pixels
+from mnistlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mnistlab.data.scan import Scan
+
+Array = np.ndarray | torch.Tensor
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
@@ -65,11 +69,6 @@ class Decoded(NamedTuple):
     own_size: tuple[int, int]
     colour: Colour | None = None
     kind: str = "array"
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every pixel of the file is one of `grey`."""
-        return self.own_size == (self.grey.height, self.grey.width)
 
 
 def decode(path: Path) -> Decoded:
@@ -116,9 +115,7 @@ def decode_bytes(content: bytes) -> Decoded:
         raise UndecodableError("not an image in a known format") from error
     except MemoryError as error:
         raise UnreadableError("not enough memory to decode it") from error
-    # Pillow's decoders raise whatever the damage leads them to: OSError, SyntaxError, ValueError,
-    # struct.error, zlib.error, IndexError and more.
-    except Exception as error:
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads them to
         raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
 
 
@@ -141,34 +138,65 @@ def read_all(
     the work on them, and that one thread at a time.
     """
 
-    def read(position: int) -> Decoded | UndecodableError:
+    def read(position: int) -> tuple[int, Decoded | UndecodableError]:
         try:
-            return scan.read(position) or decode(scan.folder / files[position])
+            return position, scan.read(position) or decode(scan.folder / files[position])
         except UndecodableError as fault:
-            return fault
+            return position, fault
 
     positions = [position for position, file in enumerate(files) if file not in unusable]
     threads = min(torch.get_num_threads(), _MOST_THREADS)
     if threads == 1 or sum(scan.stamps[1::5]) < _PHOTO_BYTES * len(files):
-        for position in positions:
-            yield position, read(position)
+        yield from map(read, positions)
         return
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[tuple[int, Future[Decoded | UndecodableError]]] = deque()
+        ahead: deque[Future[tuple[int, Decoded | UndecodableError]]] = deque()
         for position in positions:
-            ahead.append((position, pool.submit(read, position)))
+            ahead.append(pool.submit(read, position))
             if len(ahead) > 2 * threads:  # not all at once, which would take all memory
-                done, future = ahead.popleft()
-                yield done, future.result()
-        for done, future in ahead:
-            yield done, future.result()
+                yield ahead.popleft().result()
+        for future in ahead:
+            yield future.result()
+
+
+def levels_of(given: Array) -> NDArray[np.uint8]:
+    """The images of an array or a tensor as uint8 (n, H, W), or (n, H, W, 3) in colour.
+
+    One image is (H, W), or (H, W, 3); n of them are (n, H, W), (n, 1, H, W), (n, 3, H, W),
+    (n, H, W, 1) or (n, H, W, 3). Levels are integers 0…255 or floats 0…1. Raises ConfigError.
+    """
+    if isinstance(given, torch.Tensor):
+        tensor = given.detach().cpu()
+        levels = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+    else:
+        levels = given
+    if levels.ndim == 4 and levels.shape[1] in (1, 3) and levels.shape[3] not in (1, 3):
+        levels = np.moveaxis(levels, 1, 3)
+    elif levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] == 3):
+        levels = levels[None]
+    if levels.ndim == 4 and levels.shape[3] == 1:
+        levels = levels[..., 0]
+    if not levels.size or levels.ndim not in (3, 4) or levels.shape[3:] not in ((), (3,)):
+        raise ConfigError(
+            f"an array of the shape {tuple(given.shape)} holds no images; expected (H, W), "
+            "(H, W, 3), or n of them: (n, H, W), (n, 1, H, W), (n, 3, H, W), (n, H, W, 3)"
+        )
+    if levels.dtype.kind not in "buif":
+        raise ConfigError(f"an array of {levels.dtype} holds no images; expected uint8 or floats")
+    low, high = float(levels.min()), float(levels.max())
+    white = 1 if levels.dtype.kind in "bf" else 255
+    if not (low >= 0 and high <= white):  # nor is NaN
+        raise ConfigError(f"levels from {low:g} to {high:g}; they are from 0 to {white}")
+    if white == 1:
+        levels = (levels.astype(np.float64) * 255).round()
+    return levels.astype(np.uint8)
 
 
 def quiet_pillow() -> warnings.catch_warnings:
     """Context in which Pillow's own warnings are silent: what matters is raised as a fault.
 
-    It also imports Pillow's formats. To be entered before a temporary file is made: a signal
-    during an import ends the process at once, and the file would stay.
+    It also imports Pillow's formats: a signal during an import ends the process at once, and a
+    temporary file would stay if there was one already.
     """
     _available()
     return warnings.catch_warnings(action="ignore")

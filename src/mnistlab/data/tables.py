@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnistlab.data.inputs import SUFFIXES
-from mnistlab.data.scan import ROLES, Scan, fault_in, is_hidden
+from mnistlab.data.scan import ROLES, Scan, fault_in, is_hidden, stamps_of
 from mnistlab.errors import DataError
 from mnistlab.names import is_clean, natural_key, printable
 
@@ -115,7 +115,7 @@ def scan_table(path: Path, split: str, columns: Columns) -> dict[str, Scan]:
             scan.classes.append(label)
             scan.files[label] = []
         scan.files[label].append(file)
-        scan.stamp(base / file)
+        scan.stamps.extend(stamps_of(base / file))
     if not scans:
         raise fault_in(path, "names no image")
     return scans
