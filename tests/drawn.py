@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 
-from mnistlab.data.handwriting import How
+from mnistlab.data.fit import How
 from mnistlab.models import ModelCard
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 from mnistlab.scoring import Prediction, open_model, predict_images

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistlab.errors import ConfigError, RunError
-from mnistlab.names import nearest, printable
+from mnistlab.names import printable
 from mnistlab.system import flush, flush_folder, move
 
 
@@ -104,13 +104,10 @@ def is_temporary(name: str) -> bool:
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
     """Delete what an interrupted write left in `folder`, if at least `older_than` seconds old."""
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if not is_temporary(path.name):
-                continue
+        for path in folder.glob(f".*{_SUFFIX}"):
             with contextlib.suppress(OSError):
-                if time.time() - path.lstat().st_mtime < older_than:
-                    continue
-                remove(path)
+                if time.time() - path.lstat().st_mtime >= older_than:
+                    remove(path)
 
 
 def remove(path: Path) -> None:
@@ -132,21 +129,16 @@ def require_file(path: Path, endings: Sequence[str], flag: str) -> None:
     where = f"{flag} {printable(path)}"
     ending = path.suffix.removeprefix(".").lower()
     if endings and ending not in endings:
-        near = nearest(ending, endings)
-        near = "" if near.startswith("; known") else near
-        raise ConfigError(f"{where}: the name must end in .{' or .'.join(endings)}{near}")
+        raise ConfigError(f"{where}: the name must end in .{' or .'.join(endings)}")
     folder = path.absolute().parent
     try:
-        fits = bool(path.name) and not path.is_dir() and folder.is_dir()
-        regular = not path.exists() or path.is_file()
+        fits = path.is_file() or (bool(path.name) and not path.exists() and folder.is_dir())
     except (OSError, ValueError):  # a name too long, a null byte
-        fits = regular = False
+        fits = False
     if not fits:
-        raise ConfigError(f"{where}: not a file name in an existing folder")
+        raise ConfigError(f"{where}: not a file name in an existing folder, or no regular file")
     if path.name == "metrics.csv" and (folder / "run.json").exists():
         raise ConfigError(f"{where}: is a file of the run itself; name another one")
-    if not regular:
-        raise ConfigError(f"{where}: exists and is not a regular file")
     if not is_writable(folder):
         raise RunError(f"{where}: the folder {printable(folder)} cannot be written")
 

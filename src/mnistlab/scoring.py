@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.config import READING, Fit, flag_of
 from mnistlab.data.batches import eval_batch
-from mnistlab.data.fit import fitted
+from mnistlab.data.fit import How, Levels, Prepared, fitted, prepare
 from mnistlab.data.images import (
     UndecodableError,
-    decode_grey,
-    decode_grey_bytes,
-    grey_of,
+    decode,
+    decode_bytes,
+    decode_image,
     quiet_pillow,
 )
 from mnistlab.data.inputs import STDIN
@@ -40,9 +40,6 @@ from mnistlab.names import nearest, printable
 from mnistlab.runs import Run
 from mnistlab.storage import load_model
 from mnistlab.training import compute_logits, score_logits
-
-if TYPE_CHECKING:
-    from mnistlab.data.handwriting import How, Levels
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,7 @@ class Prediction:
     predicted: str
     probability: float
     probabilities: dict[str, float]
-    levels: "Levels"
+    levels: Levels
     steps: tuple[str, ...]
     inverted: bool
 
@@ -246,21 +243,18 @@ def predict_images(
     card: ModelCard,
     images: Source | Sequence[Source],
     *,
-    how: "How" = "auto",
+    how: How = "auto",
     invert: bool | None = None,
     stdin: bytes = b"",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Prediction], dict[str, str]]:
-    """Prepare every image (`data.handwriting.prepare`) and classify it, on the model's device.
+    """Prepare every image (`data.fit.prepare`) and classify it, on the model's device.
 
     images: paths (`-` is the image whose bytes are `stdin`), Pillow's images, arrays and tensors
-    (`data.memory.levels_of`), one or many. Returns the predictions in their order and, for every
+    (`data.images.levels_of`), one or many. Returns the predictions in their order and, for every
     image that cannot be used, why. Only one file is in memory at its own size. Raises ConfigError
     for what is no image.
     """
-    # with scipy, which eval and train do without
-    from mnistlab.data.handwriting import Prepared, prepare
-
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
     faults: dict[str, str] = {}
@@ -273,11 +267,11 @@ def predict_images(
                 progress(position, len(names))
                 try:
                     if own is not None:
-                        image = grey_of(own)
+                        image = decode_image(own).grey
                     elif name == STDIN:
-                        image = decode_grey_bytes(stdin)
+                        image = decode_bytes(stdin).grey
                     else:
-                        image = decode_grey(Path(name))
+                        image = decode(Path(name)).grey
                     if card.fit is None or how != "auto" or invert is not None:
                         prepared = prepare(
                             image, card.image_size, card.ground, how=how, invert=invert

@@ -402,7 +402,7 @@ def test_a_download_is_what_folders_of_the_same_images_give(
         )
         assert ours.files == theirs.files == [file for file, _ in expected]
         assert ours.counts == theirs.counts == counts[split]
-        assert (ours.skipped, ours.hidden, ours.fingerprint) == ({}, 0, theirs.fingerprint)
+        assert (ours.skipped, ours.fingerprint) == ({}, theirs.fingerprint)
         images, labels = ours.ds.tensors
         assert images.tolist() == [pixels.tolist() for _, pixels in expected]
         assert labels.tolist() == theirs.ds.tensors[1].tolist()

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from mnistlab.data.background import even_background
-from mnistlab.data.handwriting import How, NoInkError, Prepared, prepare
-from mnistlab.data.images import decode_grey_bytes
+from mnistlab.data.fit import How, NoInkError, Prepared, prepare
+from mnistlab.data.images import decode_bytes
 from mnistlab.data.store import ImageData
 from tests.command import Result
 from tests.drawn import draw
@@ -225,7 +225,7 @@ def test_an_image_cropped_to_its_ink_is_framed_like_the_complete_one(tool: str, 
 def as_jpeg(image: Image.Image) -> Image.Image:
     stored = io.BytesIO()
     image.save(stored, "JPEG", quality=60)
-    return decode_grey_bytes(stored.getvalue())
+    return decode_bytes(stored.getvalue()).grey
 
 
 @pytest.mark.parametrize(

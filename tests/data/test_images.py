@@ -12,8 +12,8 @@ from mnistlab.data import images
 from mnistlab.data.images import (
     UndecodableError,
     UnreadableError,
-    decode_grey,
-    decode_grey_bytes,
+    decode,
+    decode_bytes,
     quiet_pillow,
 )
 from tests import needs
@@ -35,7 +35,7 @@ STORED = {
 
 
 def pixels(content: bytes) -> list[list[int]]:
-    image = decode_grey_bytes(content)
+    image = decode_bytes(content).grey
     assert image.mode == "L"
     rows: list[list[int]] = np.asarray(image).tolist()
     return rows
@@ -179,7 +179,7 @@ def test_colour_becomes_luma() -> None:
 )
 def test_what_has_no_right_reading_is_refused_by_name(content: bytes, why: str) -> None:
     with pytest.raises(UndecodableError, match=why) as fault, quiet_pillow():
-        decode_grey_bytes(content)
+        decode_bytes(content)
     assert not isinstance(fault.value, UnreadableError)
 
 
@@ -188,7 +188,7 @@ def test_cmyk_jpeg_is_ink_not_light() -> None:
     image = Image.new("CMYK", (8 * len(inks), 8))
     for place, ink in enumerate(inks):
         image.paste(ink, (8 * place, 0, 8 * place + 8, 8))
-    found = decode_grey_bytes(saved(image, "JPEG", quality=100, subsampling=0))
+    found = decode_bytes(saved(image, "JPEG", quality=100, subsampling=0)).grey
     # what light is left: (255 - c)(255 - k) / 255 of each
     for place, (c, m, y, k) in enumerate(inks):
         expected = luma(*(round((255 - ink) * (255 - k) / 255) for ink in (c, m, y)))
@@ -196,8 +196,8 @@ def test_cmyk_jpeg_is_ink_not_light() -> None:
 
 
 def test_a_grey_and_a_colour_jpeg_are_read() -> None:
-    assert decode_grey_bytes(saved(Image.new("L", (8, 8), 77), "JPEG")).getpixel((3, 3)) == 77
-    red = decode_grey_bytes(saved(Image.new("RGB", (8, 8), (255, 0, 0)), "JPEG", quality=100))
+    assert decode_bytes(saved(Image.new("L", (8, 8), 77), "JPEG")).grey.getpixel((3, 3)) == 77
+    red = decode_bytes(saved(Image.new("RGB", (8, 8), (255, 0, 0)), "JPEG", quality=100)).grey
     assert red.getpixel((3, 3)) == pytest.approx(76, abs=2)
 
 
@@ -215,7 +215,7 @@ def test_photographs_are_turned_upright_and_16_bits_keep_their_range() -> None:
     exif = Image.Exif()
     exif[274] = 6
     blocks = np.kron(STORED[6], np.ones((8, 8), dtype=np.uint8))
-    turned = np.asarray(decode_grey_bytes(saved(Image.fromarray(blocks), "JPEG", exif=exif)))
+    turned = np.asarray(decode_bytes(saved(Image.fromarray(blocks), "JPEG", exif=exif)).grey)
     assert np.abs(turned[4::8, 4::8].astype(int) - UPRIGHT).max() <= 2
     exif[274] = 3
     values = np.array([[0, 0x8000, 0xFFFF]], dtype=np.uint16)
@@ -227,28 +227,28 @@ def test_an_animation_is_refused(kind: str) -> None:
     frames = [Image.new("L", (3, 3), level) for level in (0, 128, 255)]
     content = saved(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(UndecodableError, match="3 frames; save the one that is meant"):
-        decode_grey_bytes(content)
+        decode_bytes(content)
 
 
 def test_a_stereo_photograph_gives_its_first_picture() -> None:
     left, right = Image.new("L", (8, 8), 40), Image.new("L", (8, 8), 220)
     content = saved(left, "MPO", save_all=True, append_images=[right])
-    assert decode_grey_bytes(content).getpixel((4, 4)) == 40
+    assert decode_bytes(content).grey.getpixel((4, 4)) == 40
 
 
 def test_only_formats_with_a_signature_are_tried() -> None:
     grey = Image.new("L", (4, 4), 9)
     for kind in ("TGA", "PCX", "ICO", "EPS"):
         with pytest.raises(UndecodableError, match="not an image in a known format"):
-            decode_grey_bytes(saved(grey, kind))
+            decode_bytes(saved(grey, kind))
 
 
 def test_a_file_that_cannot_be_read_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="cannot be read: No such file or directory"):
-        decode_grey(tmp_path / "nothing.png")
+        decode(tmp_path / "nothing.png")
     why = "Permission denied" if needs.WINDOWS else "Is a directory"
     with pytest.raises(UnreadableError, match=f"cannot be read: {why}"):
-        decode_grey(tmp_path)
+        decode(tmp_path)
 
 
 def test_a_huge_file_is_not_read_into_memory(
@@ -259,11 +259,11 @@ def test_a_huge_file_is_not_read_into_memory(
     with path.open("wb") as file:
         file.truncate(2**20 + 1)
     with pytest.raises(UndecodableError, match="larger than 1 MiB"):
-        decode_grey(path)
+        decode(path)
     with path.open("wb") as file:
         file.truncate(2**20)
     with pytest.raises(UndecodableError, match="not an image"):
-        decode_grey(path)
+        decode(path)
 
 
 def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,4 +272,4 @@ def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(images, "_to_grey", starve)
     with pytest.raises(UnreadableError, match="not enough memory"):
-        decode_grey_bytes(png(1, 1, 8, 0, [b"\0"]))
+        decode_bytes(png(1, 1, 8, 0, [b"\0"]))

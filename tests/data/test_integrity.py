@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnistlab.data.images import UndecodableError, decode_grey_bytes
+from mnistlab.data.images import UndecodableError, decode_bytes
 from tests.encoders import bmp, chunk, frame, gif, header, idat, png, rows_of, saved, tiff
 
 ROWS = [[10 * y + x for x in range(4)] for y in range(4)]
@@ -38,7 +38,7 @@ PALETTE = chunk(b"PLTE", bytes(9))
 )
 def test_a_picture_that_is_not_all_there_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(UndecodableError, match=why):
-        decode_grey_bytes(content)
+        decode_bytes(content)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -50,22 +50,22 @@ def test_a_jpeg_that_ends_early_is_refused_also_before_another_picture(progressi
     whole = saved(Image.fromarray(noise), "JPEG", progressive=progressive, exif=exif)
     cut = whole[: len(whole) // 2] + b"\xff\xd9"
     for behind in (b"", whole, b"made by a phone \xff\xd9"):
-        expected = np.asarray(decode_grey_bytes(whole))
-        assert np.array_equal(np.asarray(decode_grey_bytes(whole + behind)), expected)
+        expected = np.asarray(decode_bytes(whole).grey)
+        assert np.array_equal(np.asarray(decode_bytes(whole + behind).grey), expected)
         with pytest.raises(UndecodableError, match="damaged or truncated"):
-            decode_grey_bytes(cut + behind)
+            decode_bytes(cut + behind)
 
 
 def test_a_transparent_index_beyond_the_palette_is_no_fault() -> None:
     levels = (200, 200, 200, 200)  # light ink: the clear rest is black
-    shown = decode_grey_bytes(gif([[0, 1, 3]], levels[:2], transparent=3))
+    shown = decode_bytes(gif([[0, 1, 3]], levels[:2], transparent=3)).grey
     assert np.asarray(shown).tolist() == [[200, 200, 0]]
 
 
 def test_the_tiff_library_says_nothing_itself(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UndecodableError):
-        decode_grey_bytes(tiff(ROWS, zlib.compress(b"\1\2"), t259=(8,), t278=(4,), t273=(600,),
-                               t279=(10,)))  # fmt: skip
+        decode_bytes(tiff(ROWS, zlib.compress(b"\1\2"), t259=(8,), t278=(4,), t273=(600,),
+                          t279=(10,)))  # fmt: skip
     assert capfd.readouterr().err == ""
 
 
@@ -73,6 +73,6 @@ def test_a_file_that_says_more_behind_its_pixels_is_read() -> None:
     content = png(
         HEAD, idat(RAW), chunk(b"tEXt", b"k\0v"), chunk(b"tIME", struct.pack(">7B", *[1] * 7))
     )
-    assert np.asarray(decode_grey_bytes(content + b"junk")).tolist() == ROWS
+    assert np.asarray(decode_bytes(content + b"junk").grey).tolist() == ROWS
     with Image.open(io.BytesIO(content)) as image:
         assert np.asarray(image).tolist() == ROWS

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mnistlab import load_data, load_folders, load_tensors, predict_images, train_run
-from mnistlab.data.memory import levels_of
+from mnistlab.data.images import levels_of
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.models import ModelCard, PixelSimilarity
@@ -132,10 +132,10 @@ def test_shapes(shape: tuple[int, ...], as_n: tuple[int, ...]) -> None:
         (np.zeros((0, 9, 7)), r"the shape \(0, 9, 7\) holds no images"),
         (np.zeros((2, 5, 9, 7)), r"the shape \(2, 5, 9, 7\) holds no images"),
         (torch.zeros(1, 1, 1, 9, 7), r"the shape \(1, 1, 1, 9, 7\) holds no images"),
-        (torch.full((9, 7), 255.0), "levels from 255 to 255; floats are from 0 to 1"),
-        (torch.full((9, 7), torch.nan), "levels from nan to nan; floats"),
-        (np.full((9, 7), -1), "levels from -1 to -1; integers are from 0 to 255"),
-        (np.full((9, 7), 1000), "levels from 1000 to 1000; integers"),
+        (torch.full((9, 7), 255.0), "levels from 255 to 255; they are from 0 to 1$"),
+        (torch.full((9, 7), torch.nan), "levels from nan to nan; they are from 0 to 1$"),
+        (np.full((9, 7), -1), "levels from -1 to -1; they are from 0 to 255"),
+        (np.full((9, 7), 1000), "levels from 1000 to 1000; they"),
         (np.zeros((9, 7), dtype=complex), "an array of complex128 holds no images"),
         ([[0, 1], [1, 0]], "a path, a PIL image, an array or a tensor, not list"),
         ([b"three.png"], "not bytes"),

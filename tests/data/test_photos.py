@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mnistlab.data import images, reading
+from mnistlab.data import images
 from mnistlab.data.folders import load_folders
-from mnistlab.data.images import UndecodableError, decode, decode_bytes, decode_grey_bytes
+from mnistlab.data.images import UndecodableError, decode, decode_bytes
 from tests import needs
 from tests.encoders import saved
 
@@ -35,7 +35,7 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def whole_of(content: bytes) -> np.ndarray:
-    return np.asarray(decode_grey_bytes(content)).astype(int)
+    return np.asarray(decode_bytes(content).grey).astype(int)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "MPO", "WEBP"])
@@ -48,13 +48,11 @@ def test_a_large_photo_is_reduced_and_turned_upright(
     content = saved(photo(404, 200), kind, exif=exif)
     whole = decode_bytes(content)
     size = (200, 404) if orientation < 5 else (404, 200)
-    assert whole.is_whole
     assert whole.own_size == size
     for most, by in ((404 * 200, 1), (404 * 200 - 1, 2), (404 * 200 // 4 - 1, 4)):
         monkeypatch.setattr(images, "WHOLE_PIXELS", most)
         small = decode_bytes(content)
         assert small.own_size == size
-        assert small.is_whole == (by == 1)
         assert small.grey.size == tuple(-(-side // by) for side in whole.grey.size)
         expected = np.asarray(whole.grey.reduce(by)).astype(int)
         assert np.abs(np.asarray(small.grey) - expected).max() <= (0 if by == 1 else 4)
@@ -70,7 +68,7 @@ def test_every_mode_is_reduced_in_strips(mode: str, monkeypatch: pytest.MonkeyPa
     else:
         image = image.convert(mode)
     content = saved(image, "TIFF" if mode == "CMYK" else "PNG")
-    expected = np.asarray(decode_grey_bytes(content).reduce(2)).astype(int)
+    expected = np.asarray(decode_bytes(content).grey.reduce(2)).astype(int)
     monkeypatch.setattr(images, "WHOLE_PIXELS", 90 * 70 - 1)
     monkeypatch.setattr(images, "_STRIP", 16)
     assert np.abs(whole_of(content) - expected).max() <= 1
@@ -167,7 +165,7 @@ def test_threads_decode_photos_and_change_nothing(
     found = []
     for count, least in ((1, 0), (4, 10**9), (4, 0)):
         torch.set_num_threads(count)
-        monkeypatch.setattr(reading, "_PHOTO_BYTES", least)
+        monkeypatch.setattr(images, "_PHOTO_BYTES", least)
         seen.clear()
         found.append(load_folders(root, skip_bad=True))
         assert (len(seen) > 1) == (count > 1 and least == 0)
@@ -181,9 +179,9 @@ def test_heic_is_named_where_it_cannot_be_read(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(images, "_available", lambda: ("PNG", "JPEG", "AVIF"))
     why = r"^HEIC: install mnistlab\[heif\], or save it as JPEG$"
     with pytest.raises(UndecodableError, match=why):
-        decode_grey_bytes(HEIC)
+        decode_bytes(HEIC)
     with pytest.raises(UndecodableError, match="not an image in a known format"):
-        decode_grey_bytes(HEIC.replace(b"heic", b"mp42"))
+        decode_bytes(HEIC.replace(b"heic", b"mp42"))
 
 
 def test_heic_is_read_where_its_library_is_installed() -> None:

@@ -47,10 +47,10 @@ def sound_model(folder: Path) -> bytes:
 
 def picture(data: bytes, folder: Path) -> None:
     """An image file."""
-    from mnistlab.data.images import decode_grey_bytes, quiet_pillow
+    from mnistlab.data.images import decode_bytes, quiet_pillow
 
     with quiet_pillow():
-        image = refused_plainly(lambda: decode_grey_bytes(data))
+        image = refused_plainly(lambda: decode_bytes(data).grey)
     assert image is None or (image.mode == "L" and image.width * image.height <= 4096**2)
 
 

@@ -18,7 +18,6 @@ from mnistlab.resolving import resolve
 from mnistlab.system import quoted
 
 if TYPE_CHECKING:
-    from mnistlab.data.cache import CacheEntry
     from mnistlab.data.layouts import LoadOptions
     from mnistlab.data.store import ImageData
 
@@ -249,7 +248,7 @@ def where(out: Output) -> None:
     from mnistlab.files import cache_folder
 
     entries = list_cache()
-    out.document({"cache": str(cache_folder()), "entries": [entry.as_dict() for entry in entries]})
+    out.document({"cache": str(cache_folder()), "entries": entries})
     _show_entries(out, entries)
     out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
     if entries:
@@ -269,27 +268,31 @@ def clear(
     from mnistlab.data.cache import clear as empty_cache
 
     removed, left = empty_cache(downloads=everything)
-    lists = {"removed": removed, "left": left}
-    out.document({key: [entry.as_dict() for entry in entries] for key, entries in lists.items()})
+    out.document({"removed": removed, "left": left})
     _show_entries(out, removed)
     out.result(f"removed {_megabytes(removed)}")
-    if any(entry.kind == "download" for entry in left) and not everything:
+    if any(entry["kind"] == "download" for entry in left) and not everything:
         out.notice(f"downloads stay, {_megabytes(left)}; --all removes them too")
 
 
-def _show_entries(out: Output, entries: "list[CacheEntry]") -> None:
+def _show_entries(out: Output, entries: list[dict[str, Any]]) -> None:
     from mnistlab.report.tables import table
 
     rows = [
-        (entry.kind, printable(entry.path.name), entry.about, f"{entry.size / 1e6:,.1f}")
-        for entry in entries
+        (
+            each["kind"],
+            printable(Path(each["path"]).name),
+            each["about"],
+            f"{each['bytes'] / 1e6:,.1f}",
+        )
+        for each in entries
     ]
     if rows and out.tables:
         out.result(table(("kind", "name", "of", "MB"), rows, left=3))
 
 
-def _megabytes(entries: "list[CacheEntry]") -> str:
-    return f"{sum(entry.size for entry in entries) / 1e6:,.1f} MB"
+def _megabytes(entries: list[dict[str, Any]]) -> str:
+    return f"{sum(entry['bytes'] for entry in entries) / 1e6:,.1f} MB"
 
 
 def _as_folder(path: Path) -> str:

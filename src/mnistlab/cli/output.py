@@ -206,9 +206,14 @@ def write(stream: Any, text: str) -> None:
         reader_gone = is_closed_pipe(error)
         if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
             reader_gone = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # for all further output
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        silence(stream)
         if not reader_gone:
             raise RunError(f"cannot write the output: {error.strerror or error}") from error
+
+
+def silence(stream: Any) -> None:
+    """Let all further output of `stream` go nowhere."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -8,7 +8,7 @@ import io
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from mnistlab.data.idx import find_files, read_idx
-from mnistlab.data.images import Decoded, of_pixels
-from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in
+from mnistlab.data.images import Decoded, decode_image, levels_of
+from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in, stamps_of
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
+from mnistlab.errors import ConfigError
 from mnistlab.names import natural_key, printable
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -47,7 +48,7 @@ class ArrayScan(Scan):
         self._images = [images[i] for name in self.classes for i in by_class[name]]
 
     def read(self, position: int) -> Decoded:
-        return of_pixels(Image.fromarray(np.ascontiguousarray(self._images[position])))
+        return decode_image(Image.fromarray(np.ascontiguousarray(self._images[position])))
 
     def unusable(self) -> dict[str, str]:
         return {}
@@ -62,7 +63,6 @@ def scan_file(path: Path, split: str, *, transpose: bool = False) -> dict[str, S
 
     Raises DataError.
     """
-    again = partial(scan_file, path, split, transpose=transpose)
     parts = [path]
     sources: dict[str, Callable[[], Arrays]]
     if path.suffix == ".npz":
@@ -76,26 +76,18 @@ def scan_file(path: Path, split: str, *, transpose: bool = False) -> dict[str, S
         if columns is None:
             raise fault_in(path, f"no column of labels; expected one of: {', '.join(LABELS)}")
         if not columns.pixels:
-            tables = scan_table(path, split, columns)
-            return {
-                role: replace(scan, again=partial(_one, again, role))
-                for role, scan in tables.items()
-            }
+            return scan_table(path, split, columns)
         sources = {split: partial(_of_pixels, path, columns, transpose)}
     else:
         raise fault_in(path, "not a table or a file of arrays that is known: .csv, .npz or IDX")
     scans: dict[str, Scan] = {}
     for role, source in sources.items():
         salt = "transposed" if transpose else ""
-        scan = ArrayScan(path, role, source=source, salt=salt, again=partial(_one, again, role))
+        scan = ArrayScan(path, role, source=source, salt=salt)
         for part in parts:
-            scan.stamp(part)
+            scan.stamps.extend(stamps_of(part))
         scans[role] = scan
     return scans
-
-
-def _one(scans: Callable[[], dict[str, Scan]], role: str) -> Scan:
-    return scans().get(role) or Scan(Path(), role)
 
 
 def _of_pixels(path: Path, columns: Columns, transpose: bool) -> Arrays:
@@ -160,18 +152,12 @@ def _checked(path: Path, images: Array, labels: Array, transpose: bool) -> Array
 
 def _levels(path: Path, images: Array, transpose: bool) -> Array:
     """Images as uint8 (n, H, W), or (n, H, W, 3) in colour. Raises DataError."""
-    if images.ndim == 4 and images.shape[3] == 1:
-        images = images[..., 0]
     if images.ndim == 2 and side_of(images.shape[1]):
         images = images.reshape(len(images), side_of(images.shape[1]), -1)
-    if not images.size or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
-        raise fault_in(path, f"an array of the shape {images.shape} holds no images")
-    low, high = float(images.min()), float(images.max())
-    if images.dtype.kind == "f" and low >= 0 and high <= 1:
-        images = (images * 255).round()
-    elif images.dtype.kind == "b":
-        images = images * np.uint8(255)
-    elif not (low >= 0 and high <= 255):  # nor is NaN
-        raise fault_in(path, f"levels from {low:g} to {high:g}; expected 0 to 255, or 0.0 to 1.0")
-    images = images.astype(np.uint8)
-    return images.swapaxes(1, 2) if transpose else images
+    if images.dtype.kind == "f" and images.size and 1 < images.max() <= 255:
+        images = np.floor(images).astype(np.int32)
+    try:
+        levels = levels_of(images[..., None] if images.ndim == 3 else images)
+    except ConfigError as error:
+        raise fault_in(path, str(error)) from error
+    return levels.swapaxes(1, 2) if transpose else levels

@@ -1,27 +1,17 @@
 """A folder of images, every file opened: what `data check` reports."""
 
-import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mnistlab.data.archives import is_archive, unpacked
-from mnistlab.data.arrays import ArrayScan
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.folders import scan_layout
-from mnistlab.data.images import (
-    Decoded,
-    UndecodableError,
-    decode_bytes,
-    quiet_pillow,
-    read_image_file,
-)
+from mnistlab.data.images import UndecodableError, decode, quiet_pillow
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data
-from mnistlab.data.scan import SPLITS, Scan, class_faults, is_hidden, require_exists
+from mnistlab.data.scan import SPLITS, class_faults, is_hidden, require_exists
 from mnistlab.data.store import ImageData, Progress, image_digest
 from mnistlab.errors import DataError
 from mnistlab.names import printable
@@ -90,11 +80,12 @@ def audit_folder(
             try:
                 if file in unusable:
                     raise UndecodableError(unusable[file])
-                image, kind = _open(scan, position, file)
+                with quiet_pillow():
+                    image = scan.read(position) or decode(scan.folder / file)
             except UndecodableError as fault:
                 audit.faults.append(f"{printable(scan.folder / file)}: {fault}")
                 continue
-            audit.modes[kind] += 1
+            audit.modes[image.kind] += 1
             audit.sizes["{1} x {0}".format(*image.own_size)] += 1
             counts[label] += 1
             digest = image_digest(image.own_size, image.grey.tobytes())
@@ -146,14 +137,3 @@ def audit(
             found.counts = {"train": loaded.train.counts, "valid": loaded.valid.counts}
         return found, loaded, needed
     return found, None, options
-
-
-def _open(scan: Scan, position: int, file: str) -> tuple[Decoded, str]:
-    """One image in grey, and what it is in its file. Raises UndecodableError."""
-    if isinstance(scan, ArrayScan):
-        return scan.read(position), "array"
-    content = read_image_file(scan.folder / file)
-    with quiet_pillow():
-        image = decode_bytes(content)
-        with Image.open(io.BytesIO(content)) as header:  # only the header is read
-            return image, f"{header.format} {header.mode}"

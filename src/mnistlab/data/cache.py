@@ -2,47 +2,22 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mnistlab.data.store import read_description
 from mnistlab.errors import DamagedFileError
 from mnistlab.files import cache_folder, remove, remove_leftovers
 from mnistlab.system import size_on_disk
 
-
-@dataclass(frozen=True)
-class CacheEntry:
-    """One entry of the cache. `kind`: decoded, unpacked, bundled, download. `about`: made of what;
-    `size`: bytes on the disk."""
-
-    kind: str
-    path: Path
-    about: str
-    size: int
-
-    def as_dict(self) -> dict[str, str | int]:
-        """Plain data for JSON."""
-        return {
-            "kind": self.kind,
-            "about": self.about,
-            "path": str(self.path),
-            "bytes": self.size,
-        }
+_KINDS = {"decoded": "decoded", "unpacked": "unpacked", "data": "bundled", "datasets": "download"}
 
 
-_KINDS = {
-    "decoded": "decoded",
-    "unpacked": "unpacked",
-    "data": "bundled",
-    "datasets": "download",
-}
-
-
-def list_cache() -> list[CacheEntry]:
+def list_cache() -> list[dict[str, Any]]:
     """What the cache holds: stores of folders, the bundled data, datasets that were downloaded.
 
-    Raises RunError where there is no place for a cache.
+    Of each entry its kind (decoded, unpacked, bundled, download), what it is about, its path and
+    its bytes on the disk. Raises RunError where there is no place for a cache.
     """
     entries = []
     for folder, kind in _KINDS.items():
@@ -54,11 +29,11 @@ def list_cache() -> list[CacheEntry]:
                 with contextlib.suppress(OSError, DamagedFileError), open(path, "rb") as file:
                     about = read_description(file)["about"]
                 size = sum(size_on_disk(each.lstat()) for each in [path, *path.rglob("*")])
-                entries.append(CacheEntry(kind, path, about, size))
+                entries.append({"kind": kind, "about": about, "path": str(path), "bytes": size})
     return entries
 
 
-def clear(*, downloads: bool = False) -> tuple[list[CacheEntry], list[CacheEntry]]:
+def clear(*, downloads: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Remove what can be made again without a network; also `downloads` if that is asked for.
 
     Who works with some of it keeps what is open. Returns what is gone, and what is left. Raises
@@ -68,7 +43,7 @@ def clear(*, downloads: bool = False) -> tuple[list[CacheEntry], list[CacheEntry
     for folder in _KINDS:
         remove_leftovers(cache_folder() / folder, older_than=3600)
     for entry in entries:
-        if downloads or entry.kind != "download":
-            remove(entry.path)
-    left = [entry for entry in entries if os.path.lexists(entry.path)]
+        if downloads or entry["kind"] != "download":
+            remove(Path(entry["path"]))
+    left = [entry for entry in entries if os.path.lexists(entry["path"])]
     return [entry for entry in entries if entry not in left], left

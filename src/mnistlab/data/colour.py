@@ -5,7 +5,6 @@ Measured on each image in colour while it is decoded; grey files cost nothing.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,16 +22,9 @@ _FEWEST = 5  # images of a class whose spread can be known
 _LISTED = 3  # pairs of classes
 
 
-@dataclass(frozen=True)
-class Colour:
-    """The colour of one image.
-
-    features: its mean R - G and B - (R + G) / 2; then of its grey the mean, the spread, and the
-    mean of each of 4 x 4 cells. seen: whether any of it is more than a tint.
-    """
-
-    features: NDArray[np.float64]
-    seen: bool
+Colour = tuple[NDArray[np.float64], bool]
+"""Of one image: its mean R - G and B - (R + G) / 2, then of its grey the mean, the spread, and the
+mean of each of 4 x 4 cells; and whether any of it is more than a tint."""
 
 
 def colour_of(image: Image.Image) -> Colour:
@@ -46,7 +38,7 @@ def colour_of(image: Image.Image) -> Colour:
     hue = (mean_red - mean_green, blue.mean() - (mean_red + mean_green) / 2)
     features = np.array([*hue, shades.mean(), shades.std(), *cells.ravel().tolist()])
     lowest, highest = (f(f(red, green), blue) for f in (np.minimum, np.maximum))
-    return Colour(features, bool((highest - lowest).max() > _TINT))
+    return features, bool((highest - lowest).max() > _TINT)
 
 
 class Colours:
@@ -60,8 +52,8 @@ class Colours:
     def add(self, label: str, colour: Colour | None) -> None:
         """Take in one image of the class `label`; None where its file is grey."""
         if colour is not None:
-            self._seen += colour.seen
-            values = colour.features
+            values, seen = colour
+            self._seen += seen
             count, sums, squares = self._sums.get(label, (0, 0 * values, 0 * values))
             self._sums[label] = (count + 1, sums + values, squares + values**2)
 

@@ -8,6 +8,7 @@ mapped; else every image is decoded, once, into a new store (`_decode`).
 
 import contextlib
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.colour import Colours
-from mnistlab.data.fit import DEFAULT_SIZE, fitted
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
-from mnistlab.data.scan import SPLITS, Scan, class_faults, require_exists, scan_folder
+from mnistlab.data.scan import SPLITS, Scan, class_faults, fault_in, require_exists, scan_folder
 from mnistlab.data.splitting import leave_out, split_by_digest
 from mnistlab.data.store import (
     ImageData,
@@ -37,6 +37,7 @@ from mnistlab.files import cache_folder, user_path
 from mnistlab.names import printable
 from mnistlab.system import quoted
 
+DEFAULT_SIZE = (28, 28)  # of images that come in several sizes
 _MOST_SIZES = 5  # that a store remembers
 
 
@@ -87,14 +88,8 @@ def load_splits(
     with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
         stored = {part: pool.submit(_open_sound_store, paths[part]) for part in splits}
         scans, split_here = scan_layout(layout, splits, options)
-    if absent := [split for split in splits if not (split in scans or split_here)]:
-        raise DataError(
-            printable(root),
-            [
-                f"{printable(root)}: has no split {part}, but {', '.join(sources)}"
-                for part in absent
-            ],
-        )
+    if absent := {*splits} - {*scans, *(SPLITS if split_here else ())}:
+        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(sources)}")
     loaded: dict[str, Split] = {}
     for role, scan in scans.items():
         parts = SPLITS if split_here else (role,)
@@ -105,15 +100,14 @@ def load_splits(
             split_here,
         )
         if own is None:
-            share = options.valid_fraction if split_here else 0.0
+            places = {part: paths[part] for part in parts}
             keep = keep_young or scan.shows_every_edit()
             try:
-                own = _decode(
-                    scan, {part: paths[part] for part in parts}, progress, keep, options, share
-                )
+                own = _decode(scan, places, progress, keep, layout, options)
             except OSError:  # no room on the disk, or no permission
-                own = _decode(scan, dict.fromkeys(parts), progress, keep, options, share)
-        scan.classes = scan.classes or [*next(iter(own.values())).classes]
+                own = _decode(scan, dict.fromkeys(parts), progress, keep, layout, options)
+        first = next(iter(own.values()))
+        scan.classes = scan.classes or [*first.classes]
         prefix = ""
         if scan.folder != root and scan.folder.is_relative_to(root):
             prefix = f"{scan.folder.relative_to(root).as_posix()}/"
@@ -121,10 +115,9 @@ def load_splits(
             prefix = f"{scan.folder.absolute().as_posix()}/"
         for part in [split for split in splits if split in own]:
             skipped = {f"{prefix}{file}": why for file, why in own[part].skipped.items()}
-            loaded[part] = replace(own[part], skipped=skipped, hidden=scan.hidden, prefix=prefix)
-        if options.image_size is None and (sizes := [s.image_size for s in own.values()]):
-            # the other splits follow the training images
-            options = replace(options, image_size=sizes[0] if any(sizes[0]) else None)
+            loaded[part] = replace(own[part], skipped=skipped, prefix=prefix)
+        if options.image_size is None and any(first.image_size):
+            options = replace(options, image_size=first.image_size)  # the other splits follow
     if options.exclude:
         loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
     _refuse_faults(root, scans, loaded, options, split_here)
@@ -166,29 +159,30 @@ def _refuse_faults(
         for file, why in split.skipped.items()
     ]
     faults += class_faults([*scans.values()])
+    empty = [
+        (root / split.prefix, name)
+        for split in loaded.values()
+        for name, count in split.counts.items()
+        if count == 0
+    ]
     if split_here:
         faults += [
-            f"{printable(root / split.prefix)}: the class {printable(name)} has one image only, or "
-            "the same one again; a split needs two different ones"
-            for split in loaded.values()
-            for name, count in split.counts.items()
-            if count == 0 < sum(each.counts[name] for each in loaded.values())
+            f"{printable(place)}: the class {printable(name)} has one image only, or the same one "
+            "again; a split needs two different ones"
+            for place, name in empty
+            if any(split.counts[name] for split in loaded.values())
         ]
     if not options.skip_bad:
         faults += bad
     elif bad:
         faults += [
-            f"{printable(root / split.prefix / name)}: no image is left of the class "
-            f"{printable(name)}"
-            for split in loaded.values()
-            for name, count in split.counts.items()
-            if count == 0
+            f"{printable(place / name)}: no image is left of the class {printable(name)}"
+            for place, name in empty
         ]
     if faults:
         advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
         # not where it was given already, and only where an image of each class would be left
-        left = all(all(split.counts.values()) for split in loaded.values())
-        if not options.skip_bad and left and len(faults) == len(bad):
+        if not (options.skip_bad or empty) and len(faults) == len(bad):
             advice += "; go on without the bad files with --skip-bad"
         raise DataError(printable(root), faults, advice)
 
@@ -197,11 +191,9 @@ def _notes(
     layout: Layout, loaded: Mapping[str, Split], split_here: bool, options: LoadOptions
 ) -> Iterator[str]:
     """What was done to make the splits, a line each; nothing where there is nothing to say."""
-    if split_here:
-        share = f"{100 * options.valid_fraction:g} % are for validation, chosen by their pixels"
-        yield f"layout  {layout.line}; {share} (--valid-fraction)"
-    elif layout.line:
-        yield f"layout  {layout.line}"
+    share = f"{100 * options.valid_fraction:g} % are for validation, chosen by their pixels"
+    if layout.line:
+        yield f"layout  {layout.line}{f'; {share} (--valid-fraction)' if split_here else ''}"
     for name, split in loaded.items():
         if len(split.ds) and split.notes["own_size"] != [*split.image_size]:
             height, width = split.image_size
@@ -273,38 +265,26 @@ def _signature(scan: Scan, options: LoadOptions, split_here: bool) -> str:
     return f"{scan.signature()} {options.valid_fraction}" if split_here else scan.signature()
 
 
-@contextlib.contextmanager
-def _rows_of(
-    store: BinaryIO, rows: Sequence[int], image_size: tuple[int, int], path: Path | None
-) -> Iterator[BinaryIO]:
-    """A new store for `path` with these images of `store`."""
-    area = image_size[0] * image_size[1]
-    with new_store(path) as part:
-        for row in rows:
-            store.seek(row * area)
-            part.write(store.read(area))
-        yield part
-
-
 def _decode(
     scan: Scan,
     paths: Mapping[str, Path | None],
     progress: Progress | None,
     keep: bool,
+    layout: Layout,
     options: LoadOptions,
-    share: float,
     size: tuple[int, int] | None = None,
 ) -> dict[str, Split]:
     """The images of `scan`, decoded into a store at each of `paths`; in memory where that is None.
 
-    share: of the images that go to the second of `paths`, where there are two. size: height and
-    width of the images; by default those of the first image, and where others turn up, or one that
-    is too large to go in as it is, all files are decoded once more with `DEFAULT_SIZE`.
+    Where there are two paths, the images are split. size: height and width of the images; by
+    default those of the first image, and where others turn up, or one that is too large to go in as
+    it is, all files are decoded once more with `DEFAULT_SIZE`.
     """
     from mnistlab.data import images  # a warm start does without them
-    from mnistlab.data.reading import read_all
+    from mnistlab.data.fit import fitted
 
     scan.open()
+    split_here = len(paths) > 1
     skipped = scan.unusable()
     usable: list[int] = []
     digests: list[bytes] = []
@@ -312,20 +292,20 @@ def _decode(
     size = options.image_size or size or (DEFAULT_SIZE if options.fit == "ink" else None)
     fixed = size is not None
     own_sizes: Counter[tuple[int, int]] = Counter()
-    colours, large, any_large = Colours(), False, False
-    first = next(iter(paths.values()))
-    with images.quiet_pillow(), new_store(first) as store:
-        for position, image in read_all(scan, files, skipped):
+    colours, large = Colours(), False
+    with images.quiet_pillow(), new_store(next(iter(paths.values()))) as store:
+        for position, image in images.read_all(scan, files, skipped):
             file = files[position]
             if progress is not None and (position % 64 == 0 or large):
                 progress(scan.split, position, len(files))
             try:
                 if isinstance(image, images.UndecodableError):
                     raise image
-                own, large = image.own_size, not image.is_whole
+                own = image.own_size
+                large = math.prod(own) > images.WHOLE_PIXELS
                 size = own if size is None and not large else size
                 if size is None or (own != size and not fixed):
-                    return _decode(scan, paths, progress, keep, options, share, DEFAULT_SIZE)
+                    return _decode(scan, paths, progress, keep, layout, options, DEFAULT_SIZE)
                 small = fitted(image.grey, size, options.fit)
             except images.UndecodableError as fault:
                 skipped[file] = str(fault)
@@ -333,40 +313,45 @@ def _decode(
                 keep = keep and not isinstance(fault, images.UnreadableError)
                 continue
             own_sizes[own] += 1
-            any_large = any_large or large
             colours.add(labels[position], image.colour)
             store.write(small.tobytes())
             usable.append(position)
-            if share or fixed:  # of the image itself: it stays where it is whatever becomes of it
+            if split_here or fixed:  # of the image itself, whatever becomes of it
                 digests.append(image_digest(own, image.grey.tobytes()))
         if progress is not None:
             progress(scan.split, len(files), len(files))
         # Only what stayed the same while it was read may be kept.
-        keep = keep and scan.again().signature() == scan.signature()
+        again = scan_layout(layout, (scan.split,), options)[0].get(scan.split)
+        keep = keep and again is not None and again.signature() == scan.signature()
+        only = next(iter(own_sizes)) if len(own_sizes) == 1 else ()
         notes = {
             "fit": options.fit,
-            "own_size": [*next(iter(own_sizes))] if len(own_sizes) == 1 and not any_large else None,
+            "own_size": [*only] if only and math.prod(only) <= images.WHOLE_PIXELS else None,
             "sizes": [[*each, n] for each, n in own_sizes.most_common(_MOST_SIZES)],
             "n_sizes": len(own_sizes),
             **colours.notes(),
         }
-        signature, about = _signature(scan, options, share > 0), printable(scan.folder.absolute())
-        chosen = split_by_digest([labels[i] for i in usable], digests, share) if share else []
+        chosen = [False] * len(usable)
+        if split_here:
+            chosen = split_by_digest([labels[i] for i in usable], digests, options.valid_fraction)
+        height, width = size = size or (0, 0)
         splits = {}
-        untouched = notes["own_size"] == [*(size or ())] and options.fit != "ink"
+        untouched = notes["own_size"] == [*size] and options.fit != "ink"
         for number, (part, path) in enumerate(paths.items()):
-            rows = [row for row in range(len(usable)) if not share or chosen[row] == bool(number)]
+            rows = [row for row, is_second in enumerate(chosen) if is_second == bool(number)]
             counts = Counter(labels[usable[row]] for row in rows)
-            of_part = _rows_of(store, rows, size or (0, 0), path) if share else nullcontext(store)
-            with of_part as pixels:
+            with new_store(path) if split_here else nullcontext(store) as pixels:
+                for row in rows if split_here else ():
+                    store.seek(row * height * width)
+                    pixels.write(store.read(height * width))
                 splits[part] = finish_store(
                     pixels,
                     path if keep else None,
-                    size or (0, 0),
+                    size,
                     {label: counts[label] for label in scan.classes},
                     [files[usable[row]] for row in rows],
-                    signature=signature,
-                    about=about,
+                    signature=_signature(scan, options, split_here),
+                    about=printable(scan.folder.absolute()),
                     skipped={} if number else skipped,
                     # of images as they were the pixels say it
                     notes=notes

@@ -12,14 +12,25 @@ import math
 import os
 import threading
 import warnings
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnistlab.data.colour import Colour, colour_of
 from mnistlab.data.integrity import load_pixels
+from mnistlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mnistlab.data.scan import Scan
+
+Array = np.ndarray | torch.Tensor
 
 # Formats with a signature of their own. EPS is left out since Pillow runs Ghostscript for it, TGA
 # since it has no signature and noise can pass for it.
@@ -28,6 +39,8 @@ MAX_PIXELS = 110_000_000  # the largest photos of phones have 108 million; Pillo
 MAX_SIDE = 65_535  # as in JPEG
 WHOLE_PIXELS = 4096 * 4096  # an image of more is reduced: it is a photo, to be scaled down anyway
 MAX_FILE_BYTES = 256 * 1024 * 1024
+_PHOTO_BYTES = 16 * 1024  # of a file; from here on threads help
+_MOST_THREADS = 8  # each may hold a photo of 16 megapixels
 _STRIP = 256  # rows
 _ONE_LARGE = threading.Lock()  # at a time, whatever the number of threads: they take much memory
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
@@ -49,54 +62,30 @@ class Decoded(NamedTuple):
 
     own_size: its height and width in the file, upright; `grey` is smaller if it has more than
     `WHOLE_PIXELS`. colour: what was seen of its colour; None if the file has levels of grey only.
+    kind: format and mode of the file, as Pillow calls them.
     """
 
     grey: Image.Image
     own_size: tuple[int, int]
     colour: Colour | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every pixel of the file is one of `grey`."""
-        return self.own_size == (self.grey.height, self.grey.width)
-
-
-def decode_grey(path: Path) -> Image.Image:
-    """The mode `L` image of `decode`."""
-    return decode(path).grey
+    kind: str = "array"
 
 
 def decode(path: Path) -> Decoded:
-    """Decode `path` to grey.
+    """Decode an image file to grey.
 
     Colour by ITU-R 601 luma, 16 bits scaled (not clipped), EXIF rotation applied, transparency
     laid on a background that shows the ink. Raises UndecodableError; never anything else.
     """
-    return decode_bytes(read_image_file(path))
-
-
-def read_image_file(path: Path) -> bytes:
-    """The bytes of an image file. Raises UndecodableError where there are none or too many."""
     try:
         with path.open("rb") as file:
             # Asked first: read(limit) would set aside that much memory for every small file.
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                 raise UndecodableError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-            return file.read()
+            content = file.read()
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
-
-
-def decode_grey_bytes(content: bytes) -> Image.Image:
-    """As `decode_grey`, for the bytes of an image file."""
-    return decode_bytes(content).grey
-
-
-def of_pixels(image: Image.Image) -> Decoded:
-    """As `decode`, for an image of mode `L` or `RGB` that is in memory."""
-    colour = colour_of(image) if image.mode == "RGB" else None
-    return Decoded(image.convert("L"), (image.height, image.width), colour)
+    return decode_bytes(content)
 
 
 def decode_bytes(content: bytes) -> Decoded:
@@ -105,13 +94,15 @@ def decode_bytes(content: bytes) -> Decoded:
         raise UndecodableError("empty file (zero bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
+            kind = f"{image.format} {image.mode}"
             # returned with its pixels loaded: the file is not needed
             if image.width * image.height <= WHOLE_PIXELS:
-                return _to_grey(image, content, 1)
+                return _to_grey(image, content, 1)._replace(kind=kind)
             with _ONE_LARGE:
                 # by 2 or 4: a JPEG is decoded at that scale, the pixels of others are averaged
                 share = image.width * image.height / WHOLE_PIXELS
-                return _to_grey(image, content, 2 ** math.ceil(math.log(share, 4)))
+                by = 2 ** math.ceil(math.log(share, 4))
+                return _to_grey(image, content, by)._replace(kind=kind)
     except UndecodableError:
         raise
     except Image.DecompressionBombError as error:
@@ -124,27 +115,88 @@ def decode_bytes(content: bytes) -> Decoded:
         raise UndecodableError("not an image in a known format") from error
     except MemoryError as error:
         raise UnreadableError("not enough memory to decode it") from error
-    # Pillow's decoders raise whatever the damage leads them to: OSError, SyntaxError, ValueError,
-    # struct.error, zlib.error, IndexError and more.
-    except Exception as error:
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads them to
         raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
 
 
-def grey_of(image: Image.Image) -> Image.Image:
-    """As `decode_grey`, for an image in memory, which stays as it is."""
+def decode_image(image: Image.Image) -> Decoded:
+    """As `decode`, for an image in memory, which stays as it is."""
     try:
-        return _to_grey(image, None, 1).grey
+        return _to_grey(image, None, 1)
     except UndecodableError:
         raise
     except Exception as error:  # it may have been opened, and its file not be read yet
         raise UndecodableError(f"damaged or truncated image ({type(error).__name__})") from error
 
 
+def read_all(
+    scan: "Scan", files: Sequence[str], unusable: Collection[str]
+) -> Iterator[tuple[int, Decoded | UndecodableError]]:
+    """Every image that is not `unusable` with its position, in order, or why it cannot be decoded.
+
+    Photos are decoded by as many threads as torch uses. Small images are not: Python does most of
+    the work on them, and that one thread at a time.
+    """
+
+    def read(position: int) -> tuple[int, Decoded | UndecodableError]:
+        try:
+            return position, scan.read(position) or decode(scan.folder / files[position])
+        except UndecodableError as fault:
+            return position, fault
+
+    positions = [position for position, file in enumerate(files) if file not in unusable]
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
+    if threads == 1 or sum(scan.stamps[1::5]) < _PHOTO_BYTES * len(files):
+        yield from map(read, positions)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[tuple[int, Decoded | UndecodableError]]] = deque()
+        for position in positions:
+            ahead.append(pool.submit(read, position))
+            if len(ahead) > 2 * threads:  # not all at once, which would take all memory
+                yield ahead.popleft().result()
+        for future in ahead:
+            yield future.result()
+
+
+def levels_of(given: Array) -> NDArray[np.uint8]:
+    """The images of an array or a tensor as uint8 (n, H, W), or (n, H, W, 3) in colour.
+
+    One image is (H, W), or (H, W, 3); n of them are (n, H, W), (n, 1, H, W), (n, 3, H, W),
+    (n, H, W, 1) or (n, H, W, 3). Levels are integers 0…255 or floats 0…1. Raises ConfigError.
+    """
+    if isinstance(given, torch.Tensor):
+        tensor = given.detach().cpu()
+        levels = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+    else:
+        levels = given
+    if levels.ndim == 4 and levels.shape[1] in (1, 3) and levels.shape[3] not in (1, 3):
+        levels = np.moveaxis(levels, 1, 3)
+    elif levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] == 3):
+        levels = levels[None]
+    if levels.ndim == 4 and levels.shape[3] == 1:
+        levels = levels[..., 0]
+    if not levels.size or levels.ndim not in (3, 4) or levels.shape[3:] not in ((), (3,)):
+        raise ConfigError(
+            f"an array of the shape {tuple(given.shape)} holds no images; expected (H, W), "
+            "(H, W, 3), or n of them: (n, H, W), (n, 1, H, W), (n, 3, H, W), (n, H, W, 3)"
+        )
+    if levels.dtype.kind not in "buif":
+        raise ConfigError(f"an array of {levels.dtype} holds no images; expected uint8 or floats")
+    low, high = float(levels.min()), float(levels.max())
+    white = 1 if levels.dtype.kind in "bf" else 255
+    if not (low >= 0 and high <= white):  # nor is NaN
+        raise ConfigError(f"levels from {low:g} to {high:g}; they are from 0 to {white}")
+    if white == 1:
+        levels = (levels.astype(np.float64) * 255).round()
+    return levels.astype(np.uint8)
+
+
 def quiet_pillow() -> warnings.catch_warnings:
     """Context in which Pillow's own warnings are silent: what matters is raised as a fault.
 
-    It also imports Pillow's formats. To be entered before a temporary file is made: a signal
-    during an import ends the process at once, and the file would stay.
+    It also imports Pillow's formats: a signal during an import ends the process at once, and a
+    temporary file would stay if there was one already.
     """
     _available()
     return warnings.catch_warnings(action="ignore")

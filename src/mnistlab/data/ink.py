@@ -108,6 +108,12 @@ def ink_box(coverage: Floats) -> Box:
     return bounding_box(coverage >= 0.5 * coverage.max())
 
 
+def cropped(coverage: Floats) -> Floats:
+    """The part of `coverage` in its `ink_box`."""
+    left, top, right, bottom = ink_box(coverage)
+    return coverage[top:bottom, left:right]
+
+
 def bounding_box(mask: Bools) -> Box:
     """The smallest box around all pixels that are true in `mask` (h, w), which is not empty."""
     rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]

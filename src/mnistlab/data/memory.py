@@ -7,55 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from mnistlab.data.images import grey_of
+from mnistlab.data.images import Array, decode_image, levels_of
 from mnistlab.data.splitting import split_by_digest
-from mnistlab.data.store import ImageData, Split, finish_store, image_digest, new_store
+from mnistlab.data.store import ImageData, Split, finish_store, new_store
 from mnistlab.errors import ConfigError
 from mnistlab.names import printable
 
-Array = np.ndarray | torch.Tensor
 Source = str | os.PathLike[str] | Image.Image | Array
 NAME = "images in memory"
 _IMAGES = (str, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
-
-
-def levels_of(given: Array) -> NDArray[np.uint8]:
-    """The images of an array or a tensor as uint8 (n, H, W), or (n, H, W, 3) in colour.
-
-    One image is (H, W), or (H, W, 3); n of them are (n, H, W), (n, 1, H, W), (n, 3, H, W),
-    (n, H, W, 1) or (n, H, W, 3). Levels are integers 0…255 or floats 0…1. Raises ConfigError.
-    """
-    if isinstance(given, torch.Tensor):
-        tensor = given.detach().cpu()
-        levels = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
-    else:
-        levels = given
-    if levels.ndim == 4 and levels.shape[1] in (1, 3) and levels.shape[3] not in (1, 3):
-        levels = np.moveaxis(levels, 1, 3)
-    elif levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] == 3):
-        levels = levels[None]
-    if levels.ndim == 4 and levels.shape[3] == 1:
-        levels = levels[..., 0]
-    if not levels.size or levels.ndim not in (3, 4) or levels.shape[3:] not in ((), (3,)):
-        raise ConfigError(
-            f"an array of the shape {tuple(given.shape)} holds no images; expected (H, W), "
-            "(H, W, 3), or n of them: (n, H, W), (n, 1, H, W), (n, 3, H, W), (n, H, W, 3)"
-        )
-    if levels.dtype.kind == "b":
-        return levels.astype(np.uint8) * np.uint8(255)
-    if levels.dtype.kind not in "uif":
-        raise ConfigError(f"an array of {levels.dtype} holds no images; expected uint8 or floats")
-    low, high = float(levels.min()), float(levels.max())
-    white = 1 if levels.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= white):  # nor is NaN
-        kind = "floats are from 0 to 1" if white == 1 else "integers are from 0 to 255"
-        raise ConfigError(f"levels from {low:g} to {high:g}; {kind}")
-    if white == 1:
-        levels = (levels.astype(np.float64) * 255).round()
-    return levels.astype(np.uint8)
 
 
 def named_images(given: Source | Sequence[Source]) -> Iterator[tuple[str, Image.Image | None]]:
@@ -96,50 +58,39 @@ def load_tensors(
     names = tuple(classes)
     if len(set(names)) != len(names) or len(names) < 2 or {*map(type, names)} != {str}:
         raise ConfigError("classes: two or more different names")
-    levels, own = _checked(images, labels, len(names))
+    train = _split(images, labels, names)
     if valid is not None:
-        others, their = _checked(valid[0], valid[1], len(names))
-        if others.shape[1:] != levels.shape[1:]:
-            sizes = " and ".join("{1} x {0}".format(*part.shape[1:]) for part in (levels, others))
-            raise ConfigError(f"images for training and for validation have two sizes: {sizes}")
-        is_valid = np.repeat((False, True), (len(levels), len(others)))
-        levels, own = np.concatenate((levels, others)), np.concatenate((own, their))
+        held_out = _split(valid[0], valid[1], names)
     elif 0 < valid_fraction < 1:
-        size = (levels.shape[1], levels.shape[2])
-        digests = [image_digest(size, image.tobytes()) for image in levels]
-        is_valid = np.array(split_by_digest([names[i] for i in own], digests, valid_fraction))
+        chosen = split_by_digest(train.labels(), train.digests(), valid_fraction)
+        held_out = train.take([row for row, is_valid in enumerate(chosen) if is_valid])
+        train = train.take([row for row, is_valid in enumerate(chosen) if not is_valid])
     else:
         raise ConfigError(f"valid_fraction: a share between 0 and 1, not {valid_fraction}")
-    train, valid_split = (
-        _split(levels[chosen], own[chosen], names) for chosen in (~is_valid, is_valid)
-    )
-    return ImageData(Path(NAME), NAME, train, valid_split)
+    if train.image_size != held_out.image_size:
+        sizes = " and ".join("{1} x {0}".format(*part.image_size) for part in (train, held_out))
+        raise ConfigError(f"images for training and for validation have two sizes: {sizes}")
+    for name in names:
+        if not (train.counts[name] and held_out.counts[name]):
+            raise ConfigError(f"{printable(name)}: both sides need an image of this class")
+    return ImageData(Path(NAME), NAME, train, held_out)
 
 
-def _checked(
-    images: Array, labels: Array | Sequence[int], n_classes: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images in grey, uint8 (n, H, W), and their labels (n,). Raises ConfigError."""
+def _split(images: Array, labels: Array | Sequence[int], names: Sequence[str]) -> Split:
+    """The split of these images, class by class and in the order given. Raises ConfigError."""
     levels = levels_of(images[..., None] if images.ndim == 3 else images)  # even of 3 x 3 pixels
     if levels.ndim == 4:
-        levels = np.stack([np.asarray(grey_of(Image.fromarray(image))) for image in levels])
+        greys = (decode_image(Image.fromarray(image)).grey for image in levels)
+        levels = np.stack([*map(np.asarray, greys)])
     own = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
     is_one_each = own.shape == (len(levels),) and own.dtype.kind in "ui"
-    if not is_one_each or own.min() < 0 or own.max() >= n_classes:
+    if not is_one_each or own.min() < 0 or own.max() >= len(names):
         raise ConfigError(
-            f"labels: an integer from 0 to {n_classes - 1} for each of {len(levels)} images"
+            f"labels: an integer from 0 to {len(names) - 1} for each of {len(levels)} images"
         )
-    return levels, own.astype(np.int64)
-
-
-def _split(levels: NDArray[np.uint8], labels: NDArray[np.int64], names: Sequence[str]) -> Split:
-    """The split of these images. Raises ConfigError where a class has none."""
-    counts = {name: int((labels == label).sum()) for label, name in enumerate(names)}
-    if empty := [name for name, count in counts.items() if not count]:
-        raise ConfigError(f"{printable(empty[0])}: both sides need an image of this class")
-    order = labels.argsort(kind="stable")  # class by class, in the order that they came in
+    counts = {name: int((own == label).sum()) for label, name in enumerate(names)}
     files = [f"{name}/{i}" for name, count in counts.items() for i in range(count)]
     height, width = levels.shape[1:]
     with new_store(None) as store:
-        store.write(levels[order].tobytes())
+        store.write(levels[own.argsort(kind="stable")].tobytes())
         return finish_store(store, None, (height, width), counts, files, signature="", about=NAME)

@@ -1,6 +1,6 @@
 """The data of a run, found again: where they were, or where they are now; never other data."""
 
-from pathlib import Path
+import os
 
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.store import ImageData
@@ -14,14 +14,12 @@ def whereabouts(run: Run, recorded: str, given: str | None = None) -> str:
 
     Raises DataError, which names the flag, where nothing is left at the recorded place.
     """
-    name = recorded if given is None else given
-    try:
-        if given is not None or name in NAMED or Path(name).exists():
-            return name
-    except (OSError, ValueError):
-        pass  # no file can have such a name
+    if given is not None:
+        return given
+    if recorded in NAMED or os.path.exists(recorded):
+        return recorded
     why = f"no such folder; the data of {printable(run.name)} were there; name the place now with"
-    raise DataError(name, [f"{printable(name)}: {why} --data"])
+    raise DataError(recorded, [f"{printable(recorded)}: {why} --data"])
 
 
 def require_same(run: Run, data: ImageData, fingerprint: str) -> None:

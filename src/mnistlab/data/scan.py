@@ -15,9 +15,8 @@ import stat
 import time
 import unicodedata
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,23 +80,29 @@ class Scan:
     loose: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     salt: str = ""  # how the files are read, as far as names and stamps do not say it
-    again: "Callable[[], Scan]" = lambda: Scan(Path(), "")  # scans the same once more
 
     def open(self) -> None:
         """Get ready to read images. Raises DataError."""
 
     def unusable(self) -> dict[str, str]:
         """Files that cannot be used, seen from name and stamps alone: file → why."""
-        return name_faults(self)
-
-    def stamp(self, path: Path) -> None:
-        """Note down the stamps of one file."""
-        try:
-            s = path.stat()
-        except OSError:
-            self.stamps.extend((0, 0, 0, 0, 0))
-        else:
-            self.stamps.extend((s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+        faults = {}
+        for file, mode in zip(self.every_file(), self.stamps[::5], strict=True):
+            if not is_clean(file):
+                faults[file] = "the name has control characters or is not UTF-8; rename it"
+            elif mode == 0:
+                try:
+                    (self.folder / file).stat()
+                    faults[file] = "changed while it was read"
+                except FileNotFoundError:
+                    faults[file] = "a link to a file that is not there, or removed a moment ago"
+                except OSError as error:
+                    faults[file] = f"cannot be reached: {error.strerror}"
+            elif stat.S_ISDIR(mode):
+                faults[file] = "a link to a folder; only images and folders of images belong here"
+            elif not stat.S_ISREG(mode):
+                faults[file] = "not a regular file"
+        return faults
 
     def every_file(self) -> list[str]:
         """Every file below `folder`, in the order of the dataset."""
@@ -153,7 +158,7 @@ def require_exists(root: Path, expected: str = EXPECTED, *, folder: bool = False
 
 def scan_folder(folder: Path, split: str) -> Scan:
     """List the class folders in `folder`. Never raises for what is in it: faults are collected."""
-    scan = Scan(folder, split, again=partial(scan_folder, folder, split))
+    scan = Scan(folder, split)
     try:
         listed = os.listdir(folder)
     except OSError as error:
@@ -193,6 +198,15 @@ def scan_folder(folder: Path, split: str) -> Scan:
     return scan
 
 
+def stamps_of(path: str | Path) -> tuple[int, int, int, int, int]:
+    """What `Scan.stamps` has of one file."""
+    try:
+        s = os.stat(path)
+    except OSError:
+        return (0, 0, 0, 0, 0)
+    return (s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+
+
 def _add_files(scan: Scan, label: str, below: str) -> None:
     """List the files of one class in the folder `below`, then those of the folders in it.
 
@@ -203,18 +217,14 @@ def _add_files(scan: Scan, label: str, below: str) -> None:
     names = sorted([name for name in listed if not (name[0] == "." or name in LITTER)])
     scan.hidden += len(listed) - len(names)
     prefix, folders = f"{scan.folder}{os.sep}{below}", []
-    add, note, status = scan.files[label].append, scan.stamps.extend, os.stat
+    add, note = scan.files[label].append, scan.stamps.extend
     for name in names:
-        try:
-            s = status(prefix + name)
-        except OSError:
-            note((0, 0, 0, 0, 0))
-        else:
-            if stat.S_ISDIR(s.st_mode) and not os.path.islink(prefix + name):
-                folders.append(name)
-                continue
-            note((s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+        stamps = stamps_of(prefix + name)
+        if stat.S_ISDIR(stamps[0]) and not os.path.islink(prefix + name):
+            folders.append(name)
+            continue
         add(below + name)
+        note(stamps)
     for name in folders:
         _add_files(scan, label, f"{below}{name}/")
 
@@ -252,24 +262,3 @@ def _difference(name: str, other: str) -> str:
     if name != name.strip() or other != other.strip():
         kinds.append("spaces at its ends")
     return f"{printable(repr(other))} there differs in {' and '.join(kinds)}"
-
-
-def name_faults(scan: Scan) -> dict[str, str]:
-    """Files that cannot be used, seen from name and stamps alone: file → why."""
-    faults = {}
-    for file, mode in zip(scan.every_file(), scan.stamps[::5], strict=True):
-        if not is_clean(file):
-            faults[file] = "the name has control characters or is not UTF-8; rename it"
-        elif mode == 0:
-            try:
-                (scan.folder / file).stat()
-                faults[file] = "changed while it was read"
-            except FileNotFoundError:
-                faults[file] = "a link to a file that is not there, or removed a moment ago"
-            except OSError as error:
-                faults[file] = f"cannot be reached: {error.strerror}"
-        elif stat.S_ISDIR(mode):
-            faults[file] = "a link to a folder; only images and folders of images belong here"
-        elif not stat.S_ISREG(mode):
-            faults[file] = "not a regular file"
-    return faults

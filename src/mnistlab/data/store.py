@@ -44,8 +44,8 @@ class Split:
 
     `counts[class]` images of each class follow one another, in the order of the labels.
     `signature` says what it was made from. `skipped` maps the name of a file that could not be used
-    to the reason; `hidden` counts files whose names begin with a dot. `prefix` stands before the
-    names where they are below another folder. `notes`: what the images were before (`folders.py`).
+    to the reason. `prefix` stands before the names where they are below another folder. `notes`:
+    what the images were before (`folders.py`).
     """
 
     ds: TensorDataset
@@ -55,7 +55,6 @@ class Split:
     fingerprint: str
     signature: str
     skipped: dict[str, str] = field(default_factory=dict)
-    hidden: int = 0
     prefix: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
 

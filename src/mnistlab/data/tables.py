@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnistlab.data.inputs import SUFFIXES
-from mnistlab.data.scan import ROLES, Scan, fault_in, is_hidden
+from mnistlab.data.scan import ROLES, Scan, fault_in, is_hidden, stamps_of
 from mnistlab.errors import DataError
 from mnistlab.names import is_clean, natural_key, printable
 
@@ -113,7 +113,7 @@ def scan_table(path: Path, split: str, columns: Columns) -> dict[str, Scan]:
     for file, (label, role, _) in order:
         scan = scans.setdefault(role, Scan(base, role))
         scan.files.setdefault(label, []).append(file)
-        scan.stamp(base / file)
+        scan.stamps.extend(stamps_of(base / file))
     for scan in scans.values():
         scan.classes = [*scan.files]
     if not scans:

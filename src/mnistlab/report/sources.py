@@ -14,7 +14,7 @@ from torch import nn
 from mnistlab.config import READING
 from mnistlab.data.batches import augment, to_float
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.images import UndecodableError, decode_grey, quiet_pillow
+from mnistlab.data.images import UndecodableError, decode, quiet_pillow
 from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_split
 from mnistlab.data.scan import EXPECTED, ROLES
@@ -300,7 +300,7 @@ def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images
             if len(images) == limit:
                 break
             try:
-                image = decode_grey(path)
+                image = decode(path).grey
             except UndecodableError as fault:
                 faults[str(path)] = str(fault)
                 continue
