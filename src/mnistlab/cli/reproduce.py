@@ -29,7 +29,6 @@ def reproduce(
 
     Trains the chapter's models again, from different seeds; exit 3 if a figure differs.
     """
-    threads = settings["threads"]
     if plot is not None:
         from mnistlab.report.files import require_plot
 
@@ -37,30 +36,30 @@ def reproduce(
     from mnistlab import reproduction
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
+    from mnistlab.lessons.kit import plain
     from mnistlab.report.files import draw
     from mnistlab.report.tables import reproduction_tables
 
+    threads = settings["threads"]
     set_threads(1 if threads is None else threads)
     with out.loading() as progress:
         data = load_data("mnist_sample", progress=progress)
 
-    def announce(step: str) -> None:
-        out.notice(f"computing {step}")
-
-    result = reproduction.reproduce(data, seeds, announce, full=full)
-    figures = result.figures
+    figures, curves = reproduction.reproduce(
+        data, seeds, lambda step: out.notice(f"computing {step}"), full=full
+    )
     verdicts = [figure.verdict for figure in figures]
     counts = {name: verdicts.count(name) for name in ("equal", "inside", "differs", "left out")}
-    rows = [figure.as_dict() for figure in figures]
-    out.document({"figures": rows, "counts": counts, "holds": result.holds})
+    rows = [plain(vars(figure)) for figure in figures]
+    out.document({"figures": rows, "counts": counts, "holds": not counts["differs"]})
     if out.tables:
         out.notice("pct: share of our seeds at or below the book's value")
         out.result(*reproduction_tables(figures))
     out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
-        draw(result.curves, plot)
+        draw(curves, plot)
         out.notice(f"drawn  {printable(plot)}")
-    if not result.holds:
+    if counts["differs"]:
         few = seeds is not None and seeds < reproduction.TWO_LAYER_SEEDS
         hint = "; fewer seeds than the default give a narrower range" if few else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")

@@ -199,7 +199,6 @@ class SeedStudy:
             loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
             n_classes=len(card.classes),
             place=self.place,
-            keep_going=True,
         ):
             seconds = time.perf_counter() - started
             figures = self._figures(metrics, len(train_ds), valid_ds.tensors[1])
