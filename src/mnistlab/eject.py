@@ -28,7 +28,7 @@ from mnistlab.data.layouts import options_of
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.named import load_data
 from mnistlab.data.store import ImageData
-from mnistlab.errors import ConfigError, DamagedFileError, RunError
+from mnistlab.errors import ConfigError
 from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
 from mnistlab.models import build_model
 from mnistlab.names import printable
@@ -63,26 +63,21 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     `data` says where the run's data are now.
 
     Raises ConfigError for a run that trains nothing, trained several seeds, or has settings that a
-    script does not follow; DataError if the data has changed, RunError for a run that does not say
-    what it was.
+    script does not follow; DataError if the data has changed, DamagedFileError for a run that does
+    not say what it was.
     """
-    try:
-        record = run.record()
-    except DamagedFileError as error:
-        raise RunError(f"{error}; what to train is not known") from error
+    record = run.record()
     config, name = record.config, printable(run.name)
     if config.model == "pixel-similarity":
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
-    if config.folds:
-        raise ConfigError(
-            f"{name}: trained {config.folds} folds, and a script trains one model; write the folds "
-            "with mnistlab data split --folds, train on one of them, and eject that run"
-        )
-    if config.seeds > 1:
+    if config.is_study:
         file = printable(quoted(run.config_file))
+        alone = f"train one alone with mnistlab train --config {file} --seeds 1 --seed N"
+        if config.folds:
+            alone = "write the folds with mnistlab data split --folds, train on one of them"
         raise ConfigError(
-            f"{name}: trained {config.seeds} seeds, and a script trains one; train one alone with "
-            f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"
+            f"{name}: trained {config.folds or config.seeds} models, and a script trains one; "
+            f"{alone}, and eject that run"
         )
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))

@@ -88,20 +88,20 @@ class RunScore:
 
     def verdicts(self, indices: Sequence[int] | None = None) -> Iterator[Verdict]:
         """The images at `indices`; without them every image of the split in its order."""
-        names = self.card.classes
-        predicted = predictions(self.logits).tolist()
-        labels = self.labels.tolist()
-        # in float64: in float32 a sure model's 0.99999999 would read as 1
-        probs = probabilities(self.logits.double()).tolist()
-        for index in range(len(labels)) if indices is None else indices:
-            yield Verdict(
-                self.split.path_of(index),
-                index,
-                names[labels[index]],
-                names[predicted[index]],
-                probs[index][predicted[index]],
-                dict(zip(names, probs[index], strict=True)),
-            )
+        names, labels = self.card.classes, self.labels.tolist()
+        rows = range(len(labels)) if indices is None else indices
+        for index, answer in zip(rows, answers(self.logits[[*rows]], names), strict=True):
+            yield Verdict(self.split.path_of(index), index, names[labels[index]], *answer)
+
+
+def answers(
+    logits: torch.Tensor, classes: Sequence[str]
+) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Of each image the predicted class, its probability, and that of every class."""
+    # in float64: in float32 a sure model's 0.99999999 would read as 1
+    probs = probabilities(logits.double()).tolist()
+    for label, row in zip(predictions(logits).tolist(), probs, strict=True):
+        yield classes[label], row[label], dict(zip(classes, row, strict=True))
 
 
 def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
@@ -140,24 +140,24 @@ def score_run(
     set_threads(settings.get("threads", run.threads))
     device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
-    name = settings.get("data")
     reading = {key: settings[key] for key in READING if key in settings}
-    if name is None and reading:
-        given = ", ".join(map(flag_of, reading))
-        raise ConfigError(f"{given}: of other images, with --data; a run's own are read as it did")
-    if name is None:
+    if is_own := "data" not in settings:
+        if reading:
+            given = ", ".join(map(flag_of, reading))
+            raise ConfigError(
+                f"{given}: of other images, with --data; a run's own are read as it did"
+            )
         name, options = data_of(run)
-        options = replace(options, fit=cast("Fit", card.fit or options.fit))
-    else:  # other images, brought to the model's size as its own were
-        options = options or LoadOptions(**reading)
-        options = replace(options, fit=cast("Fit", card.fit or "pad"))
+    else:
+        name, options = settings["data"], options or LoadOptions(**reading)
     options = replace(
         options,
         image_size=card.image_size,
+        fit=cast("Fit", card.fit or (options.fit if is_own else "pad")),
         skip_bad=options.skip_bad or bool(settings.get("skip_bad")),
     )
     own = None
-    if settings.get("data") is None and split in SPLITS:
+    if is_own and split in SPLITS:
         own = _fold_of(run, split, name, options, best, progress)
     loaded = own or load_split(name, split, options, progress=progress)
     ds = matched(loaded, card, name)
@@ -294,20 +294,9 @@ def predict_images(
             continue
         xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
         logits = compute_logits(model, xb).cpu()
-        predicted = predictions(logits).tolist()
-        # in float64, as in eval: in float32 a sure model's 0.99999999 would read as 1
-        probs = probabilities(logits.double()).tolist()
         results += [
-            Prediction(
-                name,
-                card.classes[label],
-                row[label],
-                dict(zip(card.classes, row, strict=True)),
-                prepared.levels,
-                prepared.steps,
-                prepared.inverted,
-            )
-            for (name, prepared), label, row in zip(batch, predicted, probs, strict=True)
+            Prediction(name, *answer, prepared.levels, prepared.steps, prepared.inverted)
+            for (name, prepared), answer in zip(batch, answers(logits, card.classes), strict=True)
         ]
     progress(len(names), len(names))
     return results, faults

@@ -1,16 +1,15 @@
 """`mnistlab reproduce`: every figure of the chapter beside ours."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError
 from mnistlab.names import printable
 
 SEEDS_HELP = "Random draws per trained model.  [default: 128 linear, 24 two-layer]"
-PLOT_HELP = "Draw the chapter's curves inside the range of our seeds (PNG, SVG, PDF)."
 
 
 def reproduce(
@@ -23,7 +22,7 @@ def reproduce(
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")
     ] = False,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help=PLOT_HELP)] = None,
+    plot: flags.Plot = None,
 ) -> None:
     """Compare every figure of the chapter with ours.
 

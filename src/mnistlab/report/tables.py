@@ -120,9 +120,9 @@ def ladder_table(steps: Sequence[Any]) -> Table:
     rows = [
         (
             step.model,
-            f"{step.evaluation.accuracy:.4f}",
-            "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
-            step.evaluation.n - step.evaluation.correct,
+            f"{step.accuracy:.4f}",
+            "-".join(f"{end:.3f}".lstrip("0") for end in step.interval),
+            step.errors,
             "" if step.lift is None else f"{step.lift:+.4f}",
             _compact(step.parameters),
             f"{step.seconds:.{1 if step.seconds < 10 else 0}f}",

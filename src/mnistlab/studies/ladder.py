@@ -9,7 +9,6 @@ from mnistlab.config import MODEL_NAMES, resolve
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES
-from mnistlab.metrics import Evaluation
 from mnistlab.training import evaluate
 
 STEPS = ("pixel-similarity", *(model for model in MODEL_NAMES if model != "pixel-similarity"))
@@ -25,34 +24,23 @@ SLOW = ("resnet18",)  # a third of a minute each, where the others take a second
 
 @dataclass(frozen=True)
 class Step:
-    """One model of the ladder. `lift` is its accuracy less that of the step before.
+    """One model of the ladder: its scores, of `n` images, and what they cost.
 
-    `parameters` counts what is trained (for the baseline: the pixels of the mean images);
-    `seconds` is fitting and scoring. `chapter` is the chapter's figure on MNIST_SAMPLE.
+    `lift` is its accuracy less that of the step before. `parameters` counts what is trained (for
+    the baseline: the pixels of the mean images); `seconds` is fitting and scoring. `chapter` is the
+    chapter's figure on MNIST_SAMPLE.
     """
 
     model: str
-    evaluation: Evaluation
+    accuracy: float
+    balanced_accuracy: float
+    interval: tuple[float, float]
+    n: int
+    errors: int
     lift: float | None
     parameters: int
     seconds: float
     chapter: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        evaluation = self.evaluation
-        return {
-            "model": self.model,
-            "accuracy": evaluation.accuracy,
-            "balanced_accuracy": evaluation.balanced_accuracy,
-            "interval": list(evaluation.interval),
-            "n": evaluation.n,
-            "errors": evaluation.n - evaluation.correct,
-            "lift": self.lift,
-            "parameters": self.parameters,
-            "seconds": self.seconds,
-            "chapter": self.chapter,
-        }
 
 
 def climb(
@@ -83,9 +71,17 @@ def climb(
         data, fitted = experiment.data, experiment.now.model.cpu()
         loss_func = LOSSES[experiment.config.loss]
         evaluation = evaluate(fitted, data.valid_ds, data.classes, loss_func)
-        parameters = experiment.parameters or sum(buffer.numel() for buffer in fitted.buffers())
-        seconds = time.perf_counter() - started
-        lift = None if before is None else evaluation.accuracy - before
-        before = evaluation.accuracy
-        chapter = CHAPTER.get(model) if name == "mnist_sample" else None
-        yield Step(model, evaluation, lift, parameters, seconds, chapter)
+        accuracy = evaluation.accuracy
+        yield Step(
+            model,
+            accuracy,
+            evaluation.balanced_accuracy,
+            evaluation.interval,
+            evaluation.n,
+            evaluation.n - evaluation.correct,
+            lift=None if before is None else accuracy - before,
+            parameters=experiment.parameters or sum(b.numel() for b in fitted.buffers()),
+            seconds=time.perf_counter() - started,
+            chapter=CHAPTER.get(model) if name == "mnist_sample" else None,
+        )
+        before = accuracy

@@ -11,7 +11,7 @@ from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.records import Result, RunRecord
+from mnistlab.records import Result
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
 from mnistlab.studies.seeds import study_of
@@ -66,10 +66,7 @@ def verify_run(
     another torch, machine or thread count than the run's. Raises RunError if the folder does not
     hold what is needed, ConfigError, DataError, DamagedFileError, DivergedError.
     """
-    try:
-        record = run.record()
-    except DamagedFileError as error:
-        raise RunError(f"{error}; nothing to compare with") from error
+    record = run.record()
     if not run.config_file.exists():
         raise RunError(f"{printable(run.config_file)}: no such file; it has the settings")
     result = record.result or Result()
@@ -83,7 +80,20 @@ def verify_run(
     outcome.changed |= differences(record.environment, now, strict=strict)
     again = _seeds_again if experiment.config.is_study else _train_again
     again(outcome, experiment, result, show)
-    _compare(outcome, experiment, record, result)
+    for key, value in experiment.config.applicable().items():
+        if key != "data" or record.data.fingerprint != experiment.data.fingerprint:
+            outcome.note(key, getattr(record.config, key), value)  # the same data may have moved
+    outcome.note("data fingerprint", record.data.fingerprint, experiment.data.fingerprint)
+    # the files of the run among themselves
+    if not result_is_sealed(run, record):
+        outcome.note("result in run.json", "another", "not the one in the sealed files")
+    try:
+        weights = weights_sha256(load_model(run.model_file)[0].state_dict())
+    except FileNotFoundError:
+        weights = "no such file"
+    except DamagedFileError as error:
+        weights = str(error)
+    outcome.note("model.safetensors", result.weights_sha256, weights)
     return outcome
 
 
@@ -136,24 +146,3 @@ def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, 
     outcome.actual = {
         f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
     }
-
-
-def _compare(
-    outcome: Verification, experiment: Experiment, record: RunRecord, result: Result
-) -> None:
-    """Note what differs: settings, data, and the files of the run among themselves."""
-    run, config = outcome.run, experiment.config
-    same_data = record.data.fingerprint == experiment.data.fingerprint  # then the place is nothing
-    for key, value in config.applicable().items():
-        if not (key == "data" and same_data):
-            outcome.note(key, getattr(record.config, key), value)
-    outcome.note("data fingerprint", record.data.fingerprint, experiment.data.fingerprint)
-    if not result_is_sealed(run, record):
-        outcome.note("result in run.json", "another", "not the one in the sealed files")
-    try:
-        weights = weights_sha256(load_model(run.model_file)[0].state_dict())
-    except FileNotFoundError:
-        weights = "no such file"
-    except DamagedFileError as error:
-        weights = str(error)
-    outcome.note("model.safetensors", result.weights_sha256, weights)
