@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from jinja2 import DictLoader, Environment, StrictUndefined, meta
+from jinja2 import Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
@@ -39,7 +39,6 @@ from mnistlab.training import check_model
 
 TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
 ENVIRONMENT = Environment(
-    loader=DictLoader({"script": TEMPLATE}),
     autoescape=False,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -154,7 +153,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "least": least,
         "eval_batch": eval_batch(*data.image_size),
     }
-    return ENVIRONMENT.get_template("script").render(values), argument
+    return ENVIRONMENT.from_string(TEMPLATE).render(values), argument
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:

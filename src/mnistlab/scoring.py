@@ -110,11 +110,9 @@ def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
     try:
         return load_model(path)
     except FileNotFoundError as error:
-        how = f"go on with: mnistlab train --resume {printable(run.reference)}"
-        if run.is_study:
-            how = "train its seeds again"
         raise RunError(
-            f"{printable(path)}: no such file; the run has saved no model yet; {how}"
+            f"{printable(path)}: no such file; the run has saved no model yet; go on with: "
+            f"mnistlab train --resume {printable(run.reference)}"
         ) from error
 
 
