@@ -81,10 +81,10 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
     require_same(run, loaded, record.data.fingerprint)
-    parts = ((loaded.train, "train/"), (loaded.valid, "valid/"))
     plain = all(
-        part.prefix == prefix and all(file.count("/") == 1 for file in part.files)
-        for part, prefix in parts
+        path.startswith(side) and path.count("/") == 2
+        for part, side in ((loaded.train, "train/"), (loaded.valid, "valid/"))
+        for path in part.paths()
     )
     if not plain or loaded.fit is not None or config.exclude:
         raise ConfigError(
@@ -129,6 +129,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
     if config.class_weights == "none":  # then no word about them
         texts = [_WEIGHTS.sub("", text) for text in texts]
+    imports -= {*TEMPLATE.splitlines()}
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
@@ -141,9 +142,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "is_download": is_download,
         "classes": list(data.classes),
         "skipped": sorted(data.skipped),
-        "imports": sorted(
-            imports - {*TEMPLATE.splitlines()}, key=lambda line: (line[0] == "f", line)
-        ),
+        "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join(definitions),
         "read": reader.__name__,
@@ -220,13 +219,12 @@ def _reader_for(data: ImageData) -> Callable[[Path], torch.Tensor]:
 
     Raises ConfigError, which names the file, where none of ours does.
     """
-    images = [
-        (data.root / split / file, image)
-        for split, part in (("train", data.train), ("valid", data.valid))
-        for file, image in zip(part.files, part.ds.tensors[0], strict=True)
-    ]
+    splits = (data.train, data.valid)
+    paths = [data.root / path for split in splits for path in split.paths()]
+    images = [image for split in splits for image in split.ds.tensors[0]]
     for reader in (read, read_any):
-        wrong = next((path for path, image in images if not reader(path).equal(image)), None)
+        pairs = zip(paths, images, strict=True)
+        wrong = next((path for path, image in pairs if not reader(path).equal(image)), None)
         if wrong is None:
             return reader
     raise ConfigError(

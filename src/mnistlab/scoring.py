@@ -79,9 +79,8 @@ class RunScore:
 
     def mistakes(self, top: int | None = None) -> list[Verdict]:
         """The images that are wrong, the most confident first; at most `top` of them."""
-        predicted = predictions(self.logits)
         sure = probabilities(self.logits.double()).amax(1)
-        wrong = (predicted != self.labels).nonzero().flatten()
+        wrong = (predictions(self.logits) != self.labels).nonzero().flatten()
         # stable: of equals, the first file comes first
         order = wrong[sure[wrong].argsort(descending=True, stable=True)]
         return list(self.verdicts(order[:top].tolist()))
@@ -139,12 +138,11 @@ def score_run(
     device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
     reading = {key: settings[key] for key in READING if key in settings}
-    if is_own := "data" not in settings:
-        if reading:
-            given = ", ".join(map(flag_of, reading))
-            raise ConfigError(
-                f"{given}: of other images, with --data; a run's own are read as it did"
-            )
+    is_own = "data" not in settings
+    if is_own and reading:
+        given = ", ".join(map(flag_of, reading))
+        raise ConfigError(f"{given}: of other images, with --data; a run's own are read as it did")
+    if is_own:
         name, options = data_of(run)
     else:
         name, options = settings["data"], options or LoadOptions(**reading)
@@ -154,27 +152,19 @@ def score_run(
         fit=cast("Fit", card.fit or (options.fit if is_own else "pad")),
         skip_bad=options.skip_bad or bool(settings.get("skip_bad")),
     )
-    own = None
-    if is_own and split in SPLITS:
-        own = _fold_of(run, split, name, options, best, progress)
-    loaded = own or load_split(name, split, options, progress=progress)
+    record = run.known_record() if is_own and split in SPLITS else None
+    if record and record.config.folds and record.result and record.result.summary:
+        # of `train --folds`: the images that its model was trained (or scored) on
+        folds = folds_of(load_data(name, options, progress=progress), record.config.folds)
+        data = folds.data_of(record.result.summary["best" if best else "median"]["fold"])
+        loaded = data.train if split == "train" else data.valid
+    else:
+        loaded = load_split(name, split, options, progress=progress)
     ds = matched(loaded, card, name)
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
-
-
-def _fold_of(
-    run: Run, split: str, name: str, options: LoadOptions, best: bool, progress: Progress | None
-) -> Split | None:
-    """The images that a model of `train --folds` was trained (or scored) on; None for another."""
-    record = run.known_record()
-    if not (record and record.config.folds and record.result and record.result.summary):
-        return None
-    fold = record.result.summary["best" if best else "median"]["fold"]
-    data = folds_of(load_data(name, options, progress=progress), record.config.folds).data_of(fold)
-    return data.train if split == "train" else data.valid
 
 
 def data_of(run: Run) -> tuple[str, LoadOptions]:
@@ -226,17 +216,6 @@ class Prediction:
     levels: "Levels"
     steps: tuple[str, ...]
     inverted: bool
-
-    def as_dict(self) -> dict[str, object]:
-        """As plain data, without the pixels."""
-        return {
-            "file": self.file,
-            "class": self.predicted,
-            "probability": self.probability,
-            "probabilities": self.probabilities,
-            "prepared": list(self.steps),
-            "inverted": self.inverted,
-        }
 
 
 def predict_images(

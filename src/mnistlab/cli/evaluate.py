@@ -78,7 +78,6 @@ def evaluate(
         out.result(*evaluation_tables(evaluation))
         if mistakes:
             out.result("", mistakes_table(mistakes))
-    if min_accuracy is not None and evaluation.accuracy < min_accuracy:
-        raise CheckError(
-            f"accuracy {evaluation.accuracy:.6f} is below --min-accuracy {min_accuracy:g}"
-        )
+    accuracy = evaluation.accuracy
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")

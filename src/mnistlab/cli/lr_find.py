@@ -68,8 +68,7 @@ def lr_find(
         from mnistlab.report.terminal import text_picture
 
         out.result(text_picture(picture), "")
-    name = printable(experiment.config.model)
-    out.result(f"suggestion  {sweep.suggestion:g}  for {name}: {sweep.reason}")
+    out.result(f"suggestion  {sweep.suggestion:g}  for {experiment.config.model}: {sweep.reason}")
     if plot is not None:
         from mnistlab.report.files import draw
 

@@ -133,7 +133,17 @@ def predict(
             "run": str(source.path),
             "model": card.model,
             "weights": weights,
-            "predictions": [result.as_dict() for result in results],
+            "predictions": [
+                {
+                    "file": result.file,
+                    "class": result.predicted,
+                    "probability": result.probability,
+                    "probabilities": result.probabilities,
+                    "prepared": list(result.steps),
+                    "inverted": result.inverted,
+                }
+                for result in results
+            ],
             "skipped": inputs.faults,
             "left_out": inputs.left_out,
         }

@@ -59,6 +59,5 @@ def reproduce(
         draw(curves, plot)
         out.notice(f"drawn  {printable(plot)}")
     if counts["differs"]:
-        few = seeds is not None and seeds < reproduction.TWO_LAYER_SEEDS
-        hint = "; fewer seeds than the default give a narrower range" if few else ""
+        hint = "; fewer seeds than the default give a narrower range" if seeds else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")

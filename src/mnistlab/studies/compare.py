@@ -121,12 +121,11 @@ def compare_runs(
     options = None
     if not given.keys() & {"data", *READING}:  # the others say how `data` is read
         given["data"], options = data_of(a)
-    scores = [
+    one, other = (
         score_run(run, given, split=split, best=best, options=options, progress=progress)
         for run in (a, b)
-    ]
-    one, other = scores
-    right_a, right_b = (predictions(score.logits) == score.labels for score in scores)
+    )
+    right_a, right_b = (predictions(score.logits) == score.labels for score in (one, other))
     paired = Paired(
         int((right_a & right_b).sum()),
         int((right_a & ~right_b).sum()),
@@ -137,8 +136,5 @@ def compare_runs(
     first, second = (record.config.applicable() if record else {} for record in records)
     differing = differences(first, {**dict.fromkeys(first), **second})
     fingerprints = {record.data.fingerprint for record in records if record} - {""}
-    notes = [
-        "they were trained on different data; images that one of them has seen in training "
-        "favour it"
-    ]
+    notes = ["they were trained on different data; images that one has trained on favour it"]
     return Comparison(one, other, paired, differing, notes if len(fingerprints) > 1 else [])

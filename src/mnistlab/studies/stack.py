@@ -83,9 +83,8 @@ def wide(loss_func: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         if logits.requires_grad:  # a gradient of another layout is rounded differently further on
             logits.register_hook(torch.Tensor.contiguous)
         columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
-        losses = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
-        result: torch.Tensor = losses(columns, targets)
-        return result
+        losses: Loss = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
+        return losses(columns, targets)
 
     return each
 
@@ -119,9 +118,8 @@ def train_stack(
     ds = TensorDataset(images, targets_for(labels, n_classes))
     n_batches = count_batches(len(ds), batch_size)
     while place.epoch < epochs:
-        order = None
-        if order_seed is not None:
-            order = epoch_order(len(ds), order_seed, place.epoch).to(images.device)
+        order = None if order_seed is None else epoch_order(len(ds), order_seed, place.epoch)
+        order = order if order is None else order.to(images.device)
         for _ in train_batches(
             stack, opt, loss_func, ds, batch_size, order, order_seed or 0, Recipe(), place
         ):

@@ -54,11 +54,11 @@ def verify_run(
     show: Callable[[int], None] = lambda total: None,
 ) -> Verification:
     """Train `run` again and compare; writes nothing. `data` says where its data are now.
-    `show` is called with the number of epochs or seeds before they are trained.
 
     A run that was stopped is repeated up to where it stood. `strict` refuses, before any training,
-    another torch, machine or thread count than the run's. Raises RunError if the folder does not
-    hold what is needed, ConfigError, DataError, DamagedFileError, DivergedError.
+    another torch, machine or thread count than the run's. `show` is called with the number of
+    epochs or seeds before they are trained. Raises RunError if the folder does not hold what is
+    needed, ConfigError, DataError, DamagedFileError, DivergedError.
     """
     record = run.record()
     if not run.config_file.exists():
@@ -72,8 +72,22 @@ def verify_run(
         require_same(run, experiment.data, record.data.fingerprint)
     here = environment(experiment.device, experiment.config.model)
     outcome.changed |= differences(record.environment, here, strict=strict)
-    again = _seeds_again if experiment.config.is_study else _train_again
-    again(outcome, experiment, result, show)
+    if experiment.config.is_study:
+        outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
+        if not outcome.expected:
+            raise RunError(
+                f"{printable(run.path)}: no {kind} was finished; nothing to compare with"
+            )
+        study = study_of(experiment)
+        outcome.epochs = len(result.band or [])
+        total = outcome.epochs if experiment.config.is_wide else len(outcome.expected)
+        show(total)
+        list(islice(study.train(), total))
+        outcome.actual = {
+            f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
+        }
+    else:
+        _train_again(outcome, experiment, result, show)
     then, now = record.config.applicable(), experiment.config.applicable()
     if record.data.fingerprint == experiment.data.fingerprint:
         now.pop("data")  # the same, wherever they are
@@ -124,22 +138,3 @@ def _train_again(
     differing = (i for i, row in enumerate(again) if before[i : i + 1] != [row])
     outcome.first_epoch = next(differing, None)
     outcome.actual["weights"] = weights_sha256(experiment.capture().model_weights)
-
-
-def _seeds_again(
-    outcome: Verification, experiment: Experiment, result: Result, show: Callable[[int], None]
-) -> None:
-    outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
-    if not outcome.expected:
-        raise RunError(
-            f"{printable(outcome.run.path)}: no {kind} was finished; nothing to compare with"
-        )
-    study = study_of(experiment)
-    outcome.epochs = len(result.band or [])
-    total = outcome.epochs if experiment.config.is_wide else len(outcome.expected)
-    show(total)
-    for _ in islice(study.train(), total):
-        pass
-    outcome.actual = {
-        f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
-    }
