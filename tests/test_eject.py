@@ -303,7 +303,7 @@ def test_what_cannot_be_ejected_is_refused_in_plain_words(tiny: Path, tmp_path: 
     next((tiny / "valid" / "dark").iterdir()).unlink()
     assert "have changed" in refusal()
     (run / "run.json").write_text("{}")
-    assert "what to train is not known" in refusal(run, code=1)
+    assert "cannot be right" in refusal(run, code=1)
 
 
 def test_without_a_file_the_script_goes_to_stdout_and_mixed_parts_promise_no_hash(

@@ -21,7 +21,7 @@ def test_the_ladder_on_the_bundled_data(monkeypatch: pytest.MonkeyPatch) -> None
     drawn = io.StringIO()
     Console(file=drawn, width=10_000).print(ladder_table(steps))
     assert max(len(line.rstrip()) for line in drawn.getvalue().splitlines()) <= 80
-    by_name = {step.model: step.as_dict() for step in steps}
+    by_name = {step["model"]: step for step in steps}
     assert by_name["pixel-similarity"]["errors"] == 2038 - 1939
     assert by_name["pixel-similarity"]["lift"] is None
     assert by_name["linear"]["parameters"] == 785

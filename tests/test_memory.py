@@ -13,7 +13,6 @@ from mnistlab import experiment as experiment_module
 from mnistlab import training
 from mnistlab.data.batches import eval_batch
 from mnistlab.runs import Run
-from mnistlab.studies.stack import wide_logits
 from mnistlab.training import compute_logits
 from tests.command import run_in_process
 from tests.conftest import make_tree
@@ -42,16 +41,12 @@ class Counting(nn.Module):
         return xb.mean((2, 3))
 
 
-def test_a_model_and_a_wide_one_are_evaluated_in_such_batches() -> None:
+def test_a_model_is_evaluated_in_such_batches() -> None:
     large = torch.zeros(40, 224, 224, dtype=torch.uint8)
     small = torch.zeros(1500, 28, 28, dtype=torch.uint8)
-    for logits_of in (
-        compute_logits,
-        lambda model, images: wide_logits(model, torch.utils.data.TensorDataset(images)),
-    ):
-        model = Counting()
-        assert [len(logits_of(model, images)) for images in (large, small)] == [40, 1500]
-        assert model.sizes == [16, 16, 8, 1024, 476]
+    model = Counting()
+    assert [len(compute_logits(model, images)) for images in (large, small)] == [40, 1500]
+    assert model.sizes == [16, 16, 8, 1024, 476]
 
 
 LIMITED = """

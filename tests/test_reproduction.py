@@ -10,7 +10,7 @@ from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons.kit import Check
 from mnistlab.report.pictures import Curves
-from mnistlab.reproduction import Figure, Reproduction, spread
+from mnistlab.reproduction import Figure, spread
 from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from tests.command import run_in_process
@@ -48,26 +48,26 @@ def test_a_mean_of_batch_means_gives_the_small_batch_a_full_share() -> None:
 def test_every_figure_of_the_chapter_is_compared(sample: ImageData) -> None:
     # One figure per printed number of §6, and the checks of every lesson that the sections name.
     steps: list[str] = []
-    result = reproduction.reproduce(sample, 6, steps.append)
-    trained = [figure for figure in result.figures if figure.section == "6 training"]
+    figures, curves = reproduction.reproduce(sample, 6, steps.append)
+    trained = [figure for figure in figures if figure.section == "6 training"]
     assert len(trained) == 2 + 21 + 20 + 20 + 3 * 10 + 3 * 39 + 3
-    exact = [figure.verdict for figure in result.figures if figure.seeds is None]
+    exact = [figure.verdict for figure in figures if figure.seeds is None]
     assert (exact.count("equal"), exact.count("left out"), len(exact)) == (79, 3, 82)
-    assert len({figure.section for figure in result.figures}) == 6
-    assert len(result.curves) == 4
+    assert len({figure.section for figure in figures}) == 6
+    assert len(curves) == 4
     assert "lesson derivative" in steps
     # Six seeds make a narrow range; most of the chapter still lies inside it.
-    inside = [figure for figure in result.figures if figure.verdict == "inside"]
+    inside = [figure for figure in figures if figure.verdict == "inside"]
     assert len(inside) > 0.6 * len(trained)
 
 
 def test_the_command_exits_with_3_if_a_figure_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     good = Figure("6 training", "good", 0.5, 0.5, "inside", 0.4, 0.6, 50.0, 9)
     bad = Figure("6 training", "bad", 0.5, torch.tensor([0.7, 0.1]), "differs")
-    result = Reproduction([good], [])
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: result)
+    figures = [good]
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: (figures, []))
     assert "1 inside" in run_in_process("reproduce").ok().out
-    result.figures.append(bad)
+    figures.append(bad)
     failed = run_in_process("reproduce", "--json")
     assert failed.code == 3
     assert failed.json["counts"]["differs"] == 1
@@ -84,7 +84,7 @@ def test_the_residual_net_is_compared_with_as_many_seeds_as_were_trained(
     steps: list[str] = []
     rows = reproduction.residual_figures(range(3), steps.append)
     assert steps == [f"resnet18, seed {seed} of 3" for seed in range(3)]
-    assert [row.chapter for row in rows] == list(reproduction.RESNET)
+    assert [row.chapter for row in rows] == list(reproduction.RESNET.values())
     runs = [prepare(resolve({**small, "seed": seed})).train() for seed in range(3)]
     accuracies = sorted(metrics.accuracy for run in runs for metrics in run)
     assert (rows[2].low, rows[2].ours, rows[2].high) == pytest.approx(tuple(accuracies))
@@ -94,7 +94,7 @@ def test_the_plot_is_drawn_and_a_bad_name_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     curve = Curves("c", {"a": ([0, 1], [0, 1])}, bands={"b": ([0, 1], [0, 0], [1, 2])})
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: Reproduction([], [curve] * 4))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: ([], [curve] * 4))
     run_in_process("reproduce", "--plot", tmp_path / "c.png").ok()
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: pytest.fail("worked"))

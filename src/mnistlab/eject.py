@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from jinja2 import DictLoader, Environment, StrictUndefined, meta
+from jinja2 import Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig
@@ -28,7 +28,7 @@ from mnistlab.data.layouts import options_of
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.named import load_data
 from mnistlab.data.store import ImageData
-from mnistlab.errors import ConfigError, DamagedFileError, RunError
+from mnistlab.errors import ConfigError
 from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
 from mnistlab.models import build_model
 from mnistlab.names import printable
@@ -39,7 +39,6 @@ from mnistlab.training import check_model
 
 TEMPLATE = Path(__file__).with_name("script.py.j2").read_text("utf-8")
 ENVIRONMENT = Environment(
-    loader=DictLoader({"script": TEMPLATE}),
     autoescape=False,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -63,34 +62,29 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     `data` says where the run's data are now.
 
     Raises ConfigError for a run that trains nothing, trained several seeds, or has settings that a
-    script does not follow; DataError if the data has changed, RunError for a run that does not say
-    what it was.
+    script does not follow; DataError if the data has changed, DamagedFileError for a run that does
+    not say what it was.
     """
-    try:
-        record = run.record()
-    except DamagedFileError as error:
-        raise RunError(f"{error}; what to train is not known") from error
+    record = run.record()
     config, name = record.config, printable(run.name)
     if config.model == "pixel-similarity":
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
-    if config.folds:
-        raise ConfigError(
-            f"{name}: trained {config.folds} folds, and a script trains one model; write the folds "
-            "with mnistlab data split --folds, train on one of them, and eject that run"
-        )
-    if config.seeds > 1:
+    if config.is_study:
         file = printable(quoted(run.config_file))
+        alone = f"train one alone with mnistlab train --config {file} --seeds 1 --seed N"
+        if config.folds:
+            alone = "write the folds with mnistlab data split --folds, train on one of them"
         raise ConfigError(
-            f"{name}: trained {config.seeds} seeds, and a script trains one; train one alone with "
-            f"mnistlab train --config {file} --seeds 1 --seed N, and eject that run"
+            f"{name}: trained {config.folds or config.seeds} models, and a script trains one; "
+            f"{alone}, and eject that run"
         )
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
     require_same(run, loaded, record.data.fingerprint)
-    parts = ((loaded.train, "train/"), (loaded.valid, "valid/"))
     plain = all(
-        part.prefix == prefix and all(file.count("/") == 1 for file in part.files)
-        for part, prefix in parts
+        path.startswith(side) and path.count("/") == 2
+        for part, side in ((loaded.train, "train/"), (loaded.valid, "valid/"))
+        for path in part.paths()
     )
     if not plain or loaded.fit is not None or config.exclude:
         raise ConfigError(
@@ -135,6 +129,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
     if config.class_weights == "none":  # then no word about them
         texts = [_WEIGHTS.sub("", text) for text in texts]
+    imports -= {*TEMPLATE.splitlines()}
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
@@ -147,9 +142,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "is_download": is_download,
         "classes": list(data.classes),
         "skipped": sorted(data.skipped),
-        "imports": sorted(
-            imports - {*TEMPLATE.splitlines()}, key=lambda line: (line[0] == "f", line)
-        ),
+        "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join(definitions),
         "read": reader.__name__,
@@ -159,7 +152,7 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "least": least,
         "eval_batch": eval_batch(*data.image_size),
     }
-    return ENVIRONMENT.get_template("script").render(values), argument
+    return ENVIRONMENT.from_string(TEMPLATE).render(values), argument
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:
@@ -226,13 +219,12 @@ def _reader_for(data: ImageData) -> Callable[[Path], torch.Tensor]:
 
     Raises ConfigError, which names the file, where none of ours does.
     """
-    images = [
-        (data.root / split / file, image)
-        for split, part in (("train", data.train), ("valid", data.valid))
-        for file, image in zip(part.files, part.ds.tensors[0], strict=True)
-    ]
+    splits = (data.train, data.valid)
+    paths = [data.root / path for split in splits for path in split.paths()]
+    images = [image for split in splits for image in split.ds.tensors[0]]
     for reader in (read, read_any):
-        wrong = next((path for path, image in images if not reader(path).equal(image)), None)
+        pairs = zip(paths, images, strict=True)
+        wrong = next((path for path, image in pairs if not reader(path).equal(image)), None)
         if wrong is None:
             return reader
     raise ConfigError(

@@ -4,32 +4,26 @@ The exact figures are the checks of the lessons; the trained ones are compared w
 128 linear and 24 two-layer models give, since the random draw of the notes is not known.
 """
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons import run_lesson
 from mnistlab.lessons.kit import Check, plain
-from mnistlab.losses import mnist_loss
+from mnistlab.losses import mnist_loss, targets_for
 from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from mnistlab.resolving import resolve
-from mnistlab.studies.stack import (
-    StackedLinear,
-    StackedTwoLayer,
-    train_stack,
-    wide_logits,
-    wide_mnist_loss,
-)
-from mnistlab.training import evaluate
+from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackedTwoLayer, train_stack
+from mnistlab.training import compute_logits, evaluate
 
 # The figures as the notes print them, all on the 2038 validation images. What their own loop prints
 # are means of batch means (7 batches of 256, one of 246), four digits; tables count every image
@@ -91,8 +85,8 @@ TWO_LAYER_TABLE = {
     39: (0.014168, 0.020576, 0.982336),
 }  # fmt: skip
 
-# 18-layer residual net, one-cycle, one epoch: train_loss, valid_loss, accuracy.
-RESNET = (0.065800, 0.017196, 0.994112)
+# 18-layer residual net, one-cycle, one epoch.
+RESNET = {"train_loss": 0.065800, "valid_loss": 0.017196, "accuracy": 0.994112}
 
 # § "The MNIST loss function": the training accuracy of a random linear model, and the gradient of
 # the bias for a batch of four images, both for a draw that is not known.
@@ -126,7 +120,8 @@ TABLE = ("train_loss (smoothed)", "valid_loss", "accuracy")
 BATCH_MEANS = "mean of batch means"
 
 Progress = Callable[[str], None]
-Columns = dict[str, list[Tensor]]  # by column and epoch: the values of all seeds, (seeds,)
+Table = Mapping[int, tuple[float, ...]]  # by epoch
+Columns = dict[str, Tensor]  # by name: the values of all seeds, (epochs, seeds)
 
 
 @dataclass(frozen=True)
@@ -149,26 +144,8 @@ class Figure:
     seeds: int | None = None
     reason: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        document: dict[str, Any] = plain(vars(self))
-        return document
-
 
 Figures = list[Figure]
-
-
-@dataclass
-class Reproduction:
-    """All figures, and the chapter's curves inside the range of our seeds."""
-
-    figures: Figures
-    curves: list[Curves]
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing differs."""
-        return all(figure.verdict != "differs" for figure in self.figures)
 
 
 def reproduce(
@@ -177,8 +154,8 @@ def reproduce(
     progress: Progress = lambda step: None,
     *,
     full: bool = False,
-) -> Reproduction:
-    """Compute every figure of the chapter on the bundled data.
+) -> tuple[Figures, list[Curves]]:
+    """Every figure of the chapter on the bundled data; its curves inside the range of our seeds.
 
     `full` also trains the residual net, half a minute a seed. `seeds` replaces the default numbers
     of seeds (128 linear, 24 two-layer). `progress` is called with each step that begins.
@@ -189,38 +166,45 @@ def reproduce(
             progress(f"lesson {lesson}")
             figures += exact_figures(section, lesson)
     progress("random models")
-    linear_seeds = range(seeds or LINEAR_SEEDS)
+    linear_seeds, two_layer_seeds = range(seeds or LINEAR_SEEDS), range(seeds or TWO_LAYER_SEEDS)
     figures += random_figures(data, linear_seeds)
 
     curves = []
-    for title, init, optimizer, values in (
-        ("linear from scratch", "normal", BasicOptim, SCRATCH),
-        ("nn.Linear, BasicOptim", "uniform", BasicOptim, BASIC_OPTIM),
-        ("nn.Linear, the library's SGD", "uniform", torch.optim.SGD, LIBRARY_SGD),
+    for title, init, optimizer, values, table in (
+        ("linear from scratch", "normal", BasicOptim, SCRATCH, {}),
+        ("nn.Linear, BasicOptim", "uniform", BasicOptim, BASIC_OPTIM, LINEAR_TABLE),
+        ("nn.Linear, the library's SGD", "uniform", torch.optim.SGD, LIBRARY_SGD, {}),
     ):
         progress(f"{title}, {len(linear_seeds)} seeds")
-        stack = StackedLinear(linear_models(data, linear_seeds, init))
-        columns = train_columns(data, stack, optimizer, lr=1.0, epochs=len(values))
-        chapter, ours = dict(enumerate(values)), columns[BATCH_MEANS]
-        figures += epoch_figures(f"{title}, {BATCH_MEANS}", chapter, ours, digits=4)
-        if values is BASIC_OPTIM:
-            figures += table_figures("nn.Linear", LINEAR_TABLE, columns)
-        curves.append(compared(title, chapter, ours))
+        stack = StackedLinear(models_of(data, linear_seeds, "linear", init=init))
+        ours = train_columns(data, [stack], partial(optimizer, lr=1.0), len(values))
+        printed = dict(enumerate(zip(values, strict=True)))
+        figures += table_figures(title, printed, ours, (BATCH_MEANS,), digits=4)
+        figures += table_figures("nn.Linear", table, ours)
+        curves.append(compared(title, dict(enumerate(values)), ours[BATCH_MEANS]))
 
-    columns = train_two_layer(data, range(seeds or TWO_LAYER_SEEDS), progress)
-    figures += table_figures("two layers", TWO_LAYER_TABLE, columns)
+    progress(f"two layers, {len(two_layer_seeds)} seeds")
+    models = models_of(data, two_layer_seeds, "two-layer")
+    stacks = [
+        StackedTwoLayer(models[first : first + STACK]) for first in range(0, len(models), STACK)
+    ]
+    epochs = max(TWO_LAYER_TABLE) + 1
+    ours = train_columns(data, stacks, partial(BasicOptim, lr=0.1), epochs)
+    figures += table_figures("two layers", TWO_LAYER_TABLE, ours)
     chapter = {epoch: accuracy for epoch, (*_, accuracy) in TWO_LAYER_TABLE.items()}
-    curves.append(compared("two layers", chapter, columns["accuracy"]))
+    curves.append(compared("two layers", chapter, ours["accuracy"]))
 
     if full:
         figures += residual_figures(range(RESIDUAL_SEEDS), progress)
     else:
-        for name, value in zip(("train_loss", "valid_loss", "accuracy"), RESNET, strict=True):
-            item = f"resnet18 {name}"
-            row = Figure("6 training", item, value, None, "left out", reason="--full trains it")
-            figures.append(row)
+        figures += [
+            Figure(
+                "6 training", f"resnet18 {name}", value, None, "left out", reason="--full trains it"
+            )
+            for name, value in RESNET.items()
+        ]
     figures.sort(key=lambda figure: figure.section)  # stable: the order within a section stays
-    return Reproduction(figures, curves)
+    return figures, curves
 
 
 # Figures without a random draw
@@ -288,74 +272,59 @@ def spread(
     half = 0.0 if digits is None else 0.5 * 10.0**-digits
     values = ours.double()
     low, high = values.min().item(), values.max().item()
-    inside = low - half <= chapter <= high + half
-    return Figure(
-        section,
-        item,
-        chapter,
-        values.median().item(),
-        "inside" if inside else "differs",
-        low=low,
-        high=high,
-        percentile=100 * (values <= chapter + half).double().mean().item(),
-        seeds=len(values),
-    )
+    verdict = "inside" if low - half <= chapter <= high + half else "differs"
+    below = 100 * (values <= chapter + half).double().mean().item()
+    median = values.median().item()
+    return Figure(section, item, chapter, median, verdict, low, high, below, len(values))
 
 
 def random_figures(data: ImageData, seeds: range) -> Figures:
     """Figures of untrained random models: accuracies, and the gradient of one batch of four."""
-    scratch = linear_models(data, seeds, "normal")
-    right = is_right(wide_logits(StackedLinear(scratch), data.train_ds), data.train_ds)
-    accuracies = right.double().mean(0)
-    figures = [spread("5 loss", "random model", RANDOM_TRAINING_ACCURACY, accuracies)]
-
-    moved = [copy.deepcopy(model) for model in scratch]
-    for model in moved:
-        model.get_parameter("weights").data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
-    after = is_right(wide_logits(StackedLinear(moved), data.train_ds), data.train_ds)
-    changed = int((after.sum(0) != right.sum(0)).sum())
-    item = f"accuracies that weights[0] x 1.0001 changes, of {len(scratch)}"
-    figures.append(exact("5 loss", item, 0, changed))
-
+    models = models_of(data, seeds, "linear", init="normal")
+    library = models_of(data, seeds, "linear", init="uniform")
+    scratch, moved = StackedLinear(models), StackedLinear(models)
+    moved.weights.data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
+    before, after = (is_right(stack, data.train_ds) for stack in (scratch, moved))
+    changed = int((after.sum(0) != before.sum(0)).sum())
+    item = f"accuracies that weights[0] x 1.0001 changes, of {len(seeds)}"
+    figures = [
+        spread("5 loss", "random model", RANDOM_TRAINING_ACCURACY, before.double().mean(0)),
+        exact("5 loss", item, 0, changed),
+    ]
     xb = data.train_ds.tensors[0][:4].unsqueeze(1) / 255  # four 3s
-    gradients: list[Tensor] = []
-    for model in scratch:
-        loss = mnist_loss(model(xb), torch.ones(4, 1))
-        gradients += torch.autograd.grad(loss, [model.get_parameter("bias")])
-    once = torch.cat(gradients)
+    losses = [mnist_loss(model(xb), torch.ones(4, 1)) for model in models]
+    once = torch.cat(torch.autograd.grad(losses, [m.get_parameter("bias") for m in models]))
     for times, item in ((1, "1 pass"), (2, "2 passes"), (3, "3 passes")):
         value = round(BIAS_GRADIENT * times, 4)
         figures.append(spread("5 loss", f"bias gradient, {item}", value, once * times, digits=4))
-
-    library = linear_models(data, seeds, "uniform")
-    for title, models, value, digits in (
+    for title, stack, value, digits in (
         ("scratch", scratch, SCRATCH_UNTRAINED, 3),
-        ("nn.Linear", library, BASIC_OPTIM_UNTRAINED, 4),
+        ("nn.Linear", StackedLinear(library), BASIC_OPTIM_UNTRAINED, 4),
     ):
-        right = is_right(wide_logits(StackedLinear(models), data.valid_ds), data.valid_ds)
-        means, item = mean_of_batch_means(right), f"{title}, untrained"
-        figures.append(spread("6 training", item, value, means, digits=digits))
+        means = mean_of_batch_means(is_right(stack, data.valid_ds))
+        figures.append(spread("6 training", f"{title}, untrained", value, means, digits))
     return figures
 
 
 def train_columns(
-    data: ImageData, stack: nn.Module, optimizer: Callable[..., Any], lr: float, epochs: int
+    data: ImageData, stacks: Sequence[nn.Module], make_opt: Callable[..., Any], epochs: int
 ) -> Columns:
-    """Train `stack` in the chapter's order, batches of 256, and compute its columns."""
-    columns: Columns = {name: [] for name in (*TABLE, BATCH_MEANS)}
-    targets = (data.valid_ds.tensors[1] == 0).float().unsqueeze(1)  # 1 for a 3
-    batch_losses = []
-    for metrics in train_stack(
-        stack, partial(optimizer, lr=lr), data.train_ds, data.valid_ds, epochs=epochs
-    ):
-        batch_losses.append(metrics.batch_losses)
-        right = is_right(metrics.valid_logits, data.valid_ds)
-        columns["valid_loss"].append(wide_mnist_loss(metrics.valid_logits, targets))
-        columns["accuracy"].append(right.double().mean(0))
-        columns[BATCH_MEANS].append(mean_of_batch_means(right))
-    ends = smoothed(torch.cat(batch_losses)).unflatten(0, (epochs, -1))[:, -1]
-    columns["train_loss (smoothed)"] = list(ends)
-    return columns
+    """Train `stacks` in the chapter's order, batches of 256, and compute its columns."""
+    targets = targets_for(data.valid_ds.tensors[1], 2)
+    parts = []
+    for stack in stacks:
+        rows = list(train_stack(stack, make_opt, data.train_ds, data.valid_ds, epochs=epochs))
+        losses = smoothed(torch.cat([row.batch_losses for row in rows]))
+        logits = [row.valid_logits for row in rows]
+        rights = [(part > 0) == (targets > 0) for part in logits]
+        columns = (
+            losses.unflatten(0, (epochs, -1))[:, -1],
+            torch.stack([WIDE_LOSSES["mnist"](part, targets) for part in logits]),
+            torch.stack([right.double().mean(0) for right in rights]),
+            torch.stack([mean_of_batch_means(right) for right in rights]),
+        )
+        parts.append(torch.stack(columns))
+    return dict(zip((*TABLE, BATCH_MEANS), torch.cat(parts, dim=2), strict=True))
 
 
 def smoothed(losses: Tensor) -> Tensor:
@@ -370,49 +339,27 @@ def smoothed(losses: Tensor) -> Tensor:
     return torch.stack(averages)
 
 
-def train_two_layer(data: ImageData, seeds: range, progress: Progress) -> Columns:
-    """The columns of two-layer models, a few seeds at a time."""
-    parts, epochs = [], max(TWO_LAYER_TABLE) + 1
-    for first in seeds[::STACK]:
-        group = seeds[first : first + STACK]
-        progress(f"two layers, seeds {group[0]}-{group[-1]} of {len(seeds)}")
-        models = [build_model("two-layer", data.image_size, data.classes, s) for s in group]
-        stack = StackedTwoLayer(models)
-        parts.append(train_columns(data, stack, BasicOptim, lr=0.1, epochs=epochs))
-    return {
-        name: [torch.cat(epoch) for epoch in zip(*(part[name] for part in parts), strict=True)]
-        for name in parts[0]
-    }
-
-
-def epoch_figures(item: str, chapter: dict[int, float], ours: list[Tensor], digits: int) -> Figures:
-    """A column of the chapter beside ours, a row an epoch."""
+def table_figures(
+    title: str, table: Table, ours: Columns, names: Sequence[str] = TABLE, digits: int = 6
+) -> Figures:
+    """A table of the chapter, column by column, beside ours."""
     return [
-        spread("6 training", f"{item}, epoch {epoch}", value, ours[epoch], digits)
-        for epoch, value in chapter.items()
+        spread(
+            "6 training", f"{title}, {name}, epoch {epoch}", row[place], ours[name][epoch], digits
+        )
+        for place, name in enumerate(names)
+        for epoch, row in table.items()
     ]
 
 
-def table_figures(
-    title: str, table: dict[int, tuple[float, float, float]], columns: Columns
-) -> Figures:
-    """A table of the chapter, column by column, beside ours."""
-    figures = []
-    for place, name in enumerate(TABLE):
-        chapter = {epoch: row[place] for epoch, row in table.items()}
-        figures += epoch_figures(f"{title}, {name}", chapter, columns[name], digits=6)
-    return figures
-
-
-def compared(title: str, chapter: dict[int, float], ours: list[Tensor]) -> Curves:
-    """The chapter's accuracies as dots in the range of our seeds."""
+def compared(title: str, chapter: dict[int, float], ours: Tensor) -> Curves:
+    """The chapter's accuracies as dots in the range of our seeds, (epochs, S)."""
     epochs = list(range(len(ours)))
-    low, high = [float(v.min()) for v in ours], [float(v.max()) for v in ours]
     return Curves(
-        f"{title}: the chapter inside {len(ours[0])} seeds",
-        lines={"our median": (epochs, [float(v.median()) for v in ours])},
+        f"{title}: the chapter inside {ours.shape[1]} seeds",
+        lines={"our median": (epochs, ours.median(1).values.tolist())},
         dots={"the chapter": (list(chapter), list(chapter.values()))},
-        bands={"our seeds, min to max": (epochs, low, high)},
+        bands={"our seeds, min to max": (epochs, ours.amin(1).tolist(), ours.amax(1).tolist())},
         x_label="epoch",
         y_label="accuracy",
     )
@@ -424,25 +371,26 @@ def residual_figures(seeds: range, progress: Progress) -> Figures:
     for seed in seeds:
         progress(f"resnet18, seed {seed} of {len(seeds)}")
         rows += list(prepare(resolve({**RESIDUAL_SETTINGS, "seed": seed})).train())
-    columns = (
-        smoothed(torch.stack([row.batch_losses for row in rows], dim=1))[-1],
-        torch.tensor([row.valid_loss for row in rows]),
-        torch.tensor([row.accuracy for row in rows]),
-    )
+    columns = {
+        "train_loss": smoothed(torch.stack([row.batch_losses for row in rows], dim=1))[-1],
+        "valid_loss": torch.tensor([row.valid_loss for row in rows]),
+        "accuracy": torch.tensor([row.accuracy for row in rows]),
+    }
     return [
-        spread("6 training", f"resnet18 {name}", value, ours, 6)
-        for name, value, ours in zip(TABLE, RESNET, columns, strict=True)
+        spread("6 training", f"resnet18 {name}", value, columns[name], digits=6)
+        for name, value in RESNET.items()
     ]
 
 
-def linear_models(data: ImageData, seeds: range, init: str) -> list[nn.Module]:
-    """A linear model a seed, its weights drawn by `init`."""
-    return [build_model("linear", data.image_size, data.classes, s, init=init) for s in seeds]
+def models_of(data: ImageData, seeds: range, name: str, **settings: str) -> list[nn.Module]:
+    """A model a seed."""
+    return [build_model(name, data.image_size, data.classes, s, **settings) for s in seeds]
 
 
-def is_right(logits: Tensor, ds: torch.utils.data.TensorDataset) -> Tensor:
-    """Logits (n, S) of S models → whether each answer is right, bool (n, S)."""
-    return (logits > 0) == (ds.tensors[1] == 0).unsqueeze(1)  # above 0 says class 0, a 3
+def is_right(stack: nn.Module, ds: TensorDataset) -> Tensor:
+    """Whether each answer of S models is right, bool (n, S)."""
+    images, labels = ds.tensors
+    return (compute_logits(stack, images) > 0) == (targets_for(labels, 2) > 0)
 
 
 def mean_of_batch_means(right: Tensor) -> Tensor:

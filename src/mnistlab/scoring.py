@@ -76,29 +76,28 @@ class RunScore:
 
     def mistakes(self, top: int | None = None) -> list[Verdict]:
         """The images that are wrong, the most confident first; at most `top` of them."""
-        predicted = predictions(self.logits)
         sure = probabilities(self.logits.double()).amax(1)
-        wrong = (predicted != self.labels).nonzero().flatten()
+        wrong = (predictions(self.logits) != self.labels).nonzero().flatten()
         # stable: of equals, the first file comes first
         order = wrong[sure[wrong].argsort(descending=True, stable=True)]
         return list(self.verdicts(order[:top].tolist()))
 
     def verdicts(self, indices: Sequence[int] | None = None) -> Iterator[Verdict]:
         """The images at `indices`; without them every image of the split in its order."""
-        names = self.card.classes
-        predicted = predictions(self.logits).tolist()
-        labels = self.labels.tolist()
-        # in float64: in float32 a sure model's 0.99999999 would read as 1
-        probs = probabilities(self.logits.double()).tolist()
-        for index in range(len(labels)) if indices is None else indices:
-            yield Verdict(
-                self.split.path_of(index),
-                index,
-                names[labels[index]],
-                names[predicted[index]],
-                probs[index][predicted[index]],
-                dict(zip(names, probs[index], strict=True)),
-            )
+        names, labels = self.card.classes, self.labels.tolist()
+        rows = range(len(labels)) if indices is None else indices
+        for index, answer in zip(rows, answers(self.logits[[*rows]], names), strict=True):
+            yield Verdict(self.split.path_of(index), index, names[labels[index]], *answer)
+
+
+def answers(
+    logits: torch.Tensor, classes: Sequence[str]
+) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Of each image the predicted class, its probability, and that of every class."""
+    # in float64: in float32 a sure model's 0.99999999 would read as 1
+    probs = probabilities(logits.double()).tolist()
+    for label, row in zip(predictions(logits).tolist(), probs, strict=True):
+        yield classes[label], row[label], dict(zip(classes, row, strict=True))
 
 
 def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
@@ -107,11 +106,9 @@ def open_model(run: Run, *, best: bool = False) -> tuple[nn.Module, ModelCard]:
     try:
         return load_model(path)
     except FileNotFoundError as error:
-        how = f"go on with: mnistlab train --resume {printable(run.reference)}"
-        if run.is_study:
-            how = "train its seeds again"
         raise RunError(
-            f"{printable(path)}: no such file; the run has saved no model yet; {how}"
+            f"{printable(path)}: no such file; the run has saved no model yet; go on with: "
+            f"mnistlab train --resume {printable(run.reference)}"
         ) from error
 
 
@@ -137,43 +134,34 @@ def score_run(
     set_threads(settings.get("threads", run.threads))
     device = choose_device(settings.get("device", "auto"))
     model, card = open_model(run, best=best)
-    name = settings.get("data")
     reading = {key: settings[key] for key in READING if key in settings}
-    if name is None and reading:
+    is_own = "data" not in settings
+    if is_own and reading:
         given = ", ".join(map(flag_of, reading))
         raise ConfigError(f"{given}: of other images, with --data; a run's own are read as it did")
-    if name is None:
+    if is_own:
         name, options = data_of(run)
-        options = replace(options, fit=cast("Fit", card.fit or options.fit))
-    else:  # other images, brought to the model's size as its own were
-        options = options or LoadOptions(**reading)
-        options = replace(options, fit=cast("Fit", card.fit or "pad"))
+    else:
+        name, options = settings["data"], options or LoadOptions(**reading)
     options = replace(
         options,
         image_size=card.image_size,
+        fit=cast("Fit", card.fit or (options.fit if is_own else "pad")),
         skip_bad=options.skip_bad or bool(settings.get("skip_bad")),
     )
-    own = None
-    if settings.get("data") is None and split in SPLITS:
-        own = _fold_of(run, split, name, options, best, progress)
-    loaded = own or load_split(name, split, options, progress=progress)
+    record = run.known_record() if is_own and split in SPLITS else None
+    if record and record.config.folds and record.result and record.result.summary:
+        # of `train --folds`: the images that its model was trained (or scored) on
+        folds = folds_of(load_data(name, options, progress=progress), record.config.folds)
+        data = folds.data_of(record.result.summary["best" if best else "median"]["fold"])
+        loaded = data.train if split == "train" else data.valid
+    else:
+        loaded = load_split(name, split, options, progress=progress)
     ds = matched(loaded, card, name)
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
-
-
-def _fold_of(
-    run: Run, split: str, name: str, options: LoadOptions, best: bool, progress: Progress | None
-) -> Split | None:
-    """The images that a model of `train --folds` was trained (or scored) on; None for another."""
-    record = run.known_record()
-    if not (record and record.config.folds and record.result and record.result.summary):
-        return None
-    fold = record.result.summary["best" if best else "median"]["fold"]
-    data = folds_of(load_data(name, options, progress=progress), record.config.folds).data_of(fold)
-    return data.train if split == "train" else data.valid
 
 
 def data_of(run: Run) -> tuple[str, LoadOptions]:
@@ -226,17 +214,6 @@ class Prediction:
     steps: tuple[str, ...]
     inverted: bool
 
-    def as_dict(self) -> dict[str, object]:
-        """As plain data, without the pixels."""
-        return {
-            "file": self.file,
-            "class": self.predicted,
-            "probability": self.probability,
-            "probabilities": self.probabilities,
-            "prepared": list(self.steps),
-            "inverted": self.inverted,
-        }
-
 
 def predict_images(
     model: nn.Module,
@@ -288,20 +265,9 @@ def predict_images(
             continue
         xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
         logits = compute_logits(model, xb).cpu()
-        predicted = predictions(logits).tolist()
-        # in float64, as in eval: in float32 a sure model's 0.99999999 would read as 1
-        probs = probabilities(logits.double()).tolist()
         results += [
-            Prediction(
-                name,
-                card.classes[label],
-                row[label],
-                dict(zip(card.classes, row, strict=True)),
-                prepared.levels,
-                prepared.steps,
-                prepared.inverted,
-            )
-            for (name, prepared), label, row in zip(batch, predicted, probs, strict=True)
+            Prediction(name, *answer, prepared.levels, prepared.steps, prepared.inverted)
+            for (name, prepared), answer in zip(batch, answers(logits, card.classes), strict=True)
         ]
     progress(len(names), len(names))
     return results, faults

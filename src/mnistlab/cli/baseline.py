@@ -29,8 +29,7 @@ def pixel_similarity(
     run, config = experiment.run, experiment.config
     assert run is not None
     with run.locked():
-        for _ in experiment.train():
-            pass
+        list(experiment.train())  # to its end
     valid_ds, loss_func = experiment.on_device()[1], LOSSES[config.loss]
     evaluation = evaluate(experiment.now.model, valid_ds, experiment.card.classes, loss_func)
     out.document(

@@ -17,14 +17,7 @@ from mnistlab.system import quoted
 def eject(
     out: Output,
     settings: dict[str, Any],
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run folder, its name, or latest.",
-            autocompletion=flags.complete_runs,
-        ),
-    ] = "latest",
+    run: flags.RunArgument = "latest",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write it there; must be a new file."),
@@ -48,10 +41,5 @@ def eject(
     else:
         write_file(output, script.encode())
         out.notice(f"run it with: python {printable(quoted(output, *filter(None, [folder])))}")
-    out.document(
-        {
-            "run": str(chosen.path),
-            "file": None if output is None else str(output),
-            "script": script,
-        }
-    )
+    file = None if output is None else str(output)
+    out.document({"run": str(chosen.path), "file": file, "script": script})

@@ -20,17 +20,10 @@ def evaluate(
     split: flags.Split = "valid",
     best: flags.Best = False,
     min_accuracy: flags.MinAccuracy = None,
-    top: Annotated[
-        int, typer.Option("--top", metavar="N", min=0, help="How many mistakes to show.")
-    ] = 5,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many mistakes to show.")] = 5,
     csv: Annotated[
         Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            help="Write every image's prediction to a CSV file.",
-            show_default=False,
-        ),
+        typer.Option(metavar="FILE", help="Write every image's prediction to a CSV file."),
     ] = None,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
@@ -85,7 +78,6 @@ def evaluate(
         out.result(*evaluation_tables(evaluation))
         if mistakes:
             out.result("", mistakes_table(mistakes))
-    if min_accuracy is not None and evaluation.accuracy < min_accuracy:
-        raise CheckError(
-            f"accuracy {evaluation.accuracy:.6f} is below --min-accuracy {min_accuracy:g}"
-        )
+    accuracy = evaluation.accuracy
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")

@@ -25,7 +25,7 @@ def ladder(
     from mnistlab.studies.ladder import climb
 
     steps = list(climb(name, settings, out.notice, full=full))
-    out.document({"data": name, "seed": seed, "steps": [step.as_dict() for step in steps]})
+    out.document({"data": name, "seed": seed, "steps": steps})
     out.result(ladder_table(steps))
-    if not out.as_json and any(step.chapter is not None for step in steps):
+    if not out.as_json and any(step["chapter"] is not None for step in steps):
         out.notice("book: means over classes or batches there; ours counts each image once")

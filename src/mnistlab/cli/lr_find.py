@@ -1,8 +1,7 @@
 """`mnistlab lr-find`: which learning rate?"""
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,22 +11,15 @@ from mnistlab.cli.training_output import headline
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
 
-if TYPE_CHECKING:
-    from mnistlab.report.pictures import Curves
-    from mnistlab.studies.lr_find import Sweep
-
 
 def lr_find(
     out: Output,
     settings: dict[str, Any],
     config: flags.Config = None,
-    start: Annotated[float, typer.Option("--start", metavar="X", help="The first rate.")] = 1e-4,
-    end: Annotated[float, typer.Option("--end", metavar="X", help="The last rate.")] = 100.0,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Batches to try.")] = 200,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the curve (PNG, SVG, PDF)."),
-    ] = None,
+    start: Annotated[float, typer.Option(metavar="X", help="The first rate.")] = 1e-4,
+    end: Annotated[float, typer.Option(metavar="X", help="The last rate.")] = 100.0,
+    steps: Annotated[int, typer.Option(metavar="N", help="Batches to try.")] = 200,
+    plot: flags.Plot = None,
 ) -> None:
     """Suggest a learning rate: let it grow, watch the loss.
 
@@ -39,6 +31,7 @@ def lr_find(
 
         require_plot(plot)
     from mnistlab.experiment import prepare
+    from mnistlab.report.pictures import Curves
     from mnistlab.studies.lr_find import find_lr
 
     with out.loading() as progress:
@@ -60,13 +53,20 @@ def lr_find(
             ],
         }
     )
-    picture = _picture(sweep)
+    near = min(range(len(sweep.lrs)), key=lambda i: abs(math.log(sweep.lrs[i] / sweep.suggestion)))
+    picture = Curves(
+        "loss as the learning rate grows",
+        {"loss, smoothed": (sweep.lrs, sweep.smooth)},
+        "learning rate",
+        "loss",
+        dots={"suggestion": ([sweep.lrs[near]], [sweep.smooth[near]])},
+        log_x=True,
+    )
     if out.tables:
         from mnistlab.report.terminal import text_picture
 
         out.result(text_picture(picture), "")
-    name = printable(experiment.config.model)
-    out.result(f"suggestion  {sweep.suggestion:g}  for {name}: {sweep.reason}")
+    out.result(f"suggestion  {sweep.suggestion:g}  for {experiment.config.model}: {sweep.reason}")
     if plot is not None:
         from mnistlab.report.files import draw
 
@@ -74,17 +74,3 @@ def lr_find(
         out.notice(f"drawn  {printable(plot)}")
     found = {**settings, "lr": f"{sweep.suggestion:g}"}
     out.notice(f"next   {flags.train_command(found, config)}")
-
-
-def _picture(sweep: "Sweep") -> "Curves":
-    from mnistlab.report.pictures import Curves
-
-    near = min(sweep.lrs, key=lambda lr: abs(math.log(lr / sweep.suggestion)))
-    return Curves(
-        "loss as the learning rate grows",
-        {"loss, smoothed": (sweep.lrs, sweep.smooth)},
-        "learning rate",
-        "loss",
-        dots={"suggestion": ([near], [sweep.smooth[sweep.lrs.index(near)]])},
-        log_x=True,
-    )

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,14 +12,10 @@ from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.files import require_file, write_csv
-from mnistlab.names import printable
+from mnistlab.names import listed, printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 from mnistlab.system import quoted
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_NAMED = 5  # of the files or classes that a notice is about
 _NARROWEST = 24  # columns for the steps of the preparation, at least
 
 
@@ -81,7 +77,12 @@ def predict(
     if csv is not None:
         require_file(csv, ("csv",), "--csv")
     if save_prepared is not None:
-        _require_new_folder(save_prepared)
+        where = f"--save-prepared {printable(save_prepared)}"
+        is_empty = save_prepared.is_dir() and not os.listdir(save_prepared)
+        if os.path.lexists(save_prepared) and not is_empty:
+            raise ConfigError(f"{where}: exists already; name a new or an empty folder")
+        if not save_prepared.absolute().parent.is_dir():
+            raise ConfigError(f"{where}: not a name in an existing folder")
     source = find_run(run, run_dir)
     from mnistlab import scoring
     from mnistlab.data.inputs import STDIN, find_inputs
@@ -90,7 +91,11 @@ def predict(
     set_threads(source.threads if threads is None else threads)
     target = choose_device(device or "auto")
     model, card = scoring.open_model(source, best=best)
-    inputs = find_inputs(images)
+    inputs, stdin = find_inputs(images), b""
+    if STDIN in inputs.names:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ConfigError("-: nothing on stdin; pipe an image into it: ... - < three.png")
+        stdin = sys.stdin.buffer.read()
     label = printable(images[0]) if len(images) == 1 else "all images"
     with out.loading() as progress:
         results, faults = scoring.predict_images(
@@ -99,7 +104,7 @@ def predict(
             inputs.names,
             how=prepare,
             invert=invert,
-            stdin=_read_stdin() if STDIN in inputs.names else b"",
+            stdin=stdin,
             progress=lambda done, total: progress(label, done, total),
         )
     inputs.faults.update(faults)
@@ -112,12 +117,14 @@ def predict(
     for line in lines:
         out.notice(f"skipped {line}")
     if inputs.left_out:
-        out.notice(f"left out, not images: {_first(inputs.left_out)}")
+        out.notice(
+            f"left out, not images: {listed(Counter(map(printable, inputs.left_out)), '{}')}"
+        )
 
     if csv is not None:
-        columns = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
-        rows = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
-        write_csv(csv, columns, rows)
+        header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
+        answers = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
+        write_csv(csv, header, answers)
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
     weights = "best" if best else "last"
@@ -126,52 +133,39 @@ def predict(
             "run": str(source.path),
             "model": card.model,
             "weights": weights,
-            "predictions": [result.as_dict() for result in results],
+            "predictions": [
+                {
+                    "file": result.file,
+                    "class": result.predicted,
+                    "probability": result.probability,
+                    "probabilities": result.probabilities,
+                    "prepared": list(result.steps),
+                    "inverted": result.inverted,
+                }
+                for result in results
+            ],
             "skipped": inputs.faults,
             "left_out": inputs.left_out,
         }
     )
     out.notice(
         f"{printable(source.path)} ({card.model}, {weights} weights) takes every image for "
-        f"one of {_first(card.classes)}"
+        f"one of {listed(Counter(map(printable, card.classes)), '{}')}"
     )
-    cells = [(printable(r.file), printable(r.predicted), f"{r.probability:.4f}") for r in results]
-    if out.quiet:
-        out.result(*("\t".join(row) for row in cells))
-    elif out.tables:
-        steps = [", ".join(result.steps) or "-" for result in results]
-        out.result(_table(cells, steps, out.width if sys.stdout.isatty() else None))
-
-
-def _table(rows: Sequence[Sequence[str]], steps: Sequence[str], width: int | None) -> "Table":
-    """One image a row. In a `width`, long steps continue below in their own column."""
-    from mnistlab.report.tables import table
-
     columns = ("file", "class", "probability", "prepared")
-    drawn = table(columns, [(*row, text) for row, text in zip(rows, steps, strict=True)])
-    drawn.columns[1].justify = drawn.columns[3].justify = "left"
-    if width is not None:
-        left = sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=False))
-        drawn.columns[3].no_wrap = False
-        drawn.columns[3].max_width = max(width - left, _NARROWEST)
-    return drawn
+    rows = [
+        (r.file, r.predicted, f"{r.probability:.4f}", ", ".join(r.steps) or "-") for r in results
+    ]
+    if out.quiet:
+        out.result(*("\t".join(map(printable, row[:3])) for row in rows))
+    elif out.tables:
+        from mnistlab.report.tables import table
 
-
-def _require_new_folder(folder: Path) -> None:
-    where = f"--save-prepared {printable(folder)}"
-    if os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder)):
-        raise ConfigError(f"{where}: exists already; name a new or an empty folder")
-    if not folder.absolute().parent.is_dir():
-        raise ConfigError(f"{where}: not a name in an existing folder")
-
-
-def _read_stdin() -> bytes:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise ConfigError("-: nothing on stdin; pipe an image into it, as in: ... - < three.png")
-    return sys.stdin.buffer.read()
-
-
-def _first(names: Sequence[str]) -> str:
-    """The first few of `names`, and how many there are."""
-    first = ", ".join(map(printable, names[:_NAMED]))
-    return first if len(names) <= _NAMED else f"{first}, ... ({len(names):,} in all)"
+        drawn = table(columns, rows)
+        drawn.columns[1].justify = drawn.columns[3].justify = "left"
+        if sys.stdout.isatty():  # long steps continue below in their own column
+            cells = [[len(printable(cell)) for cell in row[:3]] for row in (columns, *rows)]
+            left = sum(max(column) + 3 for column in zip(*cells, strict=True))
+            drawn.columns[3].no_wrap = False
+            drawn.columns[3].max_width = max(out.width - left, _NARROWEST)
+        out.result(drawn)

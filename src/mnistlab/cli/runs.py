@@ -124,13 +124,13 @@ def verify(
     the_run = find_run(run, run_dir)
     from mnistlab.studies.verify import verify_run
 
-    def announce(done: int, total: int) -> None:
-        if done == 0:
-            out.notice(f"training it again: {total} epochs or seeds")
-
     with out.loading() as progress:
         outcome = verify_run(
-            the_run, settings["data"], strict=strict, progress=progress, show=announce
+            the_run,
+            settings["data"],
+            strict=strict,
+            progress=progress,
+            show=lambda total: out.notice(f"training it again: {total} epochs or seeds"),
         )
     out.document(
         {

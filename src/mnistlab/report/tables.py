@@ -105,18 +105,18 @@ def mistakes_table(mistakes: "Sequence[Verdict]") -> Table:
     return table(("most confident mistakes", "actual", "predicted", "probability"), rows, left=3)
 
 
-def ladder_table(steps: Sequence[Any]) -> Table:
-    """`ladder.Step`s, one a row, from the baseline up."""
+def ladder_table(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """The steps of `ladder.climb`, one a row, from the baseline up."""
     rows = [
         (
-            step.model,
-            f"{step.evaluation.accuracy:.4f}",
-            "-".join(f"{end:.3f}".lstrip("0") for end in step.evaluation.interval),
-            step.evaluation.n - step.evaluation.correct,
-            "" if step.lift is None else f"{step.lift:+.4f}",
-            _compact(step.parameters),
-            f"{step.seconds:.{1 if step.seconds < 10 else 0}f}",
-            "" if step.chapter is None else f"{step.chapter:.4f}",
+            step["model"],
+            f"{step['accuracy']:.4f}",
+            "-".join(f"{end:.3f}".lstrip("0") for end in step["interval"]),
+            step["errors"],
+            "" if step["lift"] is None else f"{step['lift']:+.4f}",
+            _compact(step["parameters"]),
+            f"{step['seconds']:.{1 if step['seconds'] < 10 else 0}f}",
+            "" if step["chapter"] is None else f"{step['chapter']:.4f}",
         )
         for step in steps
     ]

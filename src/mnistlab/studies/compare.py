@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from mnistlab.config import READING
 from mnistlab.data.store import Progress
+from mnistlab.devices import differences
 from mnistlab.errors import DataError
 from mnistlab.losses import predictions
 from mnistlab.metrics import wilson_interval
@@ -118,22 +117,15 @@ def compare_runs(
             ],
         )
     given = {key: value for key, value in (settings or {}).items() if value is not None}
-    given = {"threads": max(a.threads, b.threads), **given}
+    given.setdefault("threads", max(a.threads, b.threads))
     options = None
     if not given.keys() & {"data", *READING}:  # the others say how `data` is read
         given["data"], options = data_of(a)
-    scores = [
+    one, other = (
         score_run(run, given, split=split, best=best, options=options, progress=progress)
         for run in (a, b)
-    ]
-    one, other = scores
-    images, others = (score.split.ds.tensors[0] for score in scores)
-    same_size = images.shape == others.shape
-    if one.split.files != other.split.files or (same_size and not torch.equal(images, others)):
-        raise DataError(
-            one.data, [f"{printable(one.data)}: changed between the two scores; do it again"]
-        )
-    right_a, right_b = (predictions(score.logits) == score.labels for score in scores)
+    )
+    right_a, right_b = (predictions(score.logits) == score.labels for score in (one, other))
     paired = Paired(
         int((right_a & right_b).sum()),
         int((right_a & ~right_b).sum()),
@@ -142,14 +134,7 @@ def compare_runs(
     )
     records = [run.known_record() for run in (a, b)]
     first, second = (record.config.applicable() if record else {} for record in records)
-    differing = {
-        key: (first.get(key), second.get(key))
-        for key in dict.fromkeys([*first, *second])
-        if first.get(key) != second.get(key)
-    }
+    differing = differences(first, {**dict.fromkeys(first), **second})
     fingerprints = {record.data.fingerprint for record in records if record} - {""}
-    notes = [
-        "they were trained on different data; images that one of them has seen in training "
-        "favour it"
-    ]
+    notes = ["they were trained on different data; images that one has trained on favour it"]
     return Comparison(one, other, paired, differing, notes if len(fingerprints) > 1 else [])

@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from mnistlab.config import MODEL_NAMES
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
 from mnistlab.losses import LOSSES
-from mnistlab.metrics import Evaluation
 from mnistlab.resolving import resolve
 from mnistlab.training import evaluate
 
@@ -24,49 +22,20 @@ CHAPTER = {
 SLOW = ("resnet18",)  # a third of a minute each, where the others take a second or two
 
 
-@dataclass(frozen=True)
-class Step:
-    """One model of the ladder. `lift` is its accuracy less that of the step before.
-
-    `parameters` counts what is trained (for the baseline: the pixels of the mean images);
-    `seconds` is fitting and scoring. `chapter` is the chapter's figure on MNIST_SAMPLE.
-    """
-
-    model: str
-    evaluation: Evaluation
-    lift: float | None
-    parameters: int
-    seconds: float
-    chapter: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        evaluation = self.evaluation
-        return {
-            "model": self.model,
-            "accuracy": evaluation.accuracy,
-            "balanced_accuracy": evaluation.balanced_accuracy,
-            "interval": list(evaluation.interval),
-            "n": evaluation.n,
-            "errors": evaluation.n - evaluation.correct,
-            "lift": self.lift,
-            "parameters": self.parameters,
-            "seconds": self.seconds,
-            "chapter": self.chapter,
-        }
-
-
 def climb(
     name: str,
     settings: dict[str, Any],
     progress: Callable[[str], None] = lambda text: None,
     *,
     full: bool = False,
-) -> Iterator[Step]:
+) -> Iterator[dict[str, Any]]:
     """Fit each model with its defaults (and `settings`: seed, device, …) and score it.
 
-    Yields a `Step` as each is done; a model that the images are too small for is left out. `name`
-    is the value of `--data`; `full` adds the slow models; `progress` is called with a line of text.
+    Yields a step as each is done, as in the JSON document; a model that the images are too small
+    for is left out. `lift` is its accuracy less that of the step before, `parameters` counts what
+    is trained (for the baseline: the pixels of the mean images), `seconds` is fitting and scoring,
+    `chapter` the chapter's figure on MNIST_SAMPLE. `name` is the value of `--data`; `full` adds the
+    slow models; `progress` is called with a line of text.
     """
     before: float | None = None
     for model in STEPS:
@@ -79,14 +48,21 @@ def climb(
         except ConfigError as error:  # images too small for its stages
             progress(f"left out {model}: {error}")
             continue
-        for _ in experiment.train():
-            pass
+        list(experiment.train())  # to its end
         data, fitted = experiment.data, experiment.now.model.cpu()
         loss_func = LOSSES[experiment.config.loss]
         evaluation = evaluate(fitted, data.valid_ds, data.classes, loss_func)
-        parameters = experiment.parameters or sum(buffer.numel() for buffer in fitted.buffers())
-        seconds = time.perf_counter() - started
-        lift = None if before is None else evaluation.accuracy - before
-        before = evaluation.accuracy
-        chapter = CHAPTER.get(model) if name == "mnist_sample" else None
-        yield Step(model, evaluation, lift, parameters, seconds, chapter)
+        accuracy = evaluation.accuracy
+        yield {
+            "model": model,
+            "accuracy": accuracy,
+            "balanced_accuracy": evaluation.balanced_accuracy,
+            "interval": list(evaluation.interval),
+            "n": evaluation.n,
+            "errors": evaluation.n - evaluation.correct,
+            "lift": None if before is None else accuracy - before,
+            "parameters": experiment.parameters or sum(b.numel() for b in fitted.buffers()),
+            "seconds": time.perf_counter() - started,
+            "chapter": CHAPTER.get(model) if name == "mnist_sample" else None,
+        }
+        before = accuracy

@@ -6,6 +6,7 @@ its own: nothing that it does can change a training.
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 
 from torch.utils.data import TensorDataset
 
@@ -90,22 +91,24 @@ def find_lr(
     recipe = recipe_of(config, experiment.n_batches, experiment.class_weights())
     recipe = replace(recipe, schedule=growing, draws=draws, least=least)
     assert recipe.train_loss is not None
+    batch_losses = chain.from_iterable(
+        train_batches(
+            model, opt, recipe.train_loss, ds, config.batch_size,
+            epoch_order(len(ds), config.order_of(config.seed), epoch).to(device),
+            config.seed, recipe, Place(epoch),
+        )
+        for epoch in count()
+    )  # fmt: skip
     lrs, losses, smooth = list[float](), list[float](), list[float]()
     running = 0.0
-    for epoch in range(-(-steps // experiment.n_batches)):
-        order = epoch_order(len(ds), config.order_of(config.seed), epoch).to(device)
-        for loss in train_batches(
-            model, opt, recipe.train_loss, ds, config.batch_size, order, config.seed, recipe,
-            Place(epoch),
-        ):  # fmt: skip
-            value = loss.item()
-            running = SMOOTH * running + (1 - SMOOTH) * value
-            lrs.append(opt.lr)
-            losses.append(value)
-            smooth.append(running / (1 - SMOOTH ** len(lrs)))  # it began at zero; this undoes it
-            ran_away = len(lrs) > 10 and smooth[-1] > GIVE_UP * min(smooth)
-            if not math.isfinite(value) or ran_away or len(lrs) == steps:
-                if not math.isfinite(value):
-                    lrs, losses, smooth = lrs[:-1], losses[:-1], smooth[:-1]
-                return Sweep(lrs, losses, smooth, complete=len(lrs) == steps)
-    raise AssertionError("the loop ends at its last step")
+    for loss in islice(batch_losses, steps):
+        value = loss.item()
+        if not math.isfinite(value):
+            break
+        running = SMOOTH * running + (1 - SMOOTH) * value
+        lrs.append(opt.lr)
+        losses.append(value)
+        smooth.append(running / (1 - SMOOTH ** len(lrs)))  # it began at zero; this undoes it
+        if len(lrs) > 10 and smooth[-1] > GIVE_UP * min(smooth):
+            break
+    return Sweep(lrs, losses, smooth, complete=len(lrs) == steps)

@@ -201,7 +201,6 @@ class SeedStudy:
             loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
             n_classes=len(card.classes),
             place=self.place,
-            keep_going=True,
         ):
             seconds = time.perf_counter() - started
             logits, labels = metrics.valid_logits, valid_ds.tensors[1]

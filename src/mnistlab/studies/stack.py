@@ -6,16 +6,16 @@ for each model the gradient of its own loss and nothing of the others.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.data.batches import count_batches, epoch_order, eval_batch, to_float
-from mnistlab.errors import DivergedError
-from mnistlab.losses import Loss, targets_for
-from mnistlab.training import Place, Recipe, train_batches
+from mnistlab.data.batches import count_batches, epoch_order
+from mnistlab.losses import LOSSES, Loss, targets_for
+from mnistlab.training import Place, Recipe, compute_logits, train_batches
 
 
 def _side_by_side(models: Sequence[nn.Module], name: str, dim: int = 0) -> nn.Parameter:
@@ -74,40 +74,22 @@ class StackMetrics:
     valid_logits: torch.Tensor
 
 
-def wide_mnist_loss(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """`mnist_loss` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
-    _require_column(logits, targets)
-    return _mean((logits.sigmoid() - targets).abs(), targets, weights)
+def wide(loss_func: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`loss_func` of each of S models: logits (b, S) or (b, S, C), the targets of one → (S,)."""
+
+    def each(
+        logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if logits.requires_grad:  # a gradient of another layout is rounded differently further on
+            logits.register_hook(torch.Tensor.contiguous)
+        columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
+        losses: Loss = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
+        return losses(columns, targets)
+
+    return each
 
 
-def wide_binary_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """`binary_cross_entropy` of each of S models: logits (b, S), targets (b, 1) → (S,)."""
-    _require_column(logits, targets)
-    losses = logits.clamp(min=0) - logits * targets + (-logits.abs()).exp().log1p()
-    return _mean(losses, targets, weights)
-
-
-def wide_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """`cross_entropy` of each of S models: logits (b, S, C), targets int64 (b,) → (S,)."""
-    if logits.ndim != 3 or targets.shape != logits.shape[:1]:
-        raise ValueError(f"targets must be ({len(logits)},), not {tuple(targets.shape)}")
-    log_probs = logits - logits.logsumexp(dim=2, keepdim=True)
-    log_probs = log_probs if weights is None else log_probs * weights
-    own = targets[:, None, None].expand(-1, logits.shape[1], 1)
-    return -log_probs.gather(2, own).squeeze(2).mean(0)
-
-
-WIDE_LOSSES: dict[str, Callable[..., torch.Tensor]] = {
-    "mnist": wide_mnist_loss,
-    "bce": wide_binary_cross_entropy,
-    "cross-entropy": wide_cross_entropy,
-}
+WIDE_LOSSES = {name: wide(loss_func) for name, loss_func in LOSSES.items()}
 
 
 def train_stack(
@@ -119,17 +101,16 @@ def train_stack(
     epochs: int,
     batch_size: int = 256,
     order_seed: int | None = None,
-    loss_func: Loss = wide_mnist_loss,
+    loss_func: Loss = WIDE_LOSSES["mnist"],
     n_classes: int = 2,
     place: Place | None = None,
-    keep_going: bool = False,
 ) -> Generator[StackMetrics]:
     """The loop of `train_epochs` for a stack of models and a wide loss.
 
     All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
     make_opt: parameters → anything with `step` and `zero_grad`. `place` is kept up to date; it
     ends early, between two batches, when `place.stop()` is true. A model whose loss is no longer
-    finite raises DivergedError unless `keep_going`: it cannot touch the others.
+    finite cannot touch the others.
     """
     place = Place() if place is None else place
     opt = make_opt(list(stack.parameters()))
@@ -145,31 +126,7 @@ def train_stack(
             pass
         if place.batch < n_batches:  # stopped
             return
-        losses = torch.stack(place.losses)
-        if not keep_going and not losses.isfinite().all():
-            raise DivergedError(f"a loss is no longer a finite number in epoch {place.epoch}")
-        metrics = StackMetrics(place.epoch, losses, wide_logits(stack, valid_ds))
+        logits = compute_logits(stack, valid_ds.tensors[0])
+        metrics = StackMetrics(place.epoch, torch.stack(place.losses), logits)
         place.epoch, place.batch, place.losses = place.epoch + 1, 0, []
         yield metrics
-
-
-def wide_logits(stack: nn.Module, ds: TensorDataset) -> torch.Tensor:
-    """Logits (n, S) or (n, S, C) of every image of `ds`, without gradients."""
-    images = ds.tensors[0]
-    parts = images.split(eval_batch(*images.shape[1:]))
-    with torch.no_grad():
-        return torch.cat([stack(to_float(xb)) for xb in parts])
-
-
-def _mean(
-    losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
-) -> torch.Tensor:
-    """Losses (b, S) → (S,), each times the weight of its class if there are weights."""
-    if weights is not None:
-        losses = losses * torch.where(targets == 1, weights[0], weights[1])
-    return losses.mean(0)
-
-
-def _require_column(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    if targets.shape != (len(logits), 1):
-        raise ValueError(f"targets must be ({len(logits)}, 1), not {tuple(targets.shape)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from mnistlab.data.moved import require_same, whereabouts
@@ -10,17 +11,14 @@ from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.records import Result, RunRecord
+from mnistlab.records import Result
 from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, load_state, weights_sha256
 from mnistlab.studies.seeds import SeedStudy
 from mnistlab.summaries import result_is_sealed
 
-Show = Callable[[int, int], None]
-"""Called as show(done, total) after each epoch or seed."""
-
-_FIGURES = ("train_loss", "valid_loss", "accuracy")
+_FIGURES = {"train_loss", "valid_loss", "accuracy"}
 
 
 @dataclass
@@ -46,11 +44,6 @@ class Verification:
         files = {"model.safetensors", "result in run.json"}
         return self.expected == self.actual and not files & self.changed.keys()
 
-    def note(self, what: str, then: Any, now: Any) -> None:
-        """Remember what is not as it was."""
-        if then != now:
-            self.changed[what] = (then, now)
-
 
 def verify_run(
     run: Run,
@@ -58,18 +51,16 @@ def verify_run(
     *,
     strict: bool = False,
     progress: Progress | None = None,
-    show: Show = lambda done, total: None,
+    show: Callable[[int], None] = lambda total: None,
 ) -> Verification:
     """Train `run` again and compare; writes nothing. `data` says where its data are now.
 
     A run that was stopped is repeated up to where it stood. `strict` refuses, before any training,
-    another torch, machine or thread count than the run's. Raises RunError if the folder does not
-    hold what is needed, ConfigError, DataError, DamagedFileError, DivergedError.
+    another torch, machine or thread count than the run's. `show` is called with the number of
+    epochs or seeds before they are trained. Raises RunError if the folder does not hold what is
+    needed, ConfigError, DataError, DamagedFileError, DivergedError.
     """
-    try:
-        record = run.record()
-    except DamagedFileError as error:
-        raise RunError(f"{error}; nothing to compare with") from error
+    record = run.record()
     if not run.config_file.exists():
         raise RunError(f"{printable(run.config_file)}: no such file; it has the settings")
     result = record.result or Result()
@@ -79,15 +70,47 @@ def verify_run(
     experiment = prepare(resolved, progress)
     if data is not None:
         require_same(run, experiment.data, record.data.fingerprint)
-    now = environment(experiment.device, experiment.config.model)
-    outcome.changed |= differences(record.environment, now, strict=strict)
-    again = _seeds_again if experiment.config.is_study else _train_again
-    again(outcome, experiment, result, show)
-    _compare(outcome, experiment, record, result)
+    here = environment(experiment.device, experiment.config.model)
+    outcome.changed |= differences(record.environment, here, strict=strict)
+    if experiment.config.is_study:
+        outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
+        if not outcome.expected:
+            raise RunError(
+                f"{printable(run.path)}: no {kind} was finished; nothing to compare with"
+            )
+        study = SeedStudy(experiment)
+        outcome.epochs = len(result.band or [])
+        total = outcome.epochs if experiment.config.is_wide else len(outcome.expected)
+        show(total)
+        list(islice(study.train(), total))
+        outcome.actual = {
+            f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
+        }
+    else:
+        _train_again(outcome, experiment, result, show)
+    then, now = record.config.applicable(), experiment.config.applicable()
+    if record.data.fingerprint == experiment.data.fingerprint:
+        now.pop("data")  # the same, wherever they are
+    then["data fingerprint"] = record.data.fingerprint
+    now["data fingerprint"] = experiment.data.fingerprint
+    outcome.changed |= differences(then, now)
+    # the files of the run among themselves
+    if not result_is_sealed(run, record):
+        outcome.changed["result in run.json"] = ("another", "not the one in the sealed files")
+    try:
+        weights = weights_sha256(load_model(run.model_file)[0].state_dict())
+    except FileNotFoundError:
+        weights = "no such file"
+    except DamagedFileError as error:
+        weights = str(error)
+    if weights != result.weights_sha256:
+        outcome.changed["model.safetensors"] = (result.weights_sha256, weights)
     return outcome
 
 
-def _train_again(outcome: Verification, experiment: Experiment, result: Result, show: Show) -> None:
+def _train_again(
+    outcome: Verification, experiment: Experiment, result: Result, show: Callable[[int], None]
+) -> None:
     run = outcome.run
     try:
         state = load_state(run.state_file)
@@ -108,52 +131,10 @@ def _train_again(outcome: Verification, experiment: Experiment, result: Result, 
             ) from error
     outcome.epochs = epoch
     place = experiment.now.place
-    show(0, epoch)
-    for metrics in experiment.train(lambda: (place.epoch, place.batch) >= (epoch, batch)):
-        show(metrics.epoch + 1, epoch)
-        then, now = history[metrics.epoch : metrics.epoch + 1], metrics.as_row()
-        same = then and all(getattr(then[0], key) == getattr(now, key) for key in _FIGURES)
-        if outcome.first_epoch is None and not same:
-            outcome.first_epoch = metrics.epoch
+    show(epoch)
+    rows = experiment.train(lambda: (place.epoch, place.batch) >= (epoch, batch))
+    again = [metrics.as_row().model_dump(include=_FIGURES) for metrics in rows]
+    before = [row.model_dump(include=_FIGURES) for row in history]
+    differing = (i for i, row in enumerate(again) if before[i : i + 1] != [row])
+    outcome.first_epoch = next(differing, None)
     outcome.actual["weights"] = weights_sha256(experiment.capture().model_weights)
-
-
-def _seeds_again(outcome: Verification, experiment: Experiment, result: Result, show: Show) -> None:
-    outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
-    if not outcome.expected:
-        raise RunError(
-            f"{printable(outcome.run.path)}: no {kind} was finished; nothing to compare with"
-        )
-    study = SeedStudy(experiment)
-    outcome.epochs, wide = len(result.band or []), experiment.config.is_wide
-    total = outcome.epochs if wide else len(outcome.expected)
-    show(0, total)
-    rows = study.train(lambda: wide and study.place.epoch >= outcome.epochs)
-    for done, _ in enumerate(rows, 1):
-        show(done, total)
-        if done == total:
-            break
-    outcome.actual = {
-        f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
-    }
-
-
-def _compare(
-    outcome: Verification, experiment: Experiment, record: RunRecord, result: Result
-) -> None:
-    """Note what differs: settings, data, and the files of the run among themselves."""
-    run, config = outcome.run, experiment.config
-    same_data = record.data.fingerprint == experiment.data.fingerprint  # then the place is nothing
-    for key, value in config.applicable().items():
-        if not (key == "data" and same_data):
-            outcome.note(key, getattr(record.config, key), value)
-    outcome.note("data fingerprint", record.data.fingerprint, experiment.data.fingerprint)
-    if not result_is_sealed(run, record):
-        outcome.note("result in run.json", "another", "not the one in the sealed files")
-    try:
-        weights = weights_sha256(load_model(run.model_file)[0].state_dict())
-    except FileNotFoundError:
-        weights = "no such file"
-    except DamagedFileError as error:
-        weights = str(error)
-    outcome.note("model.safetensors", result.weights_sha256, weights)
