@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mnistlab.data.datasets import DATASETS, Dataset
 from mnistlab.data.idx import Array, find_files, read_idx, unpacked
@@ -193,6 +192,8 @@ def write_folders(
     `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where
     `target` cannot be written.
     """
+    from PIL import Image  # only here: to train on a dataset shall be quick
+
     counts: dict[str, dict[str, int]] = {split: {} for split in splits}
     rows = ["name,label"]
     temporary = temporary_beside(target)
