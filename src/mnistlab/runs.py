@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,10 @@ _STAMP = "%Y%m%d-%H%M%S"
 _LOCK_SECONDS = 0.1  # who only looks at a lock holds it for some microseconds: wait that long
 
 
+def _file(name: str) -> "cached_property[Path]":
+    return cached_property(lambda run: run.path / name)
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder and the files in it."""
@@ -63,29 +68,13 @@ class Run:
         """How a command line names this run, quoted for a shell: its name where that is enough."""
         return quoted(self.name if self.path.parent == DEFAULT_FOLDER else self.path)
 
-    @property
-    def model_file(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def best_file(self) -> Path:
-        return self.path / "best.safetensors"
-
-    @property
-    def state_file(self) -> Path:
-        return self.path / "resume.safetensors"
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.toml"
-
-    @property
-    def folds_file(self) -> Path:
-        return self.path / "folds.csv"
-
-    @property
-    def record_file(self) -> Path:
-        return self.path / "run.json"
+    model_file = _file("model.safetensors")
+    best_file = _file("best.safetensors")
+    state_file = _file("resume.safetensors")
+    config_file = _file("config.toml")
+    metrics_file = _file("metrics.csv")
+    folds_file = _file("folds.csv")
+    record_file = _file("run.json")
 
     def record(self) -> "RunRecord":
         """The content of `run.json`. Raises DamagedFileError where it cannot be read."""
@@ -129,7 +118,7 @@ class Run:
         for seed, row in rows:
             values = ([seed] if with_seed else []) + [getattr(row, key) for key in METRICS]
             lines.append(",".join(map(repr, values)))
-        write_whole(self.path / "metrics.csv", ("\n".join(lines) + "\n").encode())
+        write_whole(self.metrics_file, ("\n".join(lines) + "\n").encode())
 
     def foreign_files(self) -> list[str]:
         """What lies in the folder and is none of a run's own files."""

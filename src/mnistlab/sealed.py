@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import stat
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
     # the order of safetensors: the wide types first, so that every tensor is aligned
     for name in sorted(on_cpu, key=lambda name: (_ORDER.index(on_cpu[name].dtype), name)):
         tensor = on_cpu[name]
-        data = _memory(tensor)
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
         start, end = end, end + data.nbytes
         header[name] = {
             "dtype": _DTYPES[tensor.dtype],
@@ -73,14 +72,6 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
     digits = seal.hexdigest().encode()
     sealed = head.replace(b'"seal":"' + _BLANK, b'"seal":"' + digits, 1)
     write_whole(path, sealed, *payload)
-
-
-def _memory(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a contiguous tensor, little-endian."""
-    flat = tensor.reshape(-1)
-    if sys.byteorder == "big" and flat.element_size() > 1:  # pragma: no cover
-        flat = flat.view(torch.uint8).reshape(-1, flat.element_size()).flip(1).reshape(-1)
-    return flat.view(torch.uint8).numpy().data
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
@@ -126,20 +117,17 @@ def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
             header_end = 8 + int.from_bytes(length, "little")
             if len(length) < 8 or header_end > min(status.st_size, _MAX_HEADER):
                 raise _damaged(where, "its header is cut off or no header at all")
-            if not _SEAL.search(file.read(header_end - 8)):
+            seal = _SEAL.search(length + file.read(header_end - 8))
+            if seal is None:
                 raise _damaged(where, "it carries no seal")
             file.seek(0)
-            content = file.read(status.st_size + 1)
+            return file.read(status.st_size + 1), seal
     except FileNotFoundError:
         raise
     except OSError as error:
         raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise RunError(f"{where}: not enough memory to read it") from error
-    seal = _SEAL.search(content, 8, header_end)
-    if seal is None:
-        raise _damaged(where, "it changed while it was read")
-    return content, seal
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
