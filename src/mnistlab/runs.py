@@ -214,12 +214,11 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
             draft.mkdir()
             fill(Run(draft))
             stamp = datetime.now(UTC).strftime(_STAMP)
-            run = Run(_rename_to_free(draft, folder / f"{stamp}-{model}-s{seed}"))
-        except BaseException:
+            path = _rename_to_free(draft, folder / f"{stamp}-{model}-s{seed}")
+        finally:
             remove(draft)
-            raise
         flush_folder(folder)
-        return run
+        return Run(path)
     except OSError as error:
         raise unwritable(folder, error) from error
 
