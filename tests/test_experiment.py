@@ -22,7 +22,7 @@ from mnistlab.errors import (
 from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.records import Best
-from mnistlab.resuming import resume
+from mnistlab.resuming import note_start, resume
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
 from tests.command import run_in_process
@@ -474,7 +474,7 @@ def test_an_unwritable_run_folder_is_found_before_training(
     run = run_of(start(experiment, tmp_path, []))
     shutil.rmtree(run.path)
     with pytest.raises(RunError, match="cannot be written"):
-        experiment.write_start(run)
+        note_start(experiment, run)
 
 
 def test_a_finished_run_whose_save_was_cut_short_is_repaired(

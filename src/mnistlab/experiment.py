@@ -42,7 +42,7 @@ from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
-from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, source, unwritable
+from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, source
 from mnistlab.storage import (
     RunState,
     StateRecord,
@@ -234,13 +234,10 @@ class Experiment:
     def write_start(self, run: Run) -> None:
         """Write config and `run.json` into the folder of `run`, which can then be resumed.
 
-        Raises RunError.
+        Raises OSError.
         """
-        try:
-            write_whole(run.config_file, to_toml(self.config, self.origins).encode())
-            run.write_record(self.record("running", result_of(self.capture())))
-        except OSError as error:
-            raise unwritable(run.path.parent, error) from error
+        write_whole(run.config_file, to_toml(self.config, self.origins).encode())
+        run.write_record(self.record("running", result_of(self.capture())))
 
 
 def prepare(

@@ -12,7 +12,7 @@ from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.runs import Run
+from mnistlab.runs import Run, unwritable
 from mnistlab.storage import RunState, load_state
 from mnistlab.training import Place
 
@@ -94,3 +94,11 @@ def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -
         for text in in_words(differences(record.environment, here, strict=strict))
     )
     return replace(experiment, notices=notices, mixed=record.mixed or bool(notices))
+
+
+def note_start(experiment: Experiment, run: Run) -> None:
+    """Write config and `run.json` of a run that is resumed. Raises RunError."""
+    try:
+        experiment.write_start(run)
+    except OSError as error:
+        raise unwritable(run.path, error) from error

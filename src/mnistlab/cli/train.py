@@ -189,6 +189,7 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
     if fitted or (has_more and not run.state_file.exists()):
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
+        from mnistlab.resuming import note_start
         from mnistlab.resuming import resume as resume_run
 
         with out.loading() as progress:
@@ -208,7 +209,7 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
             if record is None or record.status != "done" or not all(f.exists() for f in files):
                 experiment.save(experiment.capture(), "done")
         else:
-            experiment.write_start(run)
+            note_start(experiment, run)
             experiment.save(experiment.capture(), "running")
             _train(experiment, run, out)
         return _report(experiment, run, out)
