@@ -11,8 +11,6 @@ from mnistlab.config import TrainConfig
 from mnistlab.errors import DamagedFileError
 from mnistlab.names import printable
 
-METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())

@@ -111,13 +111,13 @@ class Run:
 
         Raises OSError.
         """
-        from mnistlab.records import METRICS
+        from mnistlab.records import EpochRow
 
-        with_seed = any(seed is not None for seed, _ in rows)
-        lines = [",".join(("seed", *METRICS) if with_seed else METRICS)]
+        keys, with_seed = [*EpochRow.model_fields], any(seed is not None for seed, _ in rows)
+        lines = [",".join(["seed", *keys] if with_seed else keys)]
         for seed, row in rows:
-            values = ([seed] if with_seed else []) + [getattr(row, key) for key in METRICS]
-            lines.append(",".join(map(repr, values)))
+            values = [getattr(row, key) for key in keys]
+            lines.append(",".join(map(repr, [seed, *values] if with_seed else values)))
         write_whole(self.metrics_file, ("\n".join(lines) + "\n").encode())
 
     def foreign_files(self) -> list[str]:

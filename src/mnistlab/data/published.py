@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,19 +151,17 @@ def _read_usps(path: Path, n: int, side: int) -> tuple[Array, Array]:
     images = bytearray()
     labels: list[int] = []
     with unpacked(path) as file:
-        while line := file.readline(_MAX_LINE):
-            number = len(labels) + 1
+        for number, line in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
             try:
                 label, *pairs = line.split()
                 labels.append(int(label))
                 values = np.array([float(pair.partition(b":")[2]) for pair in pairs])
+                if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
+                    raise ValueError(f"not a label and {side**2} values from -1 to 1")
+                if number > n:
+                    raise ValueError(f"more than the {n:,} images that belong in it")
             except ValueError as error:
                 raise fault_in(path, f"line {number}: {error}") from error
-            if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
-                why = f"not a label and {side**2} values from -1 to 1"
-                raise fault_in(path, f"line {number}: {why}")
-            if number > n:
-                raise fault_in(path, f"line {number}: more than the {n:,} images that belong in it")
             # -1 … 1 to 0 … 255, rounded down: the pixels that torchvision's class gives
             images += ((values.astype(np.float32) + 1) / 2 * 255).astype(np.uint8).tobytes()
     return np.frombuffer(images, np.uint8).reshape(-1, side, side), np.array(labels)
