@@ -47,20 +47,16 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
     The same content gives the same bytes. Raises OSError; `path` is then as it was.
     """
     # The sealed header, then the memory of each tensor: nothing is copied.
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header: dict[str, Any] = {}
     payload: list[memoryview] = []
     end = 0
     # the order of safetensors: the wide types first, so that every tensor is aligned
-    for name in sorted(on_cpu, key=lambda name: (_ORDER.index(on_cpu[name].dtype), name)):
-        tensor = on_cpu[name]
+    for name in sorted(tensors, key=lambda name: (_ORDER.index(tensors[name].dtype), name)):
+        tensor = tensors[name].detach().cpu().contiguous()
         data = tensor.reshape(-1).view(torch.uint8).numpy().data
         start, end = end, end + data.nbytes
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
+        dtype, shape = _DTYPES[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
         payload.append(data)
     header["__metadata__"] = {"mnistlab": json.dumps(metadata), "seal": _BLANK.decode()}
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
@@ -82,10 +78,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     """
     where = printable(path)
     content, seal = _sealed_content(path, where)
-    view = memoryview(content)
-    digest = hashlib.sha256(view[: seal.start(1)])
-    digest.update(_BLANK)
-    digest.update(view[seal.end(1) :])
+    digest = hashlib.sha256(content[: seal.start(1)] + _BLANK)
+    digest.update(memoryview(content)[seal.end(1) :])
     if digest.hexdigest().encode() != seal[1]:
         raise _damaged(where, "its checksum does not match")
     header_end = 8 + int.from_bytes(content[:8], "little")
@@ -107,9 +101,8 @@ def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
         # Asked before it is opened: a pipe would wait for ever, a device has no end.
         status = path.stat()
         if status.st_size > _MAX_FILE:
-            raise DamagedFileError(
-                f"{where}: {status.st_size:,} bytes; no file of mnistlab is that large"
-            )
+            size = f"{status.st_size:,} bytes"
+            raise DamagedFileError(f"{where}: {size}; no file of mnistlab is that large")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise DamagedFileError(f"{where}: not a regular file; nothing loaded")
         with path.open("rb") as file:

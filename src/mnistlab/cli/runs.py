@@ -85,14 +85,14 @@ def compare(
 
     with out.loading() as progress:
         comparison = compare_runs(a, b, settings, split=split, best=best, progress=progress)
-    paired = comparison.paired
+    paired, which = comparison.paired, "best" if best else "last"
     out.document(
         {
             "a": {"run": str(a.path), **comparison.a.evaluation.as_dict()},
             "b": {"run": str(b.path), **comparison.b.evaluation.as_dict()},
             "data": comparison.a.data,
             "split": split,
-            "weights": "best" if best else "last",
+            "weights": which,
             "n": paired.n,
             **asdict(paired),
             "difference": paired.difference,
@@ -102,7 +102,6 @@ def compare(
             "notes": comparison.notes,
         }
     )
-    which = "best" if best else "last"
     out.notice(f"{split} of {printable(comparison.a.data)}, {paired.n} images, {which} weights")
     out.result(*comparison_tables(a.name, b.name, comparison, quiet=out.quiet))
     for text in comparison.notes:

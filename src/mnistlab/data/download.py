@@ -47,8 +47,7 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others in a m
 class Original:
     """A file on this machine that stands for a published one.
 
-    checked: `md5` (it is the published file, byte for byte), `content` (packed differently, the
-    same when unpacked) or `no`; `fault` then says why.
+    checked: `md5` (it is the published file), `content` (it is when unpacked), `no` (`fault`: why).
     """
 
     name: str
@@ -110,8 +109,7 @@ def download_originals(
 ) -> list[Original]:
     """Download the files of `dataset` to the cache, but those that are there already.
 
-    `mirror` is the address of a folder; None asks the addresses that torchvision knows. Raises
-    RunError, with all addresses and what to do without a network, LockedError, and OSError.
+    Raises RunError, with all addresses and what to do without a network, LockedError, and OSError.
     """
     originals = []
     lock = dataset.folder.with_name(f".{dataset.source.lower()}.lock")
@@ -148,9 +146,11 @@ def find_originals(dataset: Dataset, folder: Path, *, unchecked: bool = False) -
     archived = any((place / dataset.archive).is_file() for place in places)
     if not archived and any(list(place.glob(f"{dataset.stems[0]}*")) for place in places):
         names = sum(dataset.files.values(), ())  # of EMNIST, taken out of its archive
-    paths = find_files(places, names, dataset.how_to_bring())
-    checksums = {name: md5 for name, (md5, _) in _published(dataset).items()}
-    originals = [check_file(dataset, name, checksums.get(name, ""), paths[name]) for name in paths]
+    published = _published(dataset)
+    originals = [
+        check_file(dataset, name, published.get(name, ("",))[0], path)
+        for name, path in find_files(places, names, dataset.how_to_bring()).items()
+    ]
     wrong = [f"{printable(one.path)}: {one.fault}" for one in originals if one.fault]
     if wrong and not unchecked:
         advice = "--unchecked takes files that are packed differently, if their content fits"

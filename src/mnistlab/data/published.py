@@ -66,21 +66,17 @@ def load_dataset(dataset: Dataset) -> ImageData:
 
     Raises DataError or DamagedFileError, both with what to do, where these are not here either.
     """
-    damage = ""
+    command = f"mnistlab data download {dataset.name}"
     try:
         train, valid = (open_store(dataset.folder / f"{split}.store") for split in SPLITS)
         if train.signature.startswith(f"{dataset.name} ") and train.signature == valid.signature:
             return _as_data(dataset, train, valid)
-        damage = f"{printable(dataset.folder)}: the stores of another dataset"
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # they were not made yet
+        raise DamagedFileError(f"{printable(dataset.folder)}: the stores of another dataset")
     except (OSError, DamagedFileError) as error:
-        damage = str(error)
-    if all(path.exists() for path in dataset.originals.values()):
-        return store_dataset(dataset, dataset.originals)
-    command = f"mnistlab data download {dataset.name}"
-    if damage:
-        raise DamagedFileError(f"{damage}\nmake it again with: {command}")
+        if all(path.exists() for path in dataset.originals.values()):
+            return store_dataset(dataset, dataset.originals)
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # they were made
+            raise DamagedFileError(f"{error}\nmake it again with: {command}") from error
     size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
     fault = f"--data {dataset.name}: not here yet; get it ({size}) with: {command}"
     if Path(dataset.name).is_dir():
