@@ -12,6 +12,7 @@ runs/20261122-091500-linear-s0/
 import contextlib
 import difflib
 import errno
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -141,9 +142,8 @@ class Run:
             try:
                 move(folder, doomed)
             except OSError as error:
-                raise RunError(
-                    f"{printable(self.path)}: cannot be deleted: {error.strerror or error}"
-                ) from error
+                why = f"cannot be deleted: {error.strerror or error}"
+                raise RunError(f"{printable(self.path)}: {why}") from error
         remove(doomed)
 
     def is_locked(self) -> bool:
@@ -187,10 +187,8 @@ class Run:
             by = ""
             with contextlib.suppress(OSError, ValueError):
                 by = f" (process {int(path.read_bytes())})"
-            raise LockedError(
-                f"{printable(self.path)}: another process is training it{by}; wait for it or stop "
-                "it"
-            ) from error
+            why = f"another process is training it{by}; wait for it or stop it"
+            raise LockedError(f"{printable(self.path)}: {why}") from error
         except OSError as error:
             raise unwritable(self.path, error) from error
         try:
@@ -214,29 +212,22 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
             draft.mkdir()
             fill(Run(draft))
             stamp = datetime.now(UTC).strftime(_STAMP)
-            path = _rename_to_free(draft, folder / f"{stamp}-{model}-s{seed}")
+            for number in itertools.count(1):
+                path = folder / f"{stamp}-{model}-s{seed}{f'-{number}' if number > 1 else ''}"
+                if os.path.lexists(path):
+                    continue
+                try:  # of two processes one gets it: a folder with files in it is never replaced
+                    move(draft, path)
+                    break
+                except OSError:
+                    if not os.path.lexists(path):
+                        raise
         finally:
             remove(draft)
         flush_folder(folder)
         return Run(path)
     except OSError as error:
         raise unwritable(folder, error) from error
-
-
-def _rename_to_free(draft: Path, base: Path) -> Path:
-    path, number = base, 1
-    while True:
-        if not os.path.lexists(path):
-            try:
-                # Two processes may take the same name: only one gets it, as a folder with files in
-                # it is never replaced.
-                move(draft, path)
-                return path
-            except OSError:
-                if not os.path.lexists(path):
-                    raise
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -77,26 +77,6 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     file cannot be read, FileNotFoundError where there is none.
     """
     where = printable(path)
-    content, seal = _sealed_content(path, where)
-    digest = hashlib.sha256(content[: seal.start(1)] + _BLANK)
-    digest.update(memoryview(content)[seal.end(1) :])
-    if digest.hexdigest().encode() != seal[1]:
-        raise _damaged(where, "its checksum does not match")
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    try:
-        if content.count(b'"dtype"', 8, header_end) > _MAX_TENSORS:
-            raise ValueError
-        header = json.loads(content[8:header_end], object_pairs_hook=_no_duplicates)
-        metadata = json.loads(header["__metadata__"]["mnistlab"], object_pairs_hook=_no_duplicates)
-        tensors = safetensors.torch.load(content)
-    # A well-sealed file that somebody else made can still hold anything.
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise _damaged(where, f"its content cannot be read ({type(error).__name__})") from error
-    return tensors, metadata
-
-
-def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
-    """All bytes of a file that has a seal, and the seal; of others only the header is read."""
     try:
         # Asked before it is opened: a pipe would wait for ever, a device has no end.
         status = path.stat()
@@ -114,13 +94,26 @@ def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
             if seal is None:
                 raise _damaged(where, "it carries no seal")
             file.seek(0)
-            return file.read(status.st_size + 1), seal
+            content = file.read(status.st_size + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise RunError(f"{where}: not enough memory to read it") from error
+    digest = hashlib.sha256(content[: seal.start(1)] + _BLANK)
+    digest.update(memoryview(content)[seal.end(1) :])
+    if digest.hexdigest().encode() != seal[1]:
+        raise _damaged(where, "its checksum does not match")
+    try:
+        if content.count(b'"dtype"', 8, header_end) > _MAX_TENSORS:
+            raise ValueError
+        header = json.loads(content[8:header_end], object_pairs_hook=_no_duplicates)
+        metadata = json.loads(header["__metadata__"]["mnistlab"], object_pairs_hook=_no_duplicates)
+        return safetensors.torch.load(content), metadata
+    # A well-sealed file that somebody else made can still hold anything.
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise _damaged(where, f"its content cannot be read ({type(error).__name__})") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

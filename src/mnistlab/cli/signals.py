@@ -76,7 +76,8 @@ def end_on_signals() -> None:
         # And whoever asks twice does not want to wait.
         if begun and number in WARNINGS:
             return
-        if begun or _importing(frame):
+        callers = (caller.f_code.co_filename for caller, _ in traceback.walk_stack(frame))
+        if begun or "<frozen importlib._bootstrap>" in callers:
             os._exit(exit_code_of(number))
         begun = True
         if number == signal.SIGINT:
@@ -92,8 +93,3 @@ def ignore_signals() -> None:
     """Let no signal change how a process ends that is on its way out."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _importing(frame: FrameType | None) -> bool:
-    callers = (caller.f_code.co_filename for caller, _ in traceback.walk_stack(frame))
-    return "<frozen importlib._bootstrap>" in callers
