@@ -15,6 +15,7 @@ import errno
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +47,6 @@ OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
 }
-_STAMP = "%Y%m%d-%H%M%S"
 _LOCK_SECONDS = 0.1  # who only looks at a lock holds it for some microseconds: wait that long
 
 
@@ -76,6 +76,10 @@ class Run:
     metrics_file = _file("metrics.csv")
     folds_file = _file("folds.csv")
     record_file = _file("run.json")
+
+    def exists(self) -> bool:
+        """Whether the folder is that of a run: it holds a `run.json` or a model."""
+        return self.record_file.is_file() or self.model_file.is_file()
 
     def record(self) -> "RunRecord":
         """The content of `run.json`. Raises DamagedFileError where it cannot be read."""
@@ -174,7 +178,7 @@ class Run:
         existed = self.path.is_dir()
         try:
             lock.acquire()
-            if not existed or not (self.record_file.exists() or self.model_file.exists()):
+            if not existed or not self.exists():
                 # deleted a moment ago; the lock made the folder anew
                 lock.release()
                 remove(path)
@@ -211,7 +215,7 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
         try:
             draft.mkdir()
             fill(Run(draft))
-            stamp = datetime.now(UTC).strftime(_STAMP)
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             for number in itertools.count(1):
                 path = folder / f"{stamp}-{model}-s{seed}{f'-{number}' if number > 1 else ''}"
                 if os.path.lexists(path):
@@ -231,29 +235,22 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
 
 
 def list_runs(folder: Path) -> list[Run]:
-    """Every run in `folder`, oldest first: a run is a folder with a `run.json` or a model."""
+    """Every run in `folder`, oldest first."""
     try:
         runs = [
-            Run(path)
-            for path in folder.iterdir()
-            if not is_temporary(path.name)
-            and ((path / "run.json").exists() or (path / "model.safetensors").exists())
+            run for run in map(Run, folder.iterdir()) if run.exists() and not is_temporary(run.name)
         ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(f"{printable(folder)}: cannot be listed: {error.strerror}") from error
-    return sorted(runs, key=lambda run: (_created(run), run.name))
 
+    def created(run: Run) -> tuple[str, str]:
+        # from run.json, as the user may have renamed the folder
+        record = run.known_record()
+        return re.sub(r"\D", "", (record and record.created) or run.name[:15]), run.name
 
-def _created(run: Run) -> str:
-    # from run.json, as the user may have renamed the folder
-    record = run.known_record()
-    if record and record.created:
-        return record.created
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(run.name[:15], _STAMP).replace(tzinfo=UTC).isoformat()
-    return ""
+    return sorted(runs, key=created)
 
 
 def find_run(name: str, folder: Path) -> Run:
@@ -268,9 +265,9 @@ def find_run(name: str, folder: Path) -> Run:
         return runs[-1]
     for place in (folder / name, name):
         with contextlib.suppress(OSError, ValueError):
-            path = user_path(place)
-            if (path / "run.json").is_file() or (path / "model.safetensors").is_file():
-                return Run(path)
+            run = Run(user_path(place))
+            if run.exists():
+                return run
     if os.path.isdir(name):  # Path.is_dir raises for a name that is too long
         raise ConfigError(f"{printable(name)}: not a run folder (no run.json in it)")
     names = [run.name for run in list_runs(folder)]

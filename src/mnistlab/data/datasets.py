@@ -173,8 +173,8 @@ NAMED = (BUNDLED, *DATASETS)
 
 def find_dataset(name: str) -> Dataset:
     """The dataset of that name. Raises DataError with the nearest one."""
-    if name == BUNDLED:
-        raise DataError(name, [f"{BUNDLED}: comes with mnistlab; there is nothing to download"])
-    if name not in DATASETS:
-        raise DataError(name, [f"{printable(name)}: no such dataset{nearest(name, DATASETS)}"])
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    none = "comes with mnistlab; there is nothing to download"
+    why = none if name == BUNDLED else f"no such dataset{nearest(name, DATASETS)}"
+    raise DataError(name, [f"{printable(name)}: {why}"])

@@ -155,10 +155,8 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
             remove_leftovers(folder.parent)  # of processes that were killed
             content = archive.read_bytes()
             if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
-                raise DamagedFileError(
-                    f"{printable(archive)}: its SHA-256 is not the expected one; install mnistlab "
-                    "again"
-                )
+                why = "its SHA-256 is not the expected one; install mnistlab again"
+                raise DamagedFileError(f"{printable(archive)}: {why}")
             with tarfile.open(fileobj=io.BytesIO(content)) as tar:
                 # as filter="data", which no Python before 3.11.4 knows; Debian 12 has 3.11.2
                 tar.extraction_filter = getattr(tarfile, "data_filter", None)
@@ -167,10 +165,9 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
                 move(folder, temporary / "changed")
             move(temporary / "mnist_sample", folder)
     except OSError as error:
-        raise RunError(
-            f"{printable(folder)}: the bundled data cannot be unpacked: {error.strerror or error}; "
-            "set MNISTLAB_CACHE to a folder with 60 MB of space"
-        ) from error
+        why = f"the bundled data cannot be unpacked: {error.strerror or error}"
+        remedy = "set MNISTLAB_CACHE to a folder with 60 MB of space"
+        raise RunError(f"{printable(folder)}: {why}; {remedy}") from error
     finally:
         remove(temporary)
 
