@@ -27,10 +27,8 @@ def first_weights(config: TrainConfig, card: ModelCard) -> tuple[dict[str, torch
     weights = model.state_dict()
     sha = weights_sha256(weights)
     if known not in ("", sha):
-        raise ConfigError(
-            f"{where}: has other weights than those to begin with (SHA-256 {sha[:16]}..., not "
-            f"{known[:16]}...)"
-        )
+        why = f"SHA-256 {sha[:16]}..., not {known[:16]}..."
+        raise ConfigError(f"{where}: has other weights than those to begin with ({why})")
     theirs, ours = ({"model": one.model, **one.settings} for one in (source, card))
     faults = [
         f"{flag_of(key)} {printable(value)}: {where} has {printable(theirs[key])}"

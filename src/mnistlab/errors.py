@@ -40,8 +40,7 @@ class ConfigError(RequestError):
 class DataError(RequestError):
     """A data folder that cannot be used.
 
-    `faults` holds one line each, all that were found; the message shows the first
-    `FAULTS_SHOWN` of them and counts the rest.
+    `faults` holds one line each; the message shows the first `FAULTS_SHOWN` and counts the rest.
     """
 
     def __init__(self, where: str, faults: Sequence[str], advice: str = "") -> None:

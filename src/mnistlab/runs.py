@@ -175,11 +175,9 @@ class Run:
 
         path = self.path / ".lock"
         lock = FileLock(path, timeout=_LOCK_SECONDS)
-        existed = self.path.is_dir()
         try:
             lock.acquire()
-            if not existed or not self.exists():
-                # deleted a moment ago; the lock made the folder anew
+            if not self.exists():  # deleted a moment ago; the lock made the folder anew
                 lock.release()
                 remove(path)
                 with contextlib.suppress(OSError):

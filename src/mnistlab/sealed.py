@@ -73,8 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     """The tensors and the metadata of a sealed file, every byte verified.
 
-    Raises DamagedFileError for anything that `write_tensors` did not write, RunError where the
-    file cannot be read, FileNotFoundError where there is none.
+    Raises DamagedFileError for what `write_tensors` did not write, RunError, FileNotFoundError.
     """
     where = printable(path)
     try:

@@ -172,12 +172,10 @@ def rm(
     named = [find_run(name, run_dir) for name in run]
     chosen = list({one.path.resolve(): one for one in named}.values())
     for one in chosen:  # all is looked at before anything goes
-        if foreign := one.foreign_files():
-            raise ConfigError(
-                f"{printable(one.path)}: holds what no run wrote: "
-                f"{', '.join(map(printable, foreign[:5]))}; move that away first, or delete the "
-                "folder by hand"
-            )
+        if foreign := ", ".join(map(printable, one.foreign_files()[:5])):
+            why = f"holds what no run wrote: {foreign}"
+            remedy = "move that away first, or delete the folder by hand"
+            raise ConfigError(f"{printable(one.path)}: {why}; {remedy}")
         if one.is_locked():
             raise LockedError(f"{printable(one.path)}: is being trained; nothing was deleted")
     if not force:

@@ -30,9 +30,8 @@ _JPEG_SCAN = 0xDA
 def load_pixels(image: Image.Image, content: bytes, least: tuple[int, int] | None) -> str:
     """Decode the pixels of an opened image; returns what is missing in the file, "" if nothing.
 
-    least: the width and height that are enough of a JPEG; None for all that it has.
-
-    Damage that Pillow sees by itself ends in its own errors.
+    least: the width and height that are enough of a JPEG; None for all that it has. Damage that
+    Pillow sees by itself ends in its own errors.
     """
     fault = _area_fault(image)
     if image.format == "PNG":

@@ -1,7 +1,6 @@
 """`--data NAME|DIR` → images, loaded: the bundled data, a dataset that was downloaded, a folder.
 
-MNIST_SAMPLE, the real data that travels with mnistlab, is unpacked once, as folders of PNG, and
-then loaded as any folder is.
+The bundled data, MNIST_SAMPLE, are unpacked once and then loaded as any folder is.
 """
 
 import atexit
@@ -86,11 +85,8 @@ def load_data(
     return data
 
 
-def _load_sample(progress: Progress | None = None) -> ImageData:
-    """The bundled data, loaded; where somebody changed the unpacked files, they are unpacked again.
-
-    Raises RunError where that does not help, and as `mnist_sample`.
-    """
+def _load_sample(progress: Progress | None) -> ImageData:
+    """The bundled data; where somebody changed the unpacked files, they are unpacked again."""
     folder = mnist_sample()
 
     def load() -> ImageData | None:
@@ -142,10 +138,7 @@ def _temporary_home() -> Path:
 
 
 def _unpack(folder: Path, unless: Callable[[], object]) -> None:
-    """Unpack to `folder`, in place of what is there.
-
-    Not if `unless` is true as soon as no other process unpacks: it has done so for us.
-    """
+    """Unpack in place of `folder`, `unless` another process has just done so."""
     archive = packaged("data") / ARCHIVE
     temporary = temporary_beside(folder)
     try:

@@ -34,8 +34,7 @@ def import_idx(
     """Turn MNIST-format files in `source` into `target/train/<class>/<index>.png` and `valid/…`.
 
     A file's name is the image's index in the source. `classes` keeps only those labels. Returns the
-    counts by split and class. Raises DataError for bad input, RunError where `target` cannot be
-    written.
+    counts by split and class. Raises DataError, RunError.
     """
     require_new(target)
     mnist = DATASETS["mnist"]
@@ -179,9 +178,8 @@ def write_folders(
 ) -> dict[str, dict[str, int]]:
     """Write `target/<split>/<class>/<index>.png` and `labels.csv`, completely or not at all.
 
-    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class, in the order of
-    `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where
-    `target` cannot be written.
+    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class to its label.
+    Returns the counts by split and class. Raises RunError.
     """
     from PIL import Image  # only here: to train on a dataset shall be quick
 
