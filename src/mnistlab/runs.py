@@ -47,7 +47,6 @@ OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
 }
-_LOCK_SECONDS = 0.1  # who only looks at a lock holds it for some microseconds: wait that long
 
 
 def _file(name: str) -> "cached_property[Path]":
@@ -154,11 +153,9 @@ class Run:
         """Whether a process is working on it right now."""
         from filelock import FileLock, Timeout  # here and below: --help shall be quick
 
-        lock = FileLock(self.path / ".lock", timeout=0.02)
-        if not os.path.exists(lock.lock_file):
-            return False
+        path = self.path / ".lock"
         try:
-            with lock:
+            with FileLock(path, timeout=0.02) if path.exists() else contextlib.nullcontext():
                 return False
         except Timeout:
             return True
@@ -174,7 +171,7 @@ class Run:
         from filelock import FileLock, Timeout
 
         path = self.path / ".lock"
-        lock = FileLock(path, timeout=_LOCK_SECONDS)
+        lock = FileLock(path, timeout=0.1)  # who only looks at it holds it for some microseconds
         try:
             lock.acquire()
             if not self.exists():  # deleted a moment ago; the lock made the folder anew

@@ -25,9 +25,9 @@ FORMAT = 1
 class StateRecord(BaseModel):
     """What a state file says of a run beside its tensors and its card.
 
-    config: the settings. epoch, batch: the next ones to do. seconds: spent on the unfinished epoch.
-    mixed: parts of it were trained on machines or thread counts that differ, so that its last bits
-    repeat nowhere. The random state is no more than the seed in `config` with `epoch` and `batch`.
+    epoch, batch: the next ones to do. seconds: spent on the unfinished epoch. mixed: parts of it
+    were trained on machines or thread counts that differ, so that its last bits repeat nowhere. The
+    random state is no more than the seed in `config` with `epoch` and `batch`.
     """
 
     model_config = ConfigDict(strict=True)
