@@ -40,14 +40,19 @@ class ConfigError(RequestError):
 class DataError(RequestError):
     """A data folder that cannot be used.
 
-    `faults` holds one line each, all that were found; the message shows the first
-    `FAULTS_SHOWN` of them and counts the rest.
+    `faults` holds one line each; the message shows the first `FAULTS_SHOWN` and counts the rest.
     """
 
     def __init__(self, where: str, faults: Sequence[str], advice: str = "") -> None:
         self.where = where
         self.faults = list(faults)
-        super().__init__(_listed(where, self.faults, advice))
+        lines = self.faults[:1]
+        if len(faults) != 1:
+            lines = [f"{where}: {len(faults)} faults"]
+            lines += [f"  {fault}" for fault in self.faults[:FAULTS_SHOWN]]
+        if len(faults) > FAULTS_SHOWN:
+            lines.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
+        super().__init__("\n".join([*lines, advice] if advice else lines))
 
 
 class RunError(MnistlabError):
@@ -89,16 +94,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return _NO_MEMORY.search(str(error)) is not None
     return isinstance(error, MemoryError)
-
-
-def _listed(where: str, faults: Sequence[str], advice: str) -> str:
-    if len(faults) == 1:
-        lines = [faults[0]]
-    else:
-        lines = [f"{where}: {len(faults)} faults"]
-        lines += [f"  {fault}" for fault in faults[:FAULTS_SHOWN]]
-        if len(faults) > FAULTS_SHOWN:
-            lines.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
-    if advice:
-        lines.append(advice)
-    return "\n".join(lines)

@@ -23,9 +23,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean linear?` for a near miss, the list of known names otherwise."""
     options = list(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]}?"
+    for close in difflib.get_close_matches(name, options, n=1):
+        return f"; did you mean {close}?"
     return f"; known: {', '.join(options)}"
 
 

@@ -11,8 +11,6 @@ from mnistlab.config import TrainConfig
 from mnistlab.errors import DamagedFileError
 from mnistlab.names import printable
 
-METRICS = ("epoch", "train_loss", "valid_loss", "accuracy", "seconds")
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
@@ -71,14 +69,12 @@ class Result(_Record):
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON; the parts of several seeds only where there are several."""
         plain = self.model_dump()
-        return {k: v for k, v in plain.items() if v is not None or k not in _OF_SEVERAL_SEEDS}
+        of_several = ("summary", "seeds", "folds", "band")
+        return {k: v for k, v in plain.items() if v is not None or k not in of_several}
 
     def digest(self) -> str:
         """SHA-256 of all figures; the sealed model file holds it, too."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
-
-
-_OF_SEVERAL_SEEDS = ("summary", "seeds", "folds", "band")
 
 
 class DataRecord(_Record):

@@ -12,11 +12,14 @@ runs/20261122-091500-linear-s0/
 import contextlib
 import difflib
 import errno
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +47,10 @@ OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
 }
-_STAMP = "%Y%m%d-%H%M%S"
-_LOCK_SECONDS = 0.1  # who only looks at a lock holds it for some microseconds: wait that long
+
+
+def _file(name: str) -> "cached_property[Path]":
+    return cached_property(lambda run: run.path / name)
 
 
 @dataclass(frozen=True)
@@ -63,29 +68,17 @@ class Run:
         """How a command line names this run, quoted for a shell: its name where that is enough."""
         return quoted(self.name if self.path.parent == DEFAULT_FOLDER else self.path)
 
-    @property
-    def model_file(self) -> Path:
-        return self.path / "model.safetensors"
+    model_file = _file("model.safetensors")
+    best_file = _file("best.safetensors")
+    state_file = _file("resume.safetensors")
+    config_file = _file("config.toml")
+    metrics_file = _file("metrics.csv")
+    folds_file = _file("folds.csv")
+    record_file = _file("run.json")
 
-    @property
-    def best_file(self) -> Path:
-        return self.path / "best.safetensors"
-
-    @property
-    def state_file(self) -> Path:
-        return self.path / "resume.safetensors"
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.toml"
-
-    @property
-    def folds_file(self) -> Path:
-        return self.path / "folds.csv"
-
-    @property
-    def record_file(self) -> Path:
-        return self.path / "run.json"
+    def exists(self) -> bool:
+        """Whether the folder is that of a run: it holds a `run.json` or a model."""
+        return self.record_file.is_file() or self.model_file.is_file()
 
     def record(self) -> "RunRecord":
         """The content of `run.json`. Raises DamagedFileError where it cannot be read."""
@@ -122,14 +115,14 @@ class Run:
 
         Raises OSError.
         """
-        from mnistlab.records import METRICS
+        from mnistlab.records import EpochRow
 
-        with_seed = any(seed is not None for seed, _ in rows)
-        lines = [",".join(("seed", *METRICS) if with_seed else METRICS)]
+        keys, with_seed = [*EpochRow.model_fields], any(seed is not None for seed, _ in rows)
+        lines = [",".join(["seed", *keys] if with_seed else keys)]
         for seed, row in rows:
-            values = ([seed] if with_seed else []) + [getattr(row, key) for key in METRICS]
-            lines.append(",".join(map(repr, values)))
-        write_whole(self.path / "metrics.csv", ("\n".join(lines) + "\n").encode())
+            values = [getattr(row, key) for key in keys]
+            lines.append(",".join(map(repr, [seed, *values] if with_seed else values)))
+        write_whole(self.metrics_file, ("\n".join(lines) + "\n").encode())
 
     def foreign_files(self) -> list[str]:
         """What lies in the folder and is none of a run's own files."""
@@ -152,20 +145,17 @@ class Run:
             try:
                 move(folder, doomed)
             except OSError as error:
-                raise RunError(
-                    f"{printable(self.path)}: cannot be deleted: {error.strerror or error}"
-                ) from error
+                why = f"cannot be deleted: {error.strerror or error}"
+                raise RunError(f"{printable(self.path)}: {why}") from error
         remove(doomed)
 
     def is_locked(self) -> bool:
         """Whether a process is working on it right now."""
         from filelock import FileLock, Timeout  # here and below: --help shall be quick
 
-        lock = FileLock(self.path / ".lock", timeout=0.02)
-        if not os.path.exists(lock.lock_file):
-            return False
+        path = self.path / ".lock"
         try:
-            with lock:
+            with FileLock(path, timeout=0.02) if path.exists() else contextlib.nullcontext():
                 return False
         except Timeout:
             return True
@@ -181,12 +171,10 @@ class Run:
         from filelock import FileLock, Timeout
 
         path = self.path / ".lock"
-        lock = FileLock(path, timeout=_LOCK_SECONDS)
-        existed = self.path.is_dir()
+        lock = FileLock(path, timeout=0.1)  # who only looks at it holds it for some microseconds
         try:
             lock.acquire()
-            if not existed or not (self.record_file.exists() or self.model_file.exists()):
-                # deleted a moment ago; the lock made the folder anew
+            if not self.exists():  # deleted a moment ago; the lock made the folder anew
                 lock.release()
                 remove(path)
                 with contextlib.suppress(OSError):
@@ -198,10 +186,8 @@ class Run:
             by = ""
             with contextlib.suppress(OSError, ValueError):
                 by = f" (process {int(path.read_bytes())})"
-            raise LockedError(
-                f"{printable(self.path)}: another process is training it{by}; wait for it or stop "
-                "it"
-            ) from error
+            why = f"another process is training it{by}; wait for it or stop it"
+            raise LockedError(f"{printable(self.path)}: {why}") from error
         except OSError as error:
             raise unwritable(self.path, error) from error
         try:
@@ -224,57 +210,42 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
         try:
             draft.mkdir()
             fill(Run(draft))
-            stamp = datetime.now(UTC).strftime(_STAMP)
-            run = Run(_rename_to_free(draft, folder / f"{stamp}-{model}-s{seed}"))
-        except BaseException:
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            for number in itertools.count(1):
+                path = folder / f"{stamp}-{model}-s{seed}{f'-{number}' if number > 1 else ''}"
+                if os.path.lexists(path):
+                    continue
+                try:  # of two processes one gets it: a folder with files in it is never replaced
+                    move(draft, path)
+                    break
+                except OSError:
+                    if not os.path.lexists(path):
+                        raise
+        finally:
             remove(draft)
-            raise
         flush_folder(folder)
-        return run
+        return Run(path)
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
-def _rename_to_free(draft: Path, base: Path) -> Path:
-    path, number = base, 1
-    while True:
-        if not os.path.lexists(path):
-            try:
-                # Two processes may take the same name: only one gets it, as a folder with files in
-                # it is never replaced.
-                move(draft, path)
-                return path
-            except OSError:
-                if not os.path.lexists(path):
-                    raise
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-
-
 def list_runs(folder: Path) -> list[Run]:
-    """Every run in `folder`, oldest first: a run is a folder with a `run.json` or a model."""
+    """Every run in `folder`, oldest first."""
     try:
         runs = [
-            Run(path)
-            for path in folder.iterdir()
-            if not is_temporary(path.name)
-            and ((path / "run.json").exists() or (path / "model.safetensors").exists())
+            run for run in map(Run, folder.iterdir()) if run.exists() and not is_temporary(run.name)
         ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(f"{printable(folder)}: cannot be listed: {error.strerror}") from error
-    return sorted(runs, key=lambda run: (_created(run), run.name))
 
+    def created(run: Run) -> tuple[str, str]:
+        # from run.json, as the user may have renamed the folder
+        record = run.known_record()
+        return re.sub(r"\D", "", (record and record.created) or run.name[:15]), run.name
 
-def _created(run: Run) -> str:
-    # from run.json, as the user may have renamed the folder
-    record = run.known_record()
-    if record and record.created:
-        return record.created
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(run.name[:15], _STAMP).replace(tzinfo=UTC).isoformat()
-    return ""
+    return sorted(runs, key=created)
 
 
 def find_run(name: str, folder: Path) -> Run:
@@ -289,9 +260,9 @@ def find_run(name: str, folder: Path) -> Run:
         return runs[-1]
     for place in (folder / name, name):
         with contextlib.suppress(OSError, ValueError):
-            path = user_path(place)
-            if (path / "run.json").is_file() or (path / "model.safetensors").is_file():
-                return Run(path)
+            run = Run(user_path(place))
+            if run.exists():
+                return run
     if os.path.isdir(name):  # Path.is_dir raises for a name that is too long
         raise ConfigError(f"{printable(name)}: not a run folder (no run.json in it)")
     names = [run.name for run in list_runs(folder)]

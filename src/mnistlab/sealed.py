@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import stat
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,20 +47,16 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
     The same content gives the same bytes. Raises OSError; `path` is then as it was.
     """
     # The sealed header, then the memory of each tensor: nothing is copied.
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header: dict[str, Any] = {}
     payload: list[memoryview] = []
     end = 0
     # the order of safetensors: the wide types first, so that every tensor is aligned
-    for name in sorted(on_cpu, key=lambda name: (_ORDER.index(on_cpu[name].dtype), name)):
-        tensor = on_cpu[name]
-        data = _memory(tensor)
+    for name in sorted(tensors, key=lambda name: (_ORDER.index(tensors[name].dtype), name)):
+        tensor = tensors[name].detach().cpu().contiguous()
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
         start, end = end, end + data.nbytes
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
+        dtype, shape = _DTYPES[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
         payload.append(data)
     header["__metadata__"] = {"mnistlab": json.dumps(metadata), "seal": _BLANK.decode()}
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
@@ -75,50 +70,18 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Any
     write_whole(path, sealed, *payload)
 
 
-def _memory(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a contiguous tensor, little-endian."""
-    flat = tensor.reshape(-1)
-    if sys.byteorder == "big" and flat.element_size() > 1:  # pragma: no cover
-        flat = flat.view(torch.uint8).reshape(-1, flat.element_size()).flip(1).reshape(-1)
-    return flat.view(torch.uint8).numpy().data
-
-
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     """The tensors and the metadata of a sealed file, every byte verified.
 
-    Raises DamagedFileError for anything that `write_tensors` did not write, RunError where the
-    file cannot be read, FileNotFoundError where there is none.
+    Raises DamagedFileError for what `write_tensors` did not write, RunError, FileNotFoundError.
     """
     where = printable(path)
-    content, seal = _sealed_content(path, where)
-    view = memoryview(content)
-    digest = hashlib.sha256(view[: seal.start(1)])
-    digest.update(_BLANK)
-    digest.update(view[seal.end(1) :])
-    if digest.hexdigest().encode() != seal[1]:
-        raise _damaged(where, "its checksum does not match")
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    try:
-        if content.count(b'"dtype"', 8, header_end) > _MAX_TENSORS:
-            raise ValueError
-        header = json.loads(content[8:header_end], object_pairs_hook=_no_duplicates)
-        metadata = json.loads(header["__metadata__"]["mnistlab"], object_pairs_hook=_no_duplicates)
-        tensors = safetensors.torch.load(content)
-    # A well-sealed file that somebody else made can still hold anything.
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise _damaged(where, f"its content cannot be read ({type(error).__name__})") from error
-    return tensors, metadata
-
-
-def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
-    """All bytes of a file that has a seal, and the seal; of others only the header is read."""
     try:
         # Asked before it is opened: a pipe would wait for ever, a device has no end.
         status = path.stat()
         if status.st_size > _MAX_FILE:
-            raise DamagedFileError(
-                f"{where}: {status.st_size:,} bytes; no file of mnistlab is that large"
-            )
+            size = f"{status.st_size:,} bytes"
+            raise DamagedFileError(f"{where}: {size}; no file of mnistlab is that large")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise DamagedFileError(f"{where}: not a regular file; nothing loaded")
         with path.open("rb") as file:
@@ -126,7 +89,8 @@ def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
             header_end = 8 + int.from_bytes(length, "little")
             if len(length) < 8 or header_end > min(status.st_size, _MAX_HEADER):
                 raise _damaged(where, "its header is cut off or no header at all")
-            if not _SEAL.search(file.read(header_end - 8)):
+            seal = _SEAL.search(length + file.read(header_end - 8))
+            if seal is None:
                 raise _damaged(where, "it carries no seal")
             file.seek(0)
             content = file.read(status.st_size + 1)
@@ -136,10 +100,19 @@ def _sealed_content(path: Path, where: str) -> "tuple[bytes, re.Match[bytes]]":
         raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise RunError(f"{where}: not enough memory to read it") from error
-    seal = _SEAL.search(content, 8, header_end)
-    if seal is None:
-        raise _damaged(where, "it changed while it was read")
-    return content, seal
+    digest = hashlib.sha256(content[: seal.start(1)] + _BLANK)
+    digest.update(memoryview(content)[seal.end(1) :])
+    if digest.hexdigest().encode() != seal[1]:
+        raise _damaged(where, "its checksum does not match")
+    try:
+        if content.count(b'"dtype"', 8, header_end) > _MAX_TENSORS:
+            raise ValueError
+        header = json.loads(content[8:header_end], object_pairs_hook=_no_duplicates)
+        metadata = json.loads(header["__metadata__"]["mnistlab"], object_pairs_hook=_no_duplicates)
+        return safetensors.torch.load(content), metadata
+    # A well-sealed file that somebody else made can still hold anything.
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise _damaged(where, f"its content cannot be read ({type(error).__name__})") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

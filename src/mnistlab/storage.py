@@ -25,9 +25,9 @@ FORMAT = 1
 class StateRecord(BaseModel):
     """What a state file says of a run beside its tensors and its card.
 
-    config: the settings. epoch, batch: the next ones to do. seconds: spent on the unfinished epoch.
-    mixed: parts of it were trained on machines or thread counts that differ, so that its last bits
-    repeat nowhere. The random state is no more than the seed in `config` with `epoch` and `batch`.
+    epoch, batch: the next ones to do. seconds: spent on the unfinished epoch. mixed: parts of it
+    were trained on machines or thread counts that differ, so that its last bits repeat nowhere. The
+    random state is no more than the seed in `config` with `epoch` and `batch`.
     """
 
     model_config = ConfigDict(strict=True)
@@ -84,14 +84,13 @@ def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
     Raises DamagedFileError for a file that is damaged, not ours, or does not fit its own card;
     FileNotFoundError where there is none.
     """
-    tensors, content = _read(Path(path), "model")
-    card = _card_of(Path(path), content)
+    tensors, card, _ = _read(Path(path), "model")
     try:
         _check_weights(tensors, card)
     except ConfigError as error:
         raise _unusable(Path(path), str(error)) from error
     model = card.build()
-    model.load_state_dict(dict(tensors))
+    model.load_state_dict(tensors)
     return model.eval(), card
 
 
@@ -107,29 +106,26 @@ def save_state(path: Path, state: RunState) -> None:
 
 def load_state(path: Path) -> RunState:
     """Read what `save_state` wrote. Raises as `load_model` does."""
-    tensors, content = _read(path, "resume")
-    card = _card_of(path, content)
-    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    tensors, card, content = _read(path, "resume")
+    weights, best_weights, optimizer = (
+        {name.removeprefix(group): tensors[name] for name in tensors if name.startswith(group)}
+        for group in ("model.", "best.", "optimizer.")
+    )
+    losses = tensors.get("losses", torch.empty(0))
     try:
         record = StateRecord.model_validate(content)
-        losses = tensors.pop("losses")
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition(".")
-            groups[group][rest] = tensor
-        for weights in filter(None, (groups["model"], groups["best"])):
-            _check_weights(weights, card)
+        _check_weights(weights, card)
+        if best_weights:
+            _check_weights(best_weights, card)
     except ValidationError as error:
         keys = sorted({str(item["loc"][0]) for item in error.errors()})
         raise _unusable(path, f"its {', '.join(keys)} cannot be right") from error
-    except KeyError as error:
-        raise _unusable(path, f"tensor {printable(error)[:200]} is missing or unknown") from error
     except ConfigError as error:
         raise _unusable(path, str(error)) from error
-    steps = groups["optimizer"].get("steps", torch.tensor(0))
+    steps = optimizer.get("steps", torch.tensor(0))
     faults = {
         "its losses are not those of its batches": losses.shape == (record.batch,)
         and losses.dtype == torch.float32,
-        "it has no weights": bool(groups["model"]),
         "its history is not that of its epochs": bool(record.history) or not record.epoch,
         "its best epoch is not in its history": (record.best is None) == (not record.history),
         "the step count of its optimizer is no number": shapes_of({"": steps})[""] == "int64",
@@ -137,7 +133,7 @@ def load_state(path: Path) -> RunState:
     for fault, holds in faults.items():
         if not holds:
             raise _unusable(path, fault)
-    return RunState(card, record, groups["model"], groups["best"], losses, groups["optimizer"])
+    return RunState(card, record, weights, best_weights, losses, optimizer)
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
@@ -168,7 +164,8 @@ def _check_weights(weights: Mapping[str, torch.Tensor], card: ModelCard) -> None
             raise ConfigError(f"tensor {printable(name)} holds a value that is not finite")
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, dict[str, Any]]:
+    """The tensors, the card and all metadata of a file of that kind."""
     tensors, content = read_tensors(path)
     actual = content.get("kind") if isinstance(content, dict) else None
     if actual != kind:
@@ -176,10 +173,6 @@ def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
     if content.get("format") != FORMAT:
         version = printable(content.get("format"))
         raise _unusable(path, f"format {version}; this mnistlab reads format {FORMAT}")
-    return tensors, content
-
-
-def _card_of(path: Path, content: dict[str, Any]) -> ModelCard:
     try:
         card = content["card"]
         if not isinstance(card["classes"], list):
@@ -189,7 +182,7 @@ def _card_of(path: Path, content: dict[str, Any]) -> ModelCard:
         card.check()
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _unusable(path, printable(error)[:200]) from error
-    return card
+    return tensors, card, content
 
 
 def _unusable(path: Path, why: str) -> DamagedFileError:

@@ -85,14 +85,14 @@ def compare(
 
     with out.loading() as progress:
         comparison = compare_runs(a, b, settings, split=split, best=best, progress=progress)
-    paired = comparison.paired
+    paired, which = comparison.paired, "best" if best else "last"
     out.document(
         {
             "a": {"run": str(a.path), **comparison.a.evaluation.as_dict()},
             "b": {"run": str(b.path), **comparison.b.evaluation.as_dict()},
             "data": comparison.a.data,
             "split": split,
-            "weights": "best" if best else "last",
+            "weights": which,
             "n": paired.n,
             **asdict(paired),
             "difference": paired.difference,
@@ -102,7 +102,6 @@ def compare(
             "notes": comparison.notes,
         }
     )
-    which = "best" if best else "last"
     out.notice(f"{split} of {printable(comparison.a.data)}, {paired.n} images, {which} weights")
     out.result(*comparison_tables(a.name, b.name, comparison, quiet=out.quiet))
     for text in comparison.notes:
@@ -173,12 +172,10 @@ def rm(
     named = [find_run(name, run_dir) for name in run]
     chosen = list({one.path.resolve(): one for one in named}.values())
     for one in chosen:  # all is looked at before anything goes
-        if foreign := one.foreign_files():
-            raise ConfigError(
-                f"{printable(one.path)}: holds what no run wrote: "
-                f"{', '.join(map(printable, foreign[:5]))}; move that away first, or delete the "
-                "folder by hand"
-            )
+        if foreign := ", ".join(map(printable, one.foreign_files()[:5])):
+            why = f"holds what no run wrote: {foreign}"
+            remedy = "move that away first, or delete the folder by hand"
+            raise ConfigError(f"{printable(one.path)}: {why}; {remedy}")
         if one.is_locked():
             raise LockedError(f"{printable(one.path)}: is being trained; nothing was deleted")
     if not force:

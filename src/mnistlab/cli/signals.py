@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Any
 
@@ -64,29 +65,25 @@ class StopSignals:
             os.write(sys.stderr.fileno(), b"stopping after this batch" + again + b"\n")
 
 
-class _Leaving:
-    """What a signal does outside of training: an orderly end, so that temporary files go."""
+def end_on_signals() -> None:
+    """Make every signal an orderly exit with 128 + its number, without a word, from now on."""
+    begun = False
 
-    def __init__(self) -> None:
-        self.begun = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal begun
         # While a module is imported there is nothing to tidy up, and an exception could be lost or
         # shown on the way: libraries catch it, and what a module's lock calls back swallows it.
         # And whoever asks twice does not want to wait.
-        if self.begun and number in WARNINGS:
+        if begun and number in WARNINGS:
             return
-        if self.begun or _importing(frame):
+        callers = (caller.f_code.co_filename for caller, _ in traceback.walk_stack(frame))
+        if begun or "<frozen importlib._bootstrap>" in callers:
             os._exit(exit_code_of(number))
-        self.begun = True
+        begun = True
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(exit_code_of(number))
 
-
-def end_on_signals() -> None:
-    """Make every signal an orderly exit with 128 + its number, without a word, from now on."""
-    leave = _Leaving()
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, leave)
@@ -96,11 +93,3 @@ def ignore_signals() -> None:
     """Let no signal change how a process ends that is on its way out."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False

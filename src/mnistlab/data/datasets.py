@@ -20,10 +20,10 @@ class Dataset:
     name: str
     about: str
     source: str  # the name of its class in torchvision.datasets
-    names: tuple[str, ...]  # of the classes, in the order of their labels
-    images: tuple[int, int]  # how many are published for train and for valid
     packed: int  # size of the download in MB
     home: str
+    names: tuple[str, ...] = tuple(string.digits)  # of the classes, in the order of their labels
+    images: tuple[int, int] = (60_000, 10_000)  # how many are published for train and for valid
     stems: tuple[str, str] = ("train", "t10k")  # how its files for train and for valid begin
     endings: tuple[str, ...] = ("-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz")
     archive: str = ""  # the zip archive in which the files are published, if they are
@@ -34,10 +34,9 @@ class Dataset:
     @property
     def files(self) -> dict[str, tuple[str, ...]]:
         """Split → the names of its files, images first."""
-        train, valid = self.stems
         return {
             split: tuple(f"{stem}{ending}" for ending in self.endings)
-            for split, stem in (("train", train), ("valid", valid))
+            for split, stem in zip(("train", "valid"), self.stems, strict=True)
         }
 
     @property
@@ -49,7 +48,7 @@ class Dataset:
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in natural order, as folders of these names would have them."""
-        return tuple(sorted(self.names, key=lambda name: (natural_key(name), name)))
+        return tuple(sorted(self.names, key=natural_key))
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -71,24 +70,22 @@ class Dataset:
     def here(self) -> bool:
         """Whether it can be loaded without the network."""
         stores = [self.folder / f"{split}.store" for split in self.files]
-        made = all(path.exists() for path in stores)
-        return made or all(path.exists() for path in self.originals.values())
+        return any(all(map(Path.exists, paths)) for paths in (stores, self.originals.values()))
 
     def how_to_bring(self) -> str:
         """What to do without a network, in lines."""
         files = "this file" if self.archive else "these files"
-        lines = [
-            f"without a network: bring {files} (see {self.home}) in a folder DIR,",
-            f"then: mnistlab data download {self.name} --from DIR",
-        ]
-        return "\n".join([*lines, *(f"  {name}" for name in self.published)])
+        names = "".join(f"\n  {name}" for name in self.published)
+        return (
+            f"without a network: bring {files} (see {self.home}) in a folder DIR,\n"
+            f"then: mnistlab data download {self.name} --from DIR{names}"
+        )
 
 
 _EMNIST_DIGITS = Dataset(
     name="emnist-digits",
     about="NIST's digits",
     source="EMNIST",
-    names=tuple(string.digits),
     images=(240_000, 40_000),
     packed=562,
     home="https://www.nist.gov/itl/products-and-services/emnist-dataset",
@@ -100,8 +97,6 @@ _ALL = (
         name="mnist",
         about="digits",
         source="MNIST",
-        names=tuple(string.digits),
-        images=(60_000, 10_000),
         packed=12,
         home="http://yann.lecun.com/exdb/mnist/",
         contents=(
@@ -119,7 +114,6 @@ _ALL = (
             *("t-shirt", "trouser", "pullover", "dress", "coat"),
             *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
         ),
-        images=(60_000, 10_000),
         packed=31,
         home="https://github.com/zalandoresearch/fashion-mnist",
         # of Debian's copy: packed again with the time and the names of the published files, it has
@@ -136,7 +130,6 @@ _ALL = (
         about="cursive hiragana",
         source="KMNIST",
         names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        images=(60_000, 10_000),
         packed=21,
         home="https://github.com/rois-codh/kmnist",
     ),
@@ -144,7 +137,6 @@ _ALL = (
         name="qmnist",
         about="MNIST, remade",
         source="QMNIST",
-        names=tuple(string.digits),
         images=(60_000, 60_000),
         packed=20,
         home="https://github.com/facebookresearch/qmnist",
@@ -165,7 +157,6 @@ _ALL = (
         name="usps",
         about="digits on mail",
         source="USPS",
-        names=tuple(string.digits),
         first_label=1,
         images=(7_291, 2_007),
         side=16,
@@ -182,8 +173,8 @@ NAMED = (BUNDLED, *DATASETS)
 
 def find_dataset(name: str) -> Dataset:
     """The dataset of that name. Raises DataError with the nearest one."""
-    if name == BUNDLED:
-        raise DataError(name, [f"{BUNDLED}: comes with mnistlab; there is nothing to download"])
-    if name not in DATASETS:
-        raise DataError(name, [f"{printable(name)}: no such dataset{nearest(name, DATASETS)}"])
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    none = "comes with mnistlab; there is nothing to download"
+    why = none if name == BUNDLED else f"no such dataset{nearest(name, DATASETS)}"
+    raise DataError(name, [f"{printable(name)}: {why}"])

@@ -47,8 +47,7 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be others in a m
 class Original:
     """A file on this machine that stands for a published one.
 
-    checked: `md5` (it is the published file, byte for byte), `content` (packed differently, the
-    same when unpacked) or `no`; `fault` then says why.
+    checked: `md5` (it is the published file), `content` (it is when unpacked), `no` (`fault`: why).
     """
 
     name: str
@@ -110,8 +109,7 @@ def download_originals(
 ) -> list[Original]:
     """Download the files of `dataset` to the cache, but those that are there already.
 
-    `mirror` is the address of a folder; None asks the addresses that torchvision knows. Raises
-    RunError, with all addresses and what to do without a network, LockedError, and OSError.
+    Raises RunError, with all addresses and what to do without a network, LockedError, and OSError.
     """
     originals = []
     lock = dataset.folder.with_name(f".{dataset.source.lower()}.lock")
@@ -148,9 +146,11 @@ def find_originals(dataset: Dataset, folder: Path, *, unchecked: bool = False) -
     archived = any((place / dataset.archive).is_file() for place in places)
     if not archived and any(list(place.glob(f"{dataset.stems[0]}*")) for place in places):
         names = sum(dataset.files.values(), ())  # of EMNIST, taken out of its archive
-    paths = find_files(places, names, dataset.how_to_bring())
-    checksums = {name: md5 for name, (md5, _) in _published(dataset).items()}
-    originals = [check_file(dataset, name, checksums.get(name, ""), paths[name]) for name in paths]
+    published = _published(dataset)
+    originals = [
+        check_file(dataset, name, published.get(name, ("",))[0], path)
+        for name, path in find_files(places, names, dataset.how_to_bring()).items()
+    ]
     wrong = [f"{printable(one.path)}: {one.fault}" for one in originals if one.fault]
     if wrong and not unchecked:
         advice = "--unchecked takes files that are packed differently, if their content fits"
@@ -198,14 +198,6 @@ def _published(dataset: Dataset) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-class _BrokenError(Exception):
-    """It may work at another attempt."""
-
-
-class _RefusedError(Exception):
-    """This address will not give the file."""
-
-
 def fetch(
     urls: Sequence[str],
     target: Path,
@@ -223,60 +215,55 @@ def fetch(
     for url in urls:
         longest = start = part.stat().st_size if part.exists() else 0
         vain = 0  # attempts in a row that brought nothing new
-        while vain < ATTEMPTS:
-            try:
-                _receive(url, part, start, progress)
+        again = True
+        while again and vain < ATTEMPTS:
+            if vain:
+                time.sleep(PAUSE * 2**vain / 2)
+            fault, again = _receive(url, part, start, progress)
+            if not fault:
                 fault = check(part)
                 if not fault:
                     move(part, target)
                     return
                 part.unlink()
-                if not start:
-                    raise _RefusedError(f"{fault}; deleted")
-                # What lay there was perhaps the beginning of another file: again, from the start.
-            except _BrokenError as broken:
-                fault = f"{broken}; tried {ATTEMPTS} times"
-            except _RefusedError as refused:
-                fault = str(refused)
-                break
+                # Else what lay there was perhaps the beginning of another file: from the start.
+                fault, again = f"{fault}; deleted", start > 0
             start = part.stat().st_size if part.exists() else 0
             vain = 0 if start > longest else vain + 1
             longest = max(start, longest)
-            if vain < ATTEMPTS:
-                time.sleep(PAUSE * 2**vain / 2)
-        faults.append(f"  {printable(url)}: {printable(fault)}")
+        tried = f"; tried {ATTEMPTS} times" if again else ""
+        faults.append(f"  {printable(url)}: {printable(fault)}{tried}")
     if part.exists():
         faults.append("what has arrived is kept; the same command goes on from there")
     raise RunError("\n".join(faults))
 
 
-def _receive(url: str, part: Path, start: int, progress: Progress | None) -> None:
+def _receive(url: str, part: Path, start: int, progress: Progress | None) -> tuple[str, bool]:
     """One request for the bytes from `start` on: they are appended to `part`, or replace it where
     the server sends the file from its beginning.
 
-    Raises _BrokenError, _RefusedError.
+    Returns what went wrong, or nothing; and whether it may work at another attempt.
     """
     headers = {"User-Agent": f"mnistlab/{__version__}"}
     if start:
         headers["Range"] = f"bytes={start}-"
     if not url.startswith(("http://", "https://")):
-        raise _RefusedError("not a web address (http or https)")
+        return "not a web address (http or https)", False
     try:
         request = urllib.request.Request(url, headers=headers)
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # there is nothing beyond `start`
-            return
-        kind = _BrokenError if error.code in _BUSY else _RefusedError
-        raise kind(f"the server answered {error.code} {error.reason}") from error
+            return "", False
+        return f"the server answered {error.code} {error.reason}", error.code in _BUSY
     except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
-        raise _RefusedError(f"cannot be reached: {getattr(error, 'reason', error)}") from error
+        return f"cannot be reached: {getattr(error, 'reason', error)}", False
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(f"no answer: {error}") from error
+        return f"no answer: {error}", True
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise _RefusedError("a web page, not the file (a login or an error page?)")
+            return "a web page, not the file (a login or an error page?)", False
         done = start if response.status == 206 else 0
         total = 0 if response.length is None else done + response.length
         with part.open("ab" if done else "wb") as file:
@@ -284,7 +271,7 @@ def _receive(url: str, part: Path, start: int, progress: Progress | None) -> Non
                 try:
                     piece = response.read1(_PIECE)
                 except (OSError, http.client.HTTPException, ValueError) as error:
-                    raise _BrokenError(f"the connection broke: {error}") from error
+                    return f"the connection broke: {error}", True
                 if not piece:
                     break
                 file.write(piece)
@@ -292,4 +279,5 @@ def _receive(url: str, part: Path, start: int, progress: Progress | None) -> Non
                 if progress is not None:
                     progress(part.stem, done, total)
     if done < total:
-        raise _BrokenError(f"the connection ended after {done:,} of {total:,} bytes")
+        return f"the connection ended after {done:,} of {total:,} bytes", True
+    return "", False

@@ -66,20 +66,18 @@ def load_splits(
     splits: Sequence[str],
     options: LoadOptions = LoadOptions(),
     *,
-    layout: Layout | None = None,
     progress: Progress | None = None,
     keep_young: bool = False,
 ) -> tuple[list[Split], tuple[str, ...]]:
     """Load the named splits of `root`, and say how that was done; their classes must agree.
 
-    `layout`: how it is laid out, if that is known. `keep_young`: the files were written a moment
-    ago and their content is known, so what is decoded is kept all the same. Raises DataError with
-    all faults.
+    `keep_young`: the files were written a moment ago and their content is known, so what is decoded
+    is kept all the same. Raises DataError with all faults.
     """
     require_exists(root)
     if is_archive(root):
         root, keep_young = unpacked(root), True
-    layout = layout or find_layout(root, options)
+    layout = find_layout(root, options)
     sources = {**layout.folders, **layout.files}
     paths = {
         part: store_path(sources.get(part, sources.get("train", root)), part)

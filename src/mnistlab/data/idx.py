@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _DTYPES = {8: "u1", 12: ">i4"}  # by the code in the magic number
 # What damage leads the readers of zip, gzip and bzip2 to; also locked members, unknown methods.
-_DAMAGE = (*(OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error),)
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_idx(path: Path, member: str = "", most: int = 2**32) -> Array:
@@ -95,14 +95,12 @@ def find_files(places: Sequence[Path], names: Iterable[str], advice: str = "") -
     require_exists(places[0], ", ".join(names), folder=True)
     paths, missing = {}, []
     for name in names:
-        stem, packing = os.path.splitext(name)
-        stems = (stem, stem.replace("-idx", ".idx"))
-        candidates = [
-            place / f"{stem}{end}" for place in places for stem in stems for end in (packing, "")
-        ]
-        readable = (path for path in candidates if path.is_file() and os.access(path, os.R_OK))
-        if path := next(readable, None):
-            paths[name] = path
+        plain = os.path.splitext(name)[0]
+        forms = [form.replace("-idx", dot) for dot in ("-idx", ".idx") for form in (name, plain)]
+        candidates = (place / form for place in places for form in forms)
+        readable = [path for path in candidates if path.is_file() and os.access(path, os.R_OK)]
+        if readable:
+            paths[name] = readable[0]
         else:
             missing.append(f"{printable(places[0])}: no {name} in it that can be read")
     if missing:

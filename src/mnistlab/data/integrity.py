@@ -14,7 +14,7 @@ from PIL import Image
 
 _PNG_KNOWN = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_ONCE = (b"IHDR", b"PLTE", b"tRNS", b"fcTL")
-_PNG_BEFORE_PIXELS = (b"PLTE", b"tRNS", b"fcTL")
+_PNG_BEFORE_PIXELS = {b"PLTE", b"tRNS", b"fcTL"}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PNG_PALETTE = 3
 # Adam7: first column, first row, columns and rows from one pixel of a pass to the next
@@ -30,9 +30,8 @@ _JPEG_SCAN = 0xDA
 def load_pixels(image: Image.Image, content: bytes, least: tuple[int, int] | None) -> str:
     """Decode the pixels of an opened image; returns what is missing in the file, "" if nothing.
 
-    least: the width and height that are enough of a JPEG; None for all that it has.
-
-    Damage that Pillow sees by itself ends in its own errors.
+    least: the width and height that are enough of a JPEG; None for all that it has. Damage that
+    Pillow sees by itself ends in its own errors.
     """
     fault = _area_fault(image)
     if image.format == "PNG":
@@ -44,10 +43,9 @@ def load_pixels(image: Image.Image, content: bytes, least: tuple[int, int] | Non
     if least:
         image.draft(None, least)  # only a JPEG can
     image.load()
-    fault = _palette_fault(image)
     if image.format in ("JPEG", "MPO"):  # a phone's: a JPEG with more behind it
-        fault = fault or _jpeg_fault(image, content, least)
-    return fault
+        return _jpeg_fault(image, content, least)
+    return _palette_fault(image)
 
 
 def _area_fault(image: Image.Image) -> str:
@@ -74,7 +72,7 @@ def _palette_fault(image: Image.Image) -> str:
 
 
 def _png_fault(content: bytes) -> str:
-    """Of a file that Pillow has opened: its parts in their order, its rows all there."""
+    """Of an opened file: its parts in their order, its rows all there."""
     kinds: list[bytes] = []
     packed, header, at = bytearray(), b"", 8
     while at + 8 <= len(content):
@@ -93,10 +91,9 @@ def _png_fault(content: bytes) -> str:
     width, height, depth, color, packing, filtering, interlaced = struct.unpack(">IIBBBBB", header)
     if kinds[0] != b"IHDR" or any(kinds.count(kind) > 1 for kind in _PNG_ONCE) or b"fdAT" in kinds:
         return "parts that may be there once are there twice, or out of place"
-    colors = [kind for kind in kinds if kind in _PNG_BEFORE_PIXELS]
-    if colors != [kind for kind in kinds[: kinds.index(b"IDAT")] if kind in _PNG_BEFORE_PIXELS]:
+    if not _PNG_BEFORE_PIXELS.isdisjoint(kinds[kinds.index(b"IDAT") :]):
         return "its colours come after its pixels"
-    if color == _PNG_PALETTE and colors[:1] == [b"tRNS"]:
+    if color == _PNG_PALETTE and b"tRNS" in kinds[: kinds.index(b"PLTE")]:
         return "its colours come after their transparency"
     if packing or filtering or interlaced > 1:
         return "packed in an unknown way"

@@ -1,7 +1,6 @@
 """`--data NAME|DIR` → images, loaded: the bundled data, a dataset that was downloaded, a folder.
 
-MNIST_SAMPLE, the real data that travels with mnistlab, is unpacked once, as folders of PNG, and
-then loaded as any folder is.
+The bundled data, MNIST_SAMPLE, are unpacked once and then loaded as any folder is.
 """
 
 import atexit
@@ -21,8 +20,10 @@ from typing import Any
 from filelock import FileLock
 
 from mnistlab.data import BUNDLED
+from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import load_folders, load_splits
-from mnistlab.data.layouts import Layout, LoadOptions
+from mnistlab.data.layouts import LoadOptions
+from mnistlab.data.published import load_dataset
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.splitting import leave_out
 from mnistlab.data.store import ImageData, Progress, Split
@@ -31,6 +32,7 @@ from mnistlab.files import (
     cache_folder,
     is_writable,
     packaged,
+    remove,
     remove_leftovers,
     temporary_beside,
     user_path,
@@ -59,62 +61,37 @@ def load_data(
     byte of a named dataset is verified.
     """
     name, options = os.fspath(name), replace(options, **changes)
-    if name == BUNDLED:
-        unlisted = replace(options, exclude="")
-        data = _fitted_sample(load_sample(progress), unlisted, progress)
-    else:
-        from mnistlab.data.datasets import DATASETS  # the bundled data need none of this
-
-        if name not in DATASETS:
-            return load_folders(_own_folder(name), options, progress=progress)
-        from mnistlab.data.published import load_dataset
-
-        data = load_dataset(DATASETS[name])
-        if options.image_size not in (None, data.image_size) or options.fit == "ink":
+    if name not in NAMED:
+        return load_folders(_own_folder(name), options, progress=progress)
+    data = _load_sample(progress) if name == BUNDLED else load_dataset(DATASETS[name])
+    if options.image_size not in (None, data.image_size) or options.fit == "ink":
+        if name != BUNDLED:
             side = DATASETS[name].side
             fault = (
                 f"--data {name}: its images are {side} x {side} as published; for another size, "
                 f"write them as files: mnistlab data download {name} --to DIR"
             )
             raise DataError(name, [fault])
+        (train, valid), notes = load_splits(
+            data.root, SPLITS, replace(options, exclude=""), progress=progress, keep_young=True
+        )
+        data = replace(data, train=train, valid=valid, notes=notes)
     if options.exclude:
         left = leave_out({"train": data.train, "valid": data.valid}, options.exclude)
         data = replace(data, train=left["train"], valid=left["valid"])
-    return _noting_a_namesake(data)
+    if Path(name).is_dir():
+        note = f"data    {name} is the dataset of that name; the folder is --data ./{name}"
+        data = replace(data, notes=(*data.notes, note))
+    return data
 
 
-def _noting_a_namesake(data: ImageData) -> ImageData:
-    """`data` of a name, with a note where a folder has the same one."""
-    if not Path(data.name).is_dir():
-        return data
-    note = f"data    {data.name} is the dataset of that name; the folder is --data ./{data.name}"
-    return replace(data, notes=(*data.notes, note))
-
-
-def _fitted_sample(data: ImageData, options: LoadOptions, progress: Progress | None) -> ImageData:
-    """The bundled data, brought to another size if `options` ask for one."""
-    if options.image_size in (None, data.image_size) and options.fit != "ink":
-        return data
-    layout = Layout({split: data.root / split for split in SPLITS})
-    (train, valid), notes = load_splits(
-        data.root, SPLITS, options, layout=layout, progress=progress, keep_young=True
-    )
-    return ImageData(data.root, BUNDLED, train, valid, notes)
-
-
-def load_sample(progress: Progress | None = None) -> ImageData:
-    """The bundled data, loaded; where somebody changed the unpacked files, they are unpacked again.
-
-    Raises RunError where that does not help, and as `mnist_sample`.
-    """
+def _load_sample(progress: Progress | None) -> ImageData:
+    """The bundled data; where somebody changed the unpacked files, they are unpacked again."""
     folder = mnist_sample()
 
     def load() -> ImageData | None:
         with contextlib.suppress(DataError):  # files are missing or damaged
-            layout = Layout({split: folder / split for split in SPLITS})
-            (train, valid), _ = load_splits(
-                folder, SPLITS, layout=layout, progress=progress, keep_young=True
-            )
+            (train, valid), _ = load_splits(folder, SPLITS, progress=progress, keep_young=True)
             data = ImageData(folder, BUNDLED, train, valid)
             return data if data.fingerprint == FINGERPRINT else None
         return None
@@ -161,10 +138,7 @@ def _temporary_home() -> Path:
 
 
 def _unpack(folder: Path, unless: Callable[[], object]) -> None:
-    """Unpack to `folder`, in place of what is there.
-
-    Not if `unless` is true as soon as no other process unpacks: it has done so for us.
-    """
+    """Unpack in place of `folder`, `unless` another process has just done so."""
     archive = packaged("data") / ARCHIVE
     temporary = temporary_beside(folder)
     try:
@@ -174,10 +148,8 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
             remove_leftovers(folder.parent)  # of processes that were killed
             content = archive.read_bytes()
             if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
-                raise DamagedFileError(
-                    f"{printable(archive)}: its SHA-256 is not the expected one; install mnistlab "
-                    "again"
-                )
+                why = "its SHA-256 is not the expected one; install mnistlab again"
+                raise DamagedFileError(f"{printable(archive)}: {why}")
             with tarfile.open(fileobj=io.BytesIO(content)) as tar:
                 # as filter="data", which no Python before 3.11.4 knows; Debian 12 has 3.11.2
                 tar.extraction_filter = getattr(tarfile, "data_filter", None)
@@ -186,12 +158,11 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
                 move(folder, temporary / "changed")
             move(temporary / "mnist_sample", folder)
     except OSError as error:
-        raise RunError(
-            f"{printable(folder)}: the bundled data cannot be unpacked: {error.strerror or error}; "
-            "set MNISTLAB_CACHE to a folder with 60 MB of space"
-        ) from error
+        why = f"the bundled data cannot be unpacked: {error.strerror or error}"
+        remedy = "set MNISTLAB_CACHE to a folder with 60 MB of space"
+        raise RunError(f"{printable(folder)}: {why}; {remedy}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
 
 
 def load_split(
@@ -205,21 +176,17 @@ def load_split(
     known = (*SPLITS, "test")
     if split not in known:
         raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, known)}"])
-    from mnistlab.data.datasets import NAMED
-
-    if name in NAMED:
-        data = load_data(name, options, progress=progress)
-        if split == "test":
-            raise DataError(name, [f"--split test: {name} has train and valid"])
-        return data.train if split == "train" else data.valid
-    [loaded], _ = load_splits(_own_folder(name), (split,), options, progress=progress)
-    return loaded
+    if name not in NAMED:
+        [loaded], _ = load_splits(_own_folder(name), (split,), options, progress=progress)
+        return loaded
+    data = load_data(name, options, progress=progress)
+    if split == "test":
+        raise DataError(name, [f"--split test: {name} has train and valid"])
+    return data.train if split == "train" else data.valid
 
 
 def _own_folder(name: str) -> Path:
     """The folder that `--data` names. Raises DataError with the nearest known name."""
-    from mnistlab.data.datasets import NAMED
-
     try:
         name.encode()  # a run must be able to note down where its data is
         path = user_path(name)

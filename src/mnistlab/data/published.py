@@ -6,20 +6,19 @@ USPS is text.
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mnistlab.data.datasets import DATASETS, Dataset
 from mnistlab.data.idx import Array, find_files, read_idx, unpacked
 from mnistlab.data.scan import SPLITS, fault_in
 from mnistlab.data.store import ImageData, Progress, Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import temporary_beside
+from mnistlab.files import remove, temporary_beside
 from mnistlab.names import natural_key, nearest, printable
 from mnistlab.system import move
 
@@ -35,8 +34,7 @@ def import_idx(
     """Turn MNIST-format files in `source` into `target/train/<class>/<index>.png` and `valid/…`.
 
     A file's name is the image's index in the source. `classes` keeps only those labels. Returns the
-    counts by split and class. Raises DataError for bad input, RunError where `target` cannot be
-    written.
+    counts by split and class. Raises DataError, RunError.
     """
     require_new(target)
     mnist = DATASETS["mnist"]
@@ -52,13 +50,12 @@ def import_idx(
         splits[split] = images, labels
     present = {str(label) for _, labels in splits.values() for label in np.unique(labels)}
     known = sorted(present, key=natural_key)
-    names = known if classes is None else sorted(set(classes), key=natural_key)
-    faults = [
+    names = known if classes is None else sorted({*classes}, key=natural_key)
+    if faults := [
         f"--classes: no images of class {printable(name)}{nearest(name, known)}"
         for name in names
         if name not in known
-    ]
-    if faults:
+    ]:
         raise DataError(printable(source), faults)
     return write_folders(splits, {name: int(name) for name in names}, target, progress)
 
@@ -68,21 +65,17 @@ def load_dataset(dataset: Dataset) -> ImageData:
 
     Raises DataError or DamagedFileError, both with what to do, where these are not here either.
     """
-    damage = ""
+    command = f"mnistlab data download {dataset.name}"
     try:
         train, valid = (open_store(dataset.folder / f"{split}.store") for split in SPLITS)
         if train.signature.startswith(f"{dataset.name} ") and train.signature == valid.signature:
             return _as_data(dataset, train, valid)
-        damage = f"{printable(dataset.folder)}: the stores of another dataset"
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # they were not made yet
+        raise DamagedFileError(f"{printable(dataset.folder)}: the stores of another dataset")
     except (OSError, DamagedFileError) as error:
-        damage = str(error)
-    if all(path.exists() for path in dataset.originals.values()):
-        return store_dataset(dataset, dataset.originals)
-    command = f"mnistlab data download {dataset.name}"
-    if damage:
-        raise DamagedFileError(f"{damage}\nmake it again with: {command}")
+        if all(path.exists() for path in dataset.originals.values()):
+            return store_dataset(dataset, dataset.originals)
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # they were made
+            raise DamagedFileError(f"{error}\nmake it again with: {command}") from error
     size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
     fault = f"--data {dataset.name}: not here yet; get it ({size}) with: {command}"
     if Path(dataset.name).is_dir():
@@ -102,16 +95,15 @@ def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
     contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
     stored: list[Split] = []
     for split, (images, labels) in contents.items():
-        path = dataset.folder / f"{split}.store"
+        path, about = dataset.folder / f"{split}.store", f"{dataset.name}, {split}"
         by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
-        counts, names = {}, []
+        rows = {name: by_name[labels[by_name] == label] for name, label in dataset.labels.items()}
+        counts = {name: len(indices) for name, indices in rows.items()}
+        names = [f"{name}/{index}.png" for name, indices in rows.items() for index in indices]
         with new_store(path) as store:
-            for name, label in dataset.labels.items():
-                indices = by_name[labels[by_name] == label]
+            for indices in rows.values():
                 store.write(images[indices].tobytes())
-                counts[name] = len(indices)
-                names += [f"{name}/{index}.png" for index in indices]
-            size, about = images.shape[1:], f"{dataset.name}, {split}"
+            size = images.shape[1:]
             stored.append(
                 finish_store(store, path, size, counts, names, signature=signature, about=about)
             )
@@ -132,13 +124,12 @@ def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tup
     names, labelled = dataset.files[split], sorted(dataset.labels.values())
     n, side = dataset.images[SPLITS.index(split)], dataset.side
     archive = paths.get(dataset.archive)
-    where = [archive or paths[name] for name in names]
+    parts = [(archive, f"gzip/{name}") if archive else (paths[name], "") for name in names]
+    where = [path for path, _ in parts]
     if dataset.source == "USPS":
         images, labels = _read_usps(where[0], n, side)
-    elif archive is not None:
-        images, labels = (read_idx(archive, f"gzip/{name}", n * side**2) for name in names)
     else:
-        images, labels = (read_idx(paths[name], "", n * side**2) for name in names)
+        images, labels = (read_idx(path, member, n * side**2) for path, member in parts)
     if images.shape != (n, side, side) or images.dtype != np.uint8:
         why = f"{_sizes(images)}, and {dataset.name} has {n} x {side} x {side} bytes"
         raise fault_in(where[0], f"the images of {split} are {why}")
@@ -155,19 +146,17 @@ def _read_usps(path: Path, n: int, side: int) -> tuple[Array, Array]:
     images = bytearray()
     labels: list[int] = []
     with unpacked(path) as file:
-        while line := file.readline(_MAX_LINE):
-            number = len(labels) + 1
+        for number, line in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
             try:
                 label, *pairs = line.split()
                 labels.append(int(label))
                 values = np.array([float(pair.partition(b":")[2]) for pair in pairs])
+                if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
+                    raise ValueError(f"not a label and {side**2} values from -1 to 1")
+                if number > n:
+                    raise ValueError(f"more than the {n:,} images that belong in it")
             except ValueError as error:
                 raise fault_in(path, f"line {number}: {error}") from error
-            if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
-                why = f"not a label and {side**2} values from -1 to 1"
-                raise fault_in(path, f"line {number}: {why}")
-            if number > n:
-                raise fault_in(path, f"line {number}: more than the {n:,} images that belong in it")
             # -1 … 1 to 0 … 255, rounded down: the pixels that torchvision's class gives
             images += ((values.astype(np.float32) + 1) / 2 * 255).astype(np.uint8).tobytes()
     return np.frombuffer(images, np.uint8).reshape(-1, side, side), np.array(labels)
@@ -189,35 +178,34 @@ def write_folders(
 ) -> dict[str, dict[str, int]]:
     """Write `target/<split>/<class>/<index>.png` and `labels.csv`, completely or not at all.
 
-    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class, in the order of
-    `labels.csv`, to its label. Returns the counts by split and class. Raises RunError where
-    `target` cannot be written.
+    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class to its label.
+    Returns the counts by split and class. Raises RunError.
     """
-    counts: dict[str, dict[str, int]] = {split: {} for split in splits}
+    from PIL import Image  # only here: to train on a dataset shall be quick
+
+    counts: dict[str, dict[str, int]] = {}
     rows = ["name,label"]
     temporary = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for split, (images, labels) in splits.items():
-            done, total = 0, int(np.isin(labels, list(classes.values())).sum())
+            counts[split] = {name: int((labels == value).sum()) for name, value in classes.items()}
+            done, total = 0, sum(counts[split].values())
             for position, (name, label) in enumerate(classes.items()):
-                folder = temporary / split / name
-                folder.mkdir(parents=True)
-                indices = np.flatnonzero(labels == label)
-                counts[split][name] = len(indices)
-                for index in indices:
+                (temporary / split / name).mkdir(parents=True)
+                for index in np.flatnonzero(labels == label):
                     if progress is not None and done % 64 == 0:
                         progress(split, done, total)
-                    image = Image.fromarray(images[index])
-                    image.save(folder / f"{index}.png", compress_level=9)
-                    rows.append(f"{split}/{name}/{index}.png,{position}")
+                    file = f"{split}/{name}/{index}.png"
+                    Image.fromarray(images[index]).save(temporary / file, compress_level=9)
+                    rows.append(f"{file},{position}")
                     done += 1
         (temporary / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
         move(temporary, target)
     except OSError as error:
         raise RunError(f"{printable(target)}: cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
     return counts
 
 
