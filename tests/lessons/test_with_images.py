@@ -160,7 +160,7 @@ def test_a_step_refuses_another_model_and_a_rate_that_leads_nowhere(
     options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_lesson("step", **options)
+        list(run_lesson("step", **options))
 
 
 def test_nine_mistakes_are_drawn_beside_their_controls_and_each_is_checked(
