@@ -44,7 +44,7 @@ def error_rate(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.sigmoid().round() - targets).abs().mean()
 
 
-def unrefused(logits: Tensor, targets: Tensor) -> Tensor:
+def unguarded(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.sigmoid() - targets.flatten()).abs().mean()  # (256, 1) - (256,) is (256, 256)
 
 
@@ -101,7 +101,7 @@ def lesson(seed: int = 0) -> Lesson:
     moved = sum(int((before[name] != after[name]).sum()) for name in before)
     yield check("weights that moved in five epochs", moved, 0, source="gradient 0")
 
-    run = train(new(), 1.0, 5, unrefused)
+    run = train(new(), 1.0, 5, unguarded)
     story = "6. Targets of the wrong shape: each answer is compared with all targets of its batch."
     yield from beside(story, run, linear)
     logits, targets = torch.zeros(256, 1), torch.zeros(256)
