@@ -199,3 +199,24 @@ def baseline_of(tree: Path) -> Run:
     from mnistlab.experiment import train_run
 
     return train_run({"model": "pixel-similarity", "data": str(tree), "device": "cpu"})
+
+
+def linear_run_of(
+    tree: Path, weight: float = 1.0, classes: tuple[str, ...] = ("dark", "light")
+) -> Run:
+    """A run on `tree` that calls the bright images of two classes the second class if weight < 0.
+
+    Its logit is `weight` times (mean level - ½); above 0 means the first of `classes`.
+    """
+    import torch
+
+    from mnistlab.models import ModelCard, build_model
+    from mnistlab.storage import save_model
+
+    run = baseline_of(tree)
+    card = ModelCard("linear", classes, (4, 4), {"init": "normal"}, "mnist")
+    model = build_model("linear", (4, 4), card.classes)
+    torch.nn.init.constant_(model.get_parameter("weights"), weight / 16)
+    torch.nn.init.constant_(model.get_parameter("bias"), -weight / 2)
+    save_model(run.model_file, model.state_dict(), card)
+    return run

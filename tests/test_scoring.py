@@ -22,7 +22,7 @@ from mnistlab.scoring import data_of, open_model, predict_images, save_prepared,
 from mnistlab.storage import save_model
 from mnistlab.system import quoted
 from tests import needs
-from tests.conftest import Examples, baseline_of, make_tree
+from tests.conftest import Examples, baseline_of, linear_run_of, make_tree
 from tests.drawn import (
     HELD_OUT_FONTS,
     HELD_OUT_PENS,
@@ -115,19 +115,8 @@ def test_bad_files_that_the_run_skipped_are_skipped_again(tiny: Path) -> None:
         score_run(run, {"data": str(tiny)})  # named data is not the run's own
 
 
-def linear_run(tiny: Path, weight: float) -> Run:
-    """A run whose logit is `weight` times the mean level minus a half: above 0 means dark."""
-    run = baseline_of(tiny)
-    card = ModelCard("linear", ("dark", "light"), (4, 4), {"init": "normal"}, "mnist")
-    model = build_model("linear", (4, 4), card.classes)
-    torch.nn.init.constant_(model.get_parameter("weights"), weight / 16)
-    torch.nn.init.constant_(model.get_parameter("bias"), -weight / 2)
-    save_model(run.model_file, model.state_dict(), card)
-    return run
-
-
 def test_every_image_gets_a_verdict_with_its_own_file(tiny: Path) -> None:
-    score = score_run(linear_run(tiny, -8.0))
+    score = score_run(linear_run_of(tiny, -8.0))
     found = list(score.verdicts())
     assert [verdict.file for verdict in found] == [
         f"valid/{label}/{i}.png" for label in ("dark", "light") for i in range(4)
@@ -143,7 +132,7 @@ def test_every_image_gets_a_verdict_with_its_own_file(tiny: Path) -> None:
 
 
 def test_the_most_confident_mistake_comes_first(tiny: Path) -> None:
-    score = score_run(linear_run(tiny, 8.0))  # everything is turned round
+    score = score_run(linear_run_of(tiny, 8.0))  # everything is turned round
     found = score.mistakes()
     assert len(found) == 8
     assert [v.probability for v in found] == sorted((v.probability for v in found), reverse=True)
@@ -156,7 +145,7 @@ def test_the_most_confident_mistake_comes_first(tiny: Path) -> None:
 
 
 def test_of_equally_sure_mistakes_the_first_file_comes_first(tiny: Path) -> None:
-    score = score_run(linear_run(tiny, 0.0))  # every logit is 0: all are called light, at one half
+    score = score_run(linear_run_of(tiny, 0.0))  # every logit is 0: all are called light
     assert [v.index for v in score.mistakes()] == [0, 1, 2, 3]
 
 

@@ -45,7 +45,6 @@ def test_without_a_name_all_lessons_are_listed(mnistlab: Mnistlab) -> None:
     assert max(map(len, lines)) <= 80
     rows = mnistlab("lesson", "--json").ok().json["lessons"]
     assert {row["name"]: row["title"] for row in rows} == LESSONS
-    assert command.complete_lessons("m") == ["momentum", "mistakes"]
 
 
 def test_a_lesson_off_a_terminal_is_plain_and_at_most_eighty_wide(

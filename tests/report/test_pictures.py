@@ -38,15 +38,6 @@ def test_weights_of_two_panels_are_on_one_scale() -> None:
     assert Images("", pair, limits=(0, 255)).scale == (0, 255)
 
 
-def test_few_mistakes_and_more_of_them_have_shades_that_differ() -> None:
-    """Beside thousands that are right, 15 and 21 mistakes would both look white."""
-    (right, few), (more, _) = Matrix("", "37", ((995, 15), (21, 1007))).shades()
-    assert right == pytest.approx(995 / 1010)
-    assert few == pytest.approx(15 / 21)
-    assert more == 1.0
-    assert Matrix("", "ab", ((3, 0), (0, 0))).shades() == [[1.0, 0.0], [0.0, 0.0]]
-
-
 def test_the_worst_pairs_come_first() -> None:
     matrix = Matrix("", "abc", ((9, 2, 5), (5, 9, 0), (1, 0, 9)))
     assert matrix.worst_pairs() == [(5, "a", "c"), (5, "b", "a"), (2, "a", "b"), (1, "c", "a")]

@@ -75,7 +75,7 @@ command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_I
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
-command(app, "lesson", lesson.lesson)
+command(app, "lesson", lesson.lesson, ("seed", "lr"))
 command(app, "reproduce", reproduce.reproduce, ("threads",))
 command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
 command(app, "eject", eject.eject, ("data",))

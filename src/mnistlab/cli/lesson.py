@@ -2,11 +2,11 @@
 
 import sys
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.lessons import LESSONS, run_lesson, source_of
@@ -18,34 +18,21 @@ if TYPE_CHECKING:
     from mnistlab.lessons.kit import Item
 
 
-def complete_lessons(incomplete: str) -> list[str]:
-    """Lessons whose name begins like this."""
-    return [name for name in LESSONS if name.startswith(incomplete)]
-
-
-NAME_HELP = "Which lesson; without it they are listed."
-SEED_HELP = "The draw, where there is one."
-
-
 def lesson(
     out: Output,
+    settings: dict[str, Any],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help=NAME_HELP, autocompletion=complete_lessons),
+        typer.Argument(
+            metavar="NAME",
+            help="Which lesson; without it they are listed.",
+            autocompletion=flags.complete_from(lambda: list(LESSONS)),
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="linear|two-layer", help="The model (lesson step).")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=2**63 - 1, help=SEED_HELP)
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(metavar="X", help="Learning rate (lesson step).")
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw its pictures into a PNG, SVG or PDF."),
-    ] = None,
+    plot: flags.Plot = None,
     code: Annotated[
         bool, typer.Option("--code", help="Print the lesson's source instead of running it.")
     ] = False,
@@ -54,13 +41,11 @@ def lesson(
 
     Values come with their titles, and every figure is checked; exit 3 if one does not hold.
     """
-    given = {"model": model, "seed": seed, "lr": lr}
-    given = {option: value for option, value in given.items() if value is not None}
+    given = {key: value for key, value in {"model": model, **settings}.items() if value is not None}
     if name is None:
         if code or plot is not None or given:
             raise ConfigError("name a lesson for these flags; mnistlab lesson lists them")
-        rows = [{"name": name, "title": title} for name, title in LESSONS.items()]
-        out.document({"lessons": rows})
+        out.document({"lessons": [{"name": key, "title": LESSONS[key]} for key in LESSONS]})
         out.result(*(f"{name:<13}  {title}" for name, title in LESSONS.items()))
         out.notice("run one with: mnistlab lesson pixels")
         return
@@ -74,11 +59,10 @@ def lesson(
     from mnistlab.report.files import draw, require_plot
     from mnistlab.report.pictures import Curves, Images
 
-    if plot is not None:
-        require_plot(plot)
     set_threads(1)  # its matrices are small
     items = run_lesson(name, **given)
     if plot is not None:
+        require_plot(plot)
         items = list(items)  # all of them before the first is printed
         pictures = [item for item in items if isinstance(item, Curves | Images)]
         if not pictures:
@@ -109,29 +93,26 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     if isinstance(item, Say):
         return ["", *textwrap.wrap(item.text, width)]
     if isinstance(item, Show):
-        return titled(f"  {item.title}", value_text(item.value), width)
-    if isinstance(item, Check):
-        title = f"  {'ok' if item.holds else 'NO'} {item.title}"
+        text, value = f"  {item.title}", value_text(item.value)
+    elif isinstance(item, Check):
+        text, value = f"  {'ok' if item.holds else 'NO'} {item.title}", value_text(item.ours)
+        expected = value_text(item.expected)
         if item.expected is True:
-            return titled(title, "", width)
-        ours, expected = value_text(item.ours), value_text(item.expected)
-        if "\n" not in ours:
-            return titled(title, f"{ours}  ({item.source}: {expected})", width)
-        # A matrix: the expected one only where it differs.
-        more = "" if item.holds else f"\n{item.source}:\n{expected}"
-        return titled(f"{title} (beside {item.source})", ours + more, width)
-    if not sys.stdout.isatty():
+            value = ""
+        elif "\n" not in value:
+            value += f"  ({item.source}: {expected})"
+        else:  # a matrix: the expected one only where it differs
+            text += f" (beside {item.source})"
+            value += "" if item.holds else f"\n{item.source}:\n{expected}"
+    elif sys.stdout.isatty():
+        console = out.console("stdout")
+        blocks = console.color_system is not None and console.encoding.startswith("utf")
+        return [text_picture(item, width, blocks=blocks)]
+    else:
         return [f"  picture: {item.title} (--plot FILE draws it)"]
-    console = out.console("stdout")
-    blocks = console.color_system is not None and console.encoding.startswith("utf")
-    return [text_picture(item, width, blocks=blocks)]
-
-
-def titled(title: str, value: str, width: int) -> "list[RenderableType]":
-    """`title: value`, folded at `width`; a matrix stands below its title."""
     if "\n" in value:
-        return [f"{title}:", textwrap.indent(value, "    ")]
-    text = f"{title}: {value}" if value else title
+        return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
+    text += f": {value}" if value else ""
     return list(textwrap.wrap(text, width, subsequent_indent="     "))
 
 

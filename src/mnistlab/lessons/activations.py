@@ -10,10 +10,8 @@ from collections.abc import Callable
 
 import torch
 
+from mnistlab import Curves
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.report.pictures import Curves
-
-Activation = Callable[[torch.Tensor], torch.Tensor]
 
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
@@ -31,14 +29,13 @@ def relu(x: torch.Tensor) -> torch.Tensor:
     return x.clamp(min=0)
 
 
-def gradient_sizes(activation: Activation, seed: int) -> list[float]:
+def gradient_sizes(activation: Callable[[torch.Tensor], torch.Tensor], seed: int) -> list[float]:
     """The size of the gradient in each of 20 layers' weights, first layer first."""
     generator = torch.Generator().manual_seed(seed)
-    draw = [torch.randn(64, 64, generator=generator) * (2 / 64) ** 0.5 for _ in range(20)]
-    weights = [weight.requires_grad_() for weight in draw]
+    weights = [torch.randn(64, 64, generator=generator) * (2 / 64) ** 0.5 for _ in range(20)]
     x = torch.randn(32, 64, generator=generator)  # 32 made examples
     for weight in weights:
-        x = activation(x @ weight)
+        x = activation(x @ weight.requires_grad_())
     gradients = torch.autograd.grad(x.square().mean(), weights)
     return [gradient.norm().item() for gradient in gradients]
 
@@ -63,22 +60,18 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
     positive = [0.0] * 5 + wide[5:].tolist()
     yield check("ReLU from -100 to 100", relu(wide), positive, source="0, or the number itself")
-    same = all(
-        torch.allclose(ours(wide), theirs(wide), atol=1e-6)
-        for ours, theirs in ((sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu))
-    )
+    pairs = (sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu)
+    same = all(torch.allclose(ours(wide), theirs(wide), atol=1e-6) for ours, theirs in pairs)
     yield check_true("torch's own three agree", same)
 
     xs = torch.linspace(-4, 4, 81, requires_grad=True)
     ys = sigmoid(xs)
     # The sum has one derivative for each x: the slope of the sigmoid there.
     (slopes,) = torch.autograd.grad(ys.sum(), xs)
-    points = xs.tolist()
-    lines = {"sigmoid": (points, ys.tolist()), "its slope": (points, slopes.tolist())}
+    lines = {"sigmoid": (xs.tolist(), ys.tolist()), "its slope": (xs.tolist(), slopes.tolist())}
     yield Curves("Sigmoid", lines, x_label="x")
-    around = torch.linspace(-2, 2, 41)
-    points = around.tolist()
-    lines = {"ReLU": (points, relu(around).tolist()), "tanh": (points, tanh(around).tolist())}
+    x = torch.linspace(-2, 2, 41)
+    lines = {"ReLU": (x.tolist(), relu(x).tolist()), "tanh": (x.tolist(), tanh(x).tolist())}
     yield Curves("ReLU and tanh", lines, x_label="x")
     yield Say("Turn the sigmoid half a turn about (0, 0.5) and it is the same curve.")
     yield check("sigmoid(0)", sigmoid(torch.tensor(0.0)), 0.5)
@@ -89,8 +82,7 @@ def lesson(seed: int = 0) -> Lesson:
     yield Say("A chain multiplies slopes. Twenty in a row, starting from 1:")
     slope = {}
     for activation in (sigmoid, relu):
-        x = torch.tensor(1.0, requires_grad=True)
-        y = x
+        x = y = torch.tensor(1.0, requires_grad=True)
         for _ in range(20):
             y = activation(y)
         (slope[activation],) = torch.autograd.grad(y, x)

@@ -8,56 +8,51 @@ The chapter's notes train 64 examples, 1000 -> 100 -> 10, with the factor wrong.
 import math
 
 import torch
+from torch import Tensor
 
+from mnistlab import Curves
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.report.pictures import Curves
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Pair = tuple[Tensor, Tensor]
 
 N, RATE, STEPS = 64, 1e-2, 400
 
 
-def forward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor) -> Pair:
+def forward(x: Tensor, w1: Tensor, w2: Tensor) -> Pair:
     """x (N, 1000) -> hidden activations (N, 100), predictions (N, 10)."""
     hidden = (x @ w1).clamp(min=0)
     return hidden, hidden @ w2
 
 
-def squared_error(preds: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def squared_error(preds: Tensor, y: Tensor) -> Tensor:
     """The sum of squares over an example's 10 outputs; the mean of it over the N examples."""
     return (preds - y).square().sum() / N
 
 
-def backward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, y: torch.Tensor) -> Pair:
-    """The gradients of the squared error in w1 and w2."""
+def backward(x: Tensor, w1: Tensor, w2: Tensor, y: Tensor, notes: bool = False) -> Pair:
+    """The gradients of the squared error in w1 and w2; if `notes`, with the factor of the notes."""
     hidden, preds = forward(x, w1, w2)
     d_preds = 2 * (preds - y) / N  # the square gives the 2, the mean the 1 / N
+    if notes:
+        d_preds = (preds - y) / N / N  # without the 2, and divided by N a second time
     d_w2 = hidden.T @ d_preds
     d_hidden = d_preds @ w2.T
     d_w1 = x.T @ (d_hidden * (hidden > 0))  # ReLU has slope 1 above 0, else 0
     return d_w1, d_w2
 
 
-def backward_of_notes(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, y: torch.Tensor) -> Pair:
-    """The notes' gradients: without the 2, and divided by N a second time."""
-    hidden, preds = forward(x, w1, w2)
-    d_preds = (preds - y) / N
-    return x.T @ ((d_preds @ w2.T) * (hidden > 0)) / N, hidden.T @ d_preds / N
-
-
 def train(
-    x: torch.Tensor, y: torch.Tensor, weights: Pair, rate: float, notes: bool = False
+    x: Tensor, y: Tensor, weights: Pair, rate: float, notes: bool = False
 ) -> tuple[list[float], Pair]:
     """The loss before the first of 400 steps and after each 50th, and the weights at the end."""
     x, y, w1, w2 = (tensor.float() for tensor in (x, y, *weights))
-    gradients = backward_of_notes if notes else backward
     losses = []
     for step in range(STEPS + 1):
         if step % 50 == 0:
             losses.append(squared_error(forward(x, w1, w2)[1], y).item())
         if step == STEPS or not math.isfinite(losses[-1]):
             break
-        d_w1, d_w2 = gradients(x, w1, w2, y)
+        d_w1, d_w2 = backward(x, w1, w2, y, notes)
         w1, w2 = w1 - rate * d_w1, w2 - rate * d_w2
     return losses, (w1, w2)
 
@@ -67,7 +62,7 @@ def lesson(seed: int = 0) -> Lesson:
     generator = torch.Generator().manual_seed(seed)
     shapes = (N, 1000), (N, 10), (1000, 100), (100, 10)
     # float64, as finite differences subtract nearly equal numbers
-    draw = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    draw = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     x, y, w1, w2 = draw
     small = (w1 / 1000**0.5, w2 / 100**0.5)  # over the root of a layer's inputs: outputs near 1
 
@@ -91,7 +86,7 @@ def lesson(seed: int = 0) -> Lesson:
             yield check(f"w{k + 1}, weight {place}", ours, slope, within=1e-6, source="differences")
 
     yield Say("The notes drop the 2 and divide by N twice: 2 * 64 = 128 times too small.")
-    wrong = backward_of_notes(x, *small, y)
+    wrong = backward(x, *small, y, notes=True)
     ratios = [ours.norm() / theirs.norm() for ours, theirs in zip(right, wrong, strict=True)]
     yield check("right over notes', w1 and w2", ratios, [128, 128], within=1e-9, source="2 * 64")
 

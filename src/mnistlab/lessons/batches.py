@@ -12,14 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss, train_epochs
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.losses import mnist_loss, predictions, targets_for
-from mnistlab.models import build_model
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Curves
-from mnistlab.training import compute_logits, train_epochs
+from mnistlab.losses import predictions, targets_for
+from mnistlab.training import compute_logits
 
 
 def gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -42,10 +39,8 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("letters", groups)
     yield check("how many batches, how large the last", [len(groups), len(groups[-1])], [5, 2])
 
-    yield Say(
-        "An order is a function of (seed, epoch). Nothing is remembered between epochs, so a run "
-        "that was stopped goes on exactly: at its third batch, say, without the first two."
-    )
+    yield Say("""An order is a function of (seed, epoch). Nothing is remembered between epochs, so a
+        run that was stopped goes on exactly: at its third batch, say, without the first two.""")
     order = epoch_order(26, seed, epoch=1)
     yield check_true("asked again, the same", torch.equal(order, epoch_order(26, seed, 1)))
     yield check_true("epoch 2 has another", not torch.equal(order, epoch_order(26, seed, 2)))
@@ -53,10 +48,9 @@ def lesson(seed: int = 0) -> Lesson:
     (resumed,) = next(batches(letters, 6, order, 2))
     yield check_true("a start at 2 begins with the third batch", torch.equal(third, resumed))
 
-    yield Say(
-        "A mean of batch means gives the last batch a full share, though it has fewer images; so "
-        "each of them counts for more. Weigh the batches by size, or simply count images."
-    )
+    yield Say("""A mean of batch means gives the last batch a full share, though it has fewer
+        images; so each of them counts for more. Weigh the batches by size, or simply count
+        images.""")
     data = load_data()
     model = build_model("linear", data.image_size, data.classes, seed)
     images, labels = data.valid_ds.tensors
@@ -69,10 +63,8 @@ def lesson(seed: int = 0) -> Lesson:
     weighted = sum(mean * size for mean, size in zip(means, sizes, strict=True)) / len(right)
     yield check("weighted by size", weighted, overall, within=1e-12, source="over images")
 
-    yield Say(
-        "Why not one image at a time? Because its gradient is mostly noise. Here is how far the "
-        "gradient of a batch is from that of all images, as a share of the latter's length."
-    )
+    yield Say("""Why not one image at a time? Because its gradient is mostly noise. Here is how far
+        the gradient of a batch is from that of all images, as a share of the latter's length.""")
     images, labels = data.train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, 2))
     full = gradient(model, *ds.tensors)
@@ -82,30 +74,21 @@ def lesson(seed: int = 0) -> Lesson:
         squares = torch.stack([(gradient(model, *xy) - full).square().sum() for xy in some])
         noise[size] = float(squares.mean().sqrt() / full.norm())
     yield Show("noise by size of batch", {size: round(share, 3) for size, share in noise.items()})
-    sizes, law = list(noise), [noise[1] / math.sqrt(size) for size in noise]
-    yield Curves(
-        "Noise of the gradient",
-        lines={"1 / root of the size": (sizes, law)},
-        dots={"measured": (sizes, list(noise.values()))},  # they lie on the line, nearly
-        x_label="batch size",
-        y_label="noise / gradient",
-    )
+    law = {"1 / root of the size": ([*noise], [noise[1] / math.sqrt(size) for size in noise])}
+    dots = {"measured": ([*noise], [*noise.values()])}  # they lie on the line, nearly
+    yield Curves("Noise of the gradient", law, "batch size", "noise / gradient", dots)
     yield check_true("one image has more noise than gradient", noise[1] > 1)
     fall = noise[1] / noise[256]
     yield check("256 images have 16 times less", fall, 16, within=4, source="root 256")
     yield check("4 times as many halve it", noise[64] / noise[256], 2, within=0.4, source="root 4")
 
-    yield Say(
-        "Why not all at once? Noise falls with the root of the size only, and the price is steps: "
-        "an epoch looks at every image once, whatever the size of its batches."
-    )
-    losses = {}
+    yield Say("""Why not all at once? Noise falls with the root of the size only, and the price is
+        steps: an epoch looks at every image once, whatever the size of its batches.""")
+    losses, sets = {}, (data.train_ds, data.valid_ds, data.classes)
     for size in (len(ds), 1024, 256):
         model = build_model("linear", data.image_size, data.classes, seed)
-        opt, datasets = BasicOptim(model.parameters(), lr=1.0), (data.train_ds, data.valid_ds)
-        run = train_epochs(
-            model, opt, mnist_loss, *datasets, data.classes, epochs=1, batch_size=size, seed=seed
-        )
+        opt = BasicOptim(model.parameters(), lr=1.0)
+        run = train_epochs(model, opt, mnist_loss, *sets, epochs=1, batch_size=size, seed=seed)
         losses[size] = next(run).valid_loss
         steps = math.ceil(len(ds) / size)
         yield Show(f"steps of {size} images, and the loss after", [steps, losses[size]])

@@ -4,20 +4,24 @@ A lesson is a module with a function `lesson(...)` that yields these; it prints 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from mnistlab.report.pictures import Curves, Images
 
 
-@dataclass(frozen=True)
+@dataclass
 class Say:
-    """A sentence or two of explanation."""
+    """A sentence or two of explanation. Where the lines of the source break does not matter."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        self.text = " ".join(self.text.split())
 
 
 @dataclass
@@ -58,17 +62,24 @@ def check(
 
     `within` is half a unit of the last digit that the source prints (0.00005 for four digits).
     """
-    mine, theirs = numbers(plain(ours)), numbers(plain(expected))
-    holds = len(mine) == len(theirs) and all(
-        math.isclose(a, b, rel_tol=0.0, abs_tol=within * (1 + 1e-9))
-        for a, b in zip(mine, theirs, strict=True)
-    )
+    mine, theirs = (np.array(plain(numbers), float).ravel() for numbers in (ours, expected))
+    near = within * (1 + 1e-9)
+    holds = mine.shape == theirs.shape and np.allclose(mine, theirs, rtol=0.0, atol=near)
     return Check(title, ours, expected, holds, source)
 
 
-def check_true(title: str, holds: bool, source: str = "must hold") -> Check:
+def check_true(title: str, holds: bool) -> Check:
     """A statement that must be true."""
-    return Check(title, holds, True, holds, source)
+    return Check(title, holds, True, holds, "must hold")
+
+
+def refusal(attempt: Callable[[], object]) -> str:
+    """The message of the error that `attempt` ends with, as it should."""
+    try:
+        attempt()
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return "no error"
 
 
 def as_document(item: Item) -> dict[str, Any]:
@@ -93,10 +104,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     return value if isinstance(value, bool | int | None) else str(value)  # JSON has no infinity
-
-
-def numbers(value: Any) -> list[float]:
-    """The numbers of nested lists in one flat list."""
-    if isinstance(value, list):
-        return [number for part in value for number in numbers(part)]
-    return [float(value)]

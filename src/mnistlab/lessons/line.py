@@ -10,9 +10,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from mnistlab import BasicOptim, Curves
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Curves
 
 POINTS = [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]
 LR = 0.01
@@ -46,17 +45,13 @@ def lesson(seed: int = 0) -> Lesson:
         by_hand.append(w)
     yield Show("w after 100 epochs", w)
     yield check("prediction at 4 after: about 8", w * 4, 8, within=0.005)
-    yield Say(
-        "Each epoch multiplies the distance of w from 2 by the same factor, 1 - 0.01 * 28/3, so "
-        "the descent can be computed beforehand."
-    )
+    yield Say("""Each epoch multiplies the distance of w from 2 by the same factor, 1 - 0.01 * 28/3,
+        so the descent can be computed beforehand.""")
     formula = [2 - (1 - LR * 28 / 3) ** epoch for epoch in range(101)]
     yield check("w after each epoch", by_hand, formula, within=1e-9, source="2 - 0.9067^epoch")
 
-    yield Say(
-        "Then one example at a time, and autograd computes the derivative: backward() leaves it "
-        "in w.grad, the step moves w, and the gradient is cleared for the next example."
-    )
+    yield Say("""Then one example at a time, and autograd computes the derivative: backward() leaves
+        it in w.grad, the step moves w, and the gradient is cleared for the next example.""")
     weight, by_autograd = torch.tensor(1.0, requires_grad=True), [1.0]
     for _ in range(100):
         for x, y in POINTS:
@@ -80,11 +75,9 @@ def lesson(seed: int = 0) -> Lesson:
     }
     yield Curves("w on its way from 1 to 2", lines, x_label="epoch", y_label="w")
 
-    yield Say(
-        "Last as a module, with a bias as well. The module holds the parameters, the optimizer "
-        "steps and clears, the loss is the sum of the squared errors. Nothing says that the bias "
-        "should be 0; the points do."
-    )
+    yield Say("""Last as a module, with a bias as well. The module holds the parameters, the
+        optimizer steps and clears, the loss is the sum of the squared errors. Nothing says that the
+        bias should be 0; the points do.""")
     xb, yb = torch.tensor(POINTS).T
     start = torch.rand(2, generator=torch.Generator().manual_seed(seed)) * 2 - 1  # from -1 to 1
     model = Line(*start.tolist())
@@ -99,8 +92,7 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("weight and bias: at the start", start)
     yield Show("after 1000 epochs", [model.weight, model.bias])
     yield Show("loss: first, 10th, 100th, 1000th", [losses[n - 1] for n in (1, 10, 100, 1000)])
-    at_four = model(torch.tensor(4.0))
-    yield check("prediction at 4: about 8", at_four, 8, within=0.01)
+    yield check("prediction at 4: about 8", model(torch.tensor(4.0)), 8, within=0.01)
     source = "the line through the points"
     yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")

@@ -9,12 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from mnistlab import Curves, build_model, load_data, mnist_loss
 from mnistlab.data.batches import to_float
-from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.losses import mnist_loss, targets_for
-from mnistlab.models import build_model
-from mnistlab.report.pictures import Curves
+from mnistlab.losses import targets_for
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:
@@ -33,10 +31,8 @@ def lesson(seed: int = 0) -> Lesson:
     errors = torch.where(targets == 1, 1 - probs, probs)
     yield check("with 0.8 for the last, it is lower", errors.mean(), 0.2333, within=0.00005)
 
-    yield Say(
-        "That needs numbers from 0 to 1. A linear model gives any number, its logit; for a logit "
-        "of 5, `1 - 5` would be an error of -4. So mnist_loss takes a sigmoid first."
-    )
+    yield Say("""That needs numbers from 0 to 1. A linear model gives any number, its logit; for a
+        logit of 5, `1 - 5` would be an error of -4. So mnist_loss takes a sigmoid first.""")
     targets = torch.tensor([[1.0], [0.0], [1.0]])
     logits = torch.tensor([[0.9], [0.4], [0.2]]).logit()  # the sigmoid gives 0.9, 0.4, 0.2 again
     yield check("mnist_loss of logits", mnist_loss(logits, targets), 0.4333, within=0.00005)
@@ -47,11 +43,9 @@ def lesson(seed: int = 0) -> Lesson:
     lines = {"a 3": (line.tolist(), (1 - probs).tolist()), "a 7": (line.tolist(), probs.tolist())}
     yield Curves("The loss of one image by its logit", lines, "logit", "loss")
 
-    yield Say(
-        "Why not simply maximise the accuracy? Take a random linear model and multiply one weight "
-        "by 1.0001; then put it back and try the next. (The very first would prove nothing: its "
-        "pixel is always black. We take those lit in one image of a hundred, or more.)"
-    )
+    yield Say("""Why not simply maximise the accuracy? Take a random linear model and multiply one
+        weight by 1.0001; then put it back and try the next. (The very first would prove nothing:
+        its pixel is always black. We take those lit in one image of a hundred, or more.)""")
     data = load_data()
     images, labels = data.train_ds.tensors
     pixels = to_float(images).flatten(1).double()  # (n, 784); float64 sees the smallest moves
@@ -95,10 +89,9 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("and those that change the accuracy", jumps)
     yield check_true("the accuracy stands still at more than half of them", jumps < 100)
 
-    yield Say(
-        "A staircase is flat between its jumps, so its gradient says nothing: autograd will not "
-        "differentiate `>` at all, and through `round` its result is exactly 0 for every weight."
-    )
+    yield Say("""A staircase is flat between its jumps, so its gradient says nothing: autograd will
+        not differentiate `>` at all, and through `round` its result is exactly 0 for every
+        weight.""")
     weights.requires_grad_()
     logits = pixels @ weights + bias
     yield check_true("`logits > 0` has no gradient", not (logits > 0).double().requires_grad)

@@ -5,59 +5,17 @@ mistake costs little. fastbook ch. 4; the remedies are the lines of its training
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data.named import load_data
-from mnistlab.data.store import ImageData
-from mnistlab.lessons.kit import Check, Lesson, Say, Show, check, check_true
-from mnistlab.losses import Loss, binary_cross_entropy, mnist_loss
+from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss, train_epochs
+from mnistlab.lessons.kit import Check, Lesson, Say, Show, check, check_true, refusal
+from mnistlab.losses import Loss, binary_cross_entropy
 from mnistlab.metrics import EpochMetrics
-from mnistlab.models import build_model
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Curves
-from mnistlab.training import train_epochs
 
 History = list[EpochMetrics]
-
-
-class Trials:
-    """Trainings that share a seed: the same first weights, the same batches of 256."""
-
-    def __init__(self, data: ImageData, seed: int) -> None:
-        self.data, self.seed = data, seed
-
-    def model(self, name: str = "linear") -> nn.Module:
-        """A new model; every call draws the same weights."""
-        return build_model(name, self.data.image_size, self.data.classes, self.seed)
-
-    def train(
-        self,
-        model: nn.Module,
-        lr: float,
-        epochs: int,
-        loss_func: Loss = mnist_loss,
-        optimizer: type[BasicOptim] = BasicOptim,
-        params: Iterable[nn.Parameter] | None = None,
-        shuffle: bool = True,
-    ) -> History:
-        """Train `model` in place with the project's own loop."""
-        data = self.data
-        opt = optimizer(model.parameters() if params is None else params, lr)
-        rows = train_epochs(
-            model,
-            opt,
-            loss_func,
-            data.train_ds,
-            data.valid_ds,
-            data.classes,
-            epochs=epochs,
-            shuffle=shuffle,
-            seed=self.seed,
-        )
-        return list(rows)
 
 
 def beside(story: str, mistake: History, control: History, figure: str = "accuracy") -> Lesson:
@@ -92,79 +50,93 @@ def unguarded(logits: Tensor, targets: Tensor) -> Tensor:
 
 def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the weights and the batches of every run."""
-    trials = Trials(load_data(), seed)
-    linear = trials.train(trials.model(), 1.0, 10)  # as it should be: rate 1, mnist_loss
+    data = load_data()
 
-    run = trials.train(trials.model(), 1.0, 10, optimizer=NeverClears)
+    def new(name: str = "linear") -> nn.Module:
+        """A new model; every call draws the same weights."""
+        return build_model(name, data.image_size, data.classes, seed)
+
+    def train(
+        model: nn.Module,
+        lr: float,
+        epochs: int,
+        loss_func: Loss = mnist_loss,
+        optimizer: Callable[[Iterable[nn.Parameter], float], BasicOptim] = BasicOptim,
+        shuffle: bool = True,
+    ) -> History:
+        """Train `model` in place with the project's own loop, in the same batches of 256."""
+        opt, sets = optimizer(model.parameters(), lr), (data.train_ds, data.valid_ds, data.classes)
+        rows = train_epochs(model, opt, loss_func, *sets, epochs=epochs, shuffle=shuffle, seed=seed)
+        return list(rows)
+
+    linear = train(new(), 1.0, 10)  # as it should be: rate 1, mnist_loss
+
+    run = train(new(), 1.0, 10, optimizer=NeverClears)
     yield from beside("1. Gradients not cleared: each step repeats all before it.", run, linear)
     yield less("ten epochs leave it behind: accuracy", run[-1].accuracy, linear[-1].accuracy)
 
-    run = trials.train(trials.model(), 1.0, 5, shuffle=False)
+    run = train(new(), 1.0, 5, shuffle=False)
     yield from beside("2. Not shuffled: 23 batches of 3s come before the first 7.", run, linear)
     yield less("one epoch leaves it guessing: accuracy", run[0].accuracy, 0.6, "near one half")
     yield less("its five are not worth the first", run[4].accuracy, linear[0].accuracy)
 
-    two_layer = trials.train(trials.model("two-layer"), 0.1, 5, binary_cross_entropy)
-    run = trials.train(trials.model("two-layer"), 30.0, 5, binary_cross_entropy)
+    two_layer = train(new("two-layer"), 0.1, 5, binary_cross_entropy)
+    run = train(new("two-layer"), 30.0, 5, binary_cross_entropy)
     story = "3. Rate too high: two layers with cross-entropy, at 30 where 0.1 is right."
     yield from beside(story, run, two_layer, "valid_loss")
     best = min(epoch.valid_loss for epoch in run)
     yield less("tossing a coin (a loss of ln 2) beats it", math.log(2), best, "its best epoch")
 
-    run = trials.train(trials.model(), 1e-4, 5)
+    run = train(new(), 1e-4, 5)
     yield from beside("4. Rate too low: 0.0001, not 1.", run, linear, "valid_loss")
     losses = [epoch.valid_loss for epoch in run]
     yield check_true("every epoch goes the right way", losses == sorted(losses, reverse=True))
     one = linear[0].valid_loss
     yield less("but the first of the control is worth more", one, losses[4], "five")
 
-    model = trials.model()
-    run = trials.train(model, 1.0, 5, error_rate)
+    model = new()
+    run = train(model, 1.0, 5, error_rate)
     yield from beside("5. Accuracy as the loss: where it is flat nothing moves.", run, linear)
-    before, after = trials.model().state_dict(), model.state_dict()
+    before, after = new().state_dict(), model.state_dict()
     moved = sum(int((before[name] != after[name]).sum()) for name in before)
     yield check("weights that moved in five epochs", moved, 0, source="gradient 0")
 
-    run = trials.train(trials.model(), 1.0, 5, unguarded)
+    run = train(new(), 1.0, 5, unguarded)
     story = "6. Targets of the wrong shape: each answer is compared with all targets of its batch."
     yield from beside(story, run, linear)
     logits, targets = torch.zeros(256, 1), torch.zeros(256)
     pairs = (logits - targets).numel()
     yield check("pairs compared in a batch", pairs, 65536, source="256 x 256")
     yield less("it guesses: accuracy", run[-1].accuracy, 0.6, "near one half")
-    message = ""
-    try:
-        mnist_loss(logits, targets)
-    except ValueError as error:
-        message = str(error)
+    message = refusal(lambda: mnist_loss(logits, targets))
     refused = "broadcast" in message
     yield Check("mnist_loss refuses them", message, "a ValueError", refused, "its guard")
 
-    model = trials.model()
+    model = new()
     weights, bias = model.parameters()
     bias.data.zero_()
-    run = trials.train(model, 1.0, 5, params=[weights])  # the optimizer never sees the bias
+    run = train(model, 1.0, 5, optimizer=lambda _, lr: BasicOptim([weights], lr))  # not the bias
     yield from beside("7. No bias: with these images it costs next to nothing.", run, linear)
     last, same = run[-1].accuracy, linear[4].accuracy
     yield check("accuracy within one hundredth", last, same, within=0.01, source="the control")
     black = model(torch.zeros(1, 1, 28, 28)).item()
     yield check("but a black image is undecided: its logit", black, 0, source="0 x weights")
 
-    with_relu = trials.train(trials.model("two-layer"), 0.5, 10, binary_cross_entropy)
-    first, second = (m for m in trials.model("two-layer").modules() if isinstance(m, nn.Linear))
+    with_relu = train(new("two-layer"), 0.5, 10, binary_cross_entropy)
+    first, second = (m for m in new("two-layer").modules() if isinstance(m, nn.Linear))
     model = nn.Sequential(nn.Flatten(), first, second)  # no nn.ReLU() between them
-    run = trials.train(model, 0.5, 10, binary_cross_entropy)
+    run = train(model, 0.5, 10, binary_cross_entropy)
     yield from beside("8. No nonlinearity: two layers are one.", run, with_relu, "valid_loss")
     best, without = (min(epoch.valid_loss for epoch in each) for each in (with_relu, run))
     yield less("with a ReLU the lowest loss is lower", best, without, "without it")
-    xb = trials.data.valid_ds.tensors[0].flatten(1).double() / 255
+    xb = data.valid_ds.tensors[0].flatten(1).double() / 255
     matrix = second.double().weight @ first.double().weight  # (1, 30) @ (30, 784) is (1, 784)
     off = (model(xb) - (xb @ matrix.T + second(first.bias))).abs().max()
     yield check("one matrix gives the same logits", off, 0, within=1e-9, source="no difference")
 
-    model = trials.model()
+    model = new()
     model.register_forward_pre_hook(lambda _, args: (args[0] * 255,))  # undoes the division
-    run = trials.train(model, 1.0, 5)
+    run = train(model, 1.0, 5)
     yield from beside("9. Pixels at 0-255: nearly every probability is 0 or 1.", run, linear)
     yield less("accuracy", run[-1].accuracy, linear[4].accuracy)
     loss, errors = run[-1].valid_loss, 1 - run[-1].accuracy

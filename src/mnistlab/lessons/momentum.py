@@ -7,8 +7,8 @@ no promise: too little does not leave, too much rolls on out of the deep valley 
 
 import torch
 
+from mnistlab import Curves
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.report.pictures import Curves
 
 START, LR, STEPS = 2.5, 0.05, 300
 
@@ -18,34 +18,24 @@ def height(x: torch.Tensor) -> torch.Tensor:
     return x**4 / 4 - x**2 + 0.3 * x
 
 
-def descend(momentum: float) -> list[float]:
+def descend(momentum: float, by_torch: bool = False) -> list[float]:
     """x at the start and after each step; momentum 0 is plain gradient descent."""
     x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
     velocity = torch.zeros_like(x)
+    opt = torch.optim.SGD([x], lr=LR, momentum=momentum)  # the library's, for comparison
     path = [x.item()]
     for _ in range(STEPS):
-        (slope,) = torch.autograd.grad(height(x), x)
-        velocity = momentum * velocity + slope  # with momentum 0, the slope alone
-        x.data -= LR * velocity
-        path.append(x.item())
-    return path
-
-
-def descend_with_torch(momentum: float) -> list[float]:
-    """The same by the library's SGD."""
-    x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
-    opt = torch.optim.SGD([x], lr=LR, momentum=momentum)
-    path = [x.item()]
-    for _ in range(STEPS):
-        opt.zero_grad()
-        height(x).backward()
-        opt.step()
+        (x.grad,) = torch.autograd.grad(height(x), x)
+        if by_torch:
+            opt.step()
+        else:
+            velocity = momentum * velocity + x.grad  # with momentum 0, the slope alone
+            x.data -= LR * velocity
         path.append(x.item())
     return path
 
 
 def lesson() -> Lesson:
-    """The function, the plain path, the path with momentum, and where that fails."""
     yield Say("The function has two valleys. Its flat places are where its slope, a cubic, is 0.")
     # The roots of x^3 - 2x + 0.3 are the eigenvalues of its companion matrix.
     cubic = torch.tensor([[0.0, 2.0, -0.3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
@@ -63,7 +53,7 @@ def lesson() -> Lesson:
     yield check_true("it never comes near the hill", min(plain) > hill + 0.5)
 
     yield Say("Momentum 0.9: each step is the new slope and nine tenths of the step before.")
-    rolling, by_torch = descend(momentum=0.9), descend_with_torch(momentum=0.9)
+    rolling, by_torch = descend(momentum=0.9), descend(momentum=0.9, by_torch=True)
     over = next(step for step, x in enumerate(rolling) if x < hill)
     yield Show("its first steps", rolling[:6])
     yield Show("steps until it is over the hill", over)
@@ -71,15 +61,11 @@ def lesson() -> Lesson:
     yield check("torch's SGD, at each step", rolling, by_torch, within=1e-9, source="torch")
 
     xs = torch.linspace(-2.6, 2.6, 105)
+    lines = {"height": (xs.tolist(), height(xs).tolist())}
     first = 40  # steps; then both have nearly settled
     paths = {"plain": plain[:first], "momentum 0.9": rolling[:first]}
-    yield Curves(
-        "Where the steps fall",
-        lines={"height": (xs.tolist(), height(xs).tolist())},
-        dots={name: (path, height(torch.tensor(path)).tolist()) for name, path in paths.items()},
-        x_label="x",
-        y_label="height",
-    )
+    dots = {name: (path, height(torch.tensor(path)).tolist()) for name, path in paths.items()}
+    yield Curves("Where the steps fall", lines, "x", "height", dots)
     lines = {name: (list(range(first)), path) for name, path in paths.items()}
     yield Curves("The two paths, step by step", lines, x_label="step", y_label="x")
 

@@ -10,13 +10,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.named import load_data
 from mnistlab.lessons.kit import Lesson, Say, check, check_true
-from mnistlab.losses import mnist_loss, targets_for
-from mnistlab.models import build_model
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Curves
+from mnistlab.losses import targets_for
 
 CHAPTER_SEED = 2287  # the notes do not name theirs; with this one the figures are theirs
 
@@ -36,23 +33,18 @@ def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the models and the order of the batches."""
     yield Say("Two weights, a loss w1^2 + w2^2, and a step of lr times the gradient: downwards.")
     lr = 0.25
-    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    w = nn.Parameter(torch.tensor([1.0, 2.0]))
     (w**2).sum().backward()
     assert w.grad is not None
     yield check("the gradient, 2w", w.grad, [2, 4], source="by hand")
     yield check("w - lr x gradient", w.detach() - lr * w.grad, [0.5, 1], source="by hand")
-    param = nn.Parameter(torch.tensor([1.0, 2.0]))
-    opt = BasicOptim([param], lr)
-    (param**2).sum().backward()
-    opt.step()
-    yield check("the same from BasicOptim", param, [0.5, 1], source="by hand")
-    yield check("the loss, 5 before the step", (param**2).sum(), 1.25, source="0.5^2 + 1^2")
+    BasicOptim([w], lr).step()  # in place
+    yield check("the same from BasicOptim", w, [0.5, 1], source="by hand")
+    yield check("the loss, 5 before the step", (w**2).sum(), 1.25, source="0.5^2 + 1^2")
 
-    yield Say(
-        "`backward` adds its gradients to those that are there. Three times the same batch of 4, "
-        "without a step, and the gradient of the bias is there once, twice, three times. (Which "
-        "model the notes drew is not known; the one of seed 2287 gives their figures.)"
-    )
+    yield Say("""`backward` adds its gradients to those that are there. Three times the same batch
+        of 4, without a step, and the gradient of the bias is there once, twice, three times. (Which
+        model the notes drew is not known; the one of seed 2287 gives their figures.)""")
     data = load_data()
     images, labels = (tensor[:4] for tensor in data.train_ds.tensors)
     xb, targets = to_float(images), targets_for(labels, 2)
@@ -60,19 +52,17 @@ def lesson(seed: int = 0) -> Lesson:
     passes = three_passes(model, xb, targets)
     yield check("gradient of the bias", passes, [-0.0017, -0.0034, -0.0051], within=0.00005)
     model = build_model("linear", data.image_size, data.classes, seed)
-    passes, source = three_passes(model, xb, targets), "1, 2, 3 times"
-    expected = [passes[0], 2 * passes[0], 3 * passes[0]]
-    yield check("another model", passes, expected, within=1e-6, source=source)
+    passes = three_passes(model, xb, targets)
+    multiples = [times * passes[0] for times in (1, 2, 3)]
+    yield check("another model", passes, multiples, within=1e-6, source="1, 2, 3 times")
     BasicOptim(model.parameters(), lr=1.0).zero_grad()
     yield check_true("zero_grad forgets them", all(p.grad is None for p in model.parameters()))
     fresh = three_passes(model, xb, targets)[0]
     yield check("and the next pass starts afresh", fresh, passes[0], source="the first time")
 
-    yield Say(
-        "Now 49 steps, one epoch, beside `torch.optim.SGD`: the same weights to start from, the "
-        "same batches. The library's offers momentum, weight decay and more; at its plainest it "
-        "is BasicOptim."
-    )
+    yield Say("""Now 49 steps, one epoch, beside `torch.optim.SGD`: the same weights to start from,
+        the same batches. The library's offers momentum, weight decay and more; at its plainest it
+        is BasicOptim.""")
     for name, lr in (("linear", 1.0), ("two-layer", 0.1)):
         ours = build_model(name, data.image_size, data.classes, seed)
         theirs = copy.deepcopy(ours)
@@ -90,17 +80,12 @@ def lesson(seed: int = 0) -> Lesson:
             basic.zero_grad()
             sgd.step()
             sgd.zero_grad()
-        steps = list(range(len(our_losses)))
-        yield Curves(
-            f"Two optimizers, one curve ({name})",
-            lines={"BasicOptim": (steps, our_losses)},
-            dots={"torch.optim.SGD, on the same curve": (steps, their_losses)},
-            x_label="step",
-            y_label="loss of the batch",
-        )
-        pairs = list(zip(ours.parameters(), theirs.parameters(), strict=True))
-        same = sum(int((mine == other).sum()) for mine, other in pairs)
-        total = sum(mine.numel() for mine, _ in pairs)
+        title, steps = f"Two optimizers, one curve ({name})", list(range(len(our_losses)))
+        lines = {"BasicOptim": (steps, our_losses)}
+        dots = {"torch.optim.SGD, on the same curve": (steps, their_losses)}
+        yield Curves(title, lines, "step", "loss of the batch", dots)
+        mine, other = (nn.utils.parameters_to_vector(m.parameters()) for m in (ours, theirs))
+        same, total = int((mine == other).sum()), mine.numel()
         yield check(f"{name}: weights equal to the last bit", same, total, source="all of them")
         largest = max(abs(one - two) for one, two in zip(our_losses, their_losses, strict=True))
         yield check(f"{name}: largest difference of a loss", largest, 0, source="none")

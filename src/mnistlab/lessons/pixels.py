@@ -7,10 +7,9 @@ fastbook ch. 4, "Pixels: The Foundations of Computer Vision".
 
 import torch
 
-from mnistlab.data.named import load_data
+from mnistlab import Images, load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
 from mnistlab.losses import targets_for
-from mnistlab.report.pictures import Images
 
 CORNER = [
     [0, 0, 0, 0, 0, 0],
@@ -23,14 +22,11 @@ CORNER = [
 
 
 def lesson() -> Lesson:
-    """One digit, then all of them."""
     data = load_data()
     images, labels = data.train_ds.tensors  # uint8 (12396, 28, 28), int64 (12396,)
 
-    yield Say(
-        "The training images lie in one tensor, the 3s first. The chapter's second 3 is the "
-        "file train/3/10000.png; the list of files says which image that is."
-    )
+    yield Say("""The training images lie in one tensor, the 3s first. The chapter's second 3 is the
+        file train/3/10000.png; the list of files says which image that is.""")
     second = images[data.train.files.index("3/10000.png")]
     yield Images("The second 3", {"train/3/10000.png": second}, limits=(0, 255))
     yield Show("its shape: rows, columns", second.shape)
@@ -43,22 +39,17 @@ def lesson() -> Lesson:
     same = corner.data_ptr() == second[4, 4].data_ptr()
     yield check_true("the slice begins where row 4, column 4 of the image is stored", same)
 
-    yield Say(
-        "All 3s together. Models compute with fractions, so the numbers become floats, and the "
-        "division by 255 brings them between 0 and 1."
-    )
-    threes = images[labels == data.classes.index("3")].float() / 255
-    sevens = images[labels == data.classes.index("7")].float() / 255
+    yield Say("""All 3s together. Models compute with fractions, so the numbers become floats, and
+        the division by 255 brings them between 0 and 1.""")
+    threes, sevens = (images[labels == data.classes.index(name)].float() / 255 for name in "37")
     yield check("shape of the stacked 3s", threes.shape, (6131, 28, 28))
     yield check("rank: the number of axes, the length of the shape", threes.ndim, 3)
     yield check("how many 7s there are", len(sevens), 6265)
     yield Show("type", threes.dtype)
     yield check("the darkest and the brightest pixel", [threes.min(), threes.max()], [0.0, 1.0])
 
-    yield Say(
-        "A linear model wants one row per image: the 28 rows of 28 pixels are laid end to end. "
-        "The targets are a column: 1 for a 3, 0 for a 7."
-    )
+    yield Say("""A linear model wants one row per image: the 28 rows of 28 pixels are laid end to
+        end. The targets are a column: 1 for a 3, 0 for a 7.""")
     train_x = torch.cat([threes, sevens]).view(-1, 28 * 28)  # -1: as many rows as there are images
     train_y = targets_for(labels, len(data.classes))
     valid_x = data.valid_ds.tensors[0].float().view(-1, 28 * 28) / 255
@@ -69,10 +60,8 @@ def lesson() -> Lesson:
     same = torch.equal(train_x[:6131, 7 * 28 + 5], threes[:, 7, 5])
     yield check_true("pixel (row 7, column 5) of an image is column 7 * 28 + 5 of its row", same)
 
-    yield Say(
-        "The mean over axis 0, the axis that counts images, leaves 28 x 28: the average 3. It is "
-        "bright where 3s agree that there is ink and smeared where they differ."
-    )
+    yield Say("""The mean over axis 0, the axis that counts images, leaves 28 x 28: the average 3.
+        It is bright where 3s agree that there is ink and smeared where they differ.""")
     mean3, mean7 = threes.mean(0), sevens.mean(0)
     yield check("shape of the mean 3", mean3.shape, (28, 28), source="the axis that is gone")
     yield Images("The mean digits", {"mean 3": mean3, "mean 7": mean7}, limits=(0, 1))

@@ -8,9 +8,10 @@ stopped falling need not be at its lowest. fastbook ch. 4, "An End-to-End SGD Ex
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
+from mnistlab import Curves
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.report.pictures import Curves
 
 TIME = torch.arange(20.0)
 LR = 1e-5
@@ -18,25 +19,23 @@ CHAPTER_SEED = 42  # the draw behind the chapter's figures
 CHAPTER_LOSSES = [5435.54, 1577.45, 847.38, 709.22, 683.08, 678.12, 677.18, 677.00, 676.96, 676.95]
 
 
-def measure(generator: torch.Generator) -> torch.Tensor:
+def measure(generator: torch.Generator) -> Tensor:
     """The measured speed at each second: a parabola and noise. (20,)"""
     return torch.randn(20, generator=generator) * 3 + 0.75 * (TIME - 9.5) ** 2 + 1
 
 
-def parabola(params: torch.Tensor) -> torch.Tensor:
+def parabola(params: Tensor) -> Tensor:
     """The model. params: (a, b, c) -> the speed at each second, (20,)."""
     a, b, c = params.unbind()
     return a * TIME**2 + b * TIME + c
 
 
-def mse(preds: torch.Tensor, speed: torch.Tensor) -> torch.Tensor:
+def mse(preds: Tensor, speed: Tensor) -> Tensor:
     """Mean squared error. The chapter's text also takes the root; its figures did not."""
     return torch.mean((preds - speed) ** 2)
 
 
-def descend(
-    params: torch.Tensor, speed: torch.Tensor, steps: int
-) -> tuple[list[float], list[torch.Tensor]]:
+def descend(params: Tensor, speed: Tensor, steps: int) -> tuple[list[float], list[Tensor]]:
     """The loss before each step and after the last, and the predictions that it judges."""
     params = params.clone().requires_grad_()
     losses, fits = [], []
@@ -54,17 +53,11 @@ def descend(
         # 6 repeat
 
 
-def picture(title: str, speed: torch.Tensor, fit: torch.Tensor) -> Curves:
+def picture(title: str, speed: Tensor, fit: Tensor) -> Curves:
     """The measured points and the fitted parabola."""
-    seconds = TIME.tolist()
-    return Curves(
-        title,
-        lines={"fit": (seconds, fit.tolist())},
-        dots={"measured": (seconds, speed.tolist())},
-        x_label="seconds",
-        y_label="speed",
-        y_range=(-20, 100),
-    )
+    lines = {"fit": (TIME.tolist(), fit.tolist())}
+    dots = {"measured": (TIME.tolist(), speed.tolist())}
+    return Curves(title, lines, "seconds", "speed", dots, y_range=(-20, 100))
 
 
 def lesson(seed: int = 0) -> Lesson:
@@ -75,10 +68,8 @@ def lesson(seed: int = 0) -> Lesson:
     params = torch.randn(3, generator=generator)
     yield Show("a, b, c", params)
     losses, fits = descend(params, speed, steps=10)
-    yield Say(
-        "Step 2, predict. Step 3, loss: how bad is it? Step 4, gradient: which way is down? "
-        "Step 5, step: go there, a little. Step 6, repeat. Here are the first four fits."
-    )
+    yield Say("""Step 2, predict. Step 3, loss: how bad is it? Step 4, gradient: which way is down?
+        Step 5, step: go there, a little. Step 6, repeat. Here are the first four fits.""")
     for number, fit in enumerate(fits[:4], start=1):
         yield picture(f"Fit {number} of 4, loss {losses[number - 1]:.0f}", speed, fit)
     yield Say("Step 7, stop: the chapter does after ten steps, when little changes any more.")
@@ -94,12 +85,10 @@ def lesson(seed: int = 0) -> Lesson:
     ten, _ = descend(torch.randn(3, generator=generator), chapter_speed, steps=10)
     yield check("its loss after each of ten steps", ten[1:], CHAPTER_LOSSES, within=0.005)
 
-    yield Say(
-        "Why did each of its steps gain 0.189 times what the one before gained? The loss is a "
-        "bowl, and its curvatures depend on the times alone. In each of three directions a step "
-        "multiplies the distance from the bottom by 1 - lr * curvature, so every loss can be "
-        "computed beforehand."
-    )
+    yield Say("""Why did each of its steps gain 0.189 times what the one before gained? The loss is
+        a bowl, and its curvatures depend on the times alone. In each of three directions a step
+        multiplies the distance from the bottom by 1 - lr * curvature, so every loss can be computed
+        beforehand.""")
     powers = torch.stack([TIME**2, TIME, torch.ones(20)], dim=1).double()  # (20, 3)
     curvatures, directions = torch.linalg.eigh(2 * powers.T @ powers / 20)
     bottom = torch.linalg.lstsq(powers, speed.double()[:, None]).solution[:, 0]  # the best a, b, c

@@ -8,11 +8,9 @@ fastbook ch. 4, "First Try: Pixel Similarity" and "Computing Metrics Using Broad
 import torch
 from torch.nn.functional import l1_loss, mse_loss
 
-from mnistlab.data.named import load_data
+from mnistlab import Images, PixelSimilarity, load_data
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
 from mnistlab.losses import predictions
-from mnistlab.models import PixelSimilarity
-from mnistlab.report.pictures import Images
 
 
 def l1(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -26,19 +24,15 @@ def rmse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def lesson() -> Lesson:
-    """One digit against two averages, then the validation set."""
     data = load_data()
     images, labels = data.train_ds.tensors
     three, seven = (data.classes.index(name) for name in ("3", "7"))
-    mean3 = (images[labels == three].float() / 255).mean(0)  # (28, 28)
-    mean7 = (images[labels == seven].float() / 255).mean(0)
+    mean3, mean7 = ((images[labels == label] / 255).mean(0) for label in (three, seven))  # (28, 28)
     second = images[data.train.files.index("3/10000.png")].float() / 255
 
-    yield Say(
-        "How far is the second 3 from the average 3 and from the average 7? Adding up plain "
-        "differences would let too bright and too dark cancel. So either drop the signs and "
-        "take the mean (L1), or square, take the mean, and undo the square by a root (RMSE)."
-    )
+    yield Say("""How far is the second 3 from the average 3 and from the average 7? Adding up plain
+        differences would let too bright and too dark cancel. So either drop the signs and take the
+        mean (L1), or square, take the mean, and undo the square by a root (RMSE).""")
     compared = {"a 3": second, "mean 3": mean3, "|a 3 - mean 3|": (second - mean3).abs()}
     yield Images("What is compared", compared, limits=(0, 1))
     difference = (second - mean7).mean()
@@ -57,18 +51,14 @@ def lesson() -> Lesson:
     ours = [l1(second, mean7), rmse(second, mean7)]
     theirs = [l1_loss(second, mean7), mse_loss(second, mean7).sqrt()]
     yield check(title, ours, theirs, within=1e-6, source="torch")
-    yield Say(
-        "Squares punish a few large differences more than a lot of small ones, so RMSE is never "
-        "the smaller of the two."
-    )
+    yield Say("""Squares punish a few large differences more than a lot of small ones, so RMSE is
+        never the smaller of the two.""")
     larger = all(bool(rmse(second, mean) >= l1(second, mean)) for mean in (mean3, mean7))
     yield check_true("RMSE >= L1 for both averages", larger)
 
-    yield Say(
-        "The same function takes all validation images at once. Their shape has one axis more "
-        "than the average; broadcasting treats the average as if it were repeated along it, "
-        "and the mean over the last two axes leaves one distance per image."
-    )
+    yield Say("""The same function takes all validation images at once. Their shape has one axis
+        more than the average; broadcasting treats the average as if it were repeated along it, and
+        the mean over the last two axes leaves one distance per image.""")
     valid, valid_labels = data.valid_ds.tensors
     valid = valid.float() / 255
     yield Show("shape of the images", valid.shape)
@@ -82,8 +72,7 @@ def lesson() -> Lesson:
         "steps in memory from image to image, row to row, column to column: the repeated average "
         "stays where it is, so nothing is copied"
     )
-    steps = mean3.expand(2038, 28, 28).stride()
-    yield check(title, steps, (0, 28, 1), source="a step of 0")
+    yield check(title, mean3.expand(2038, 28, 28).stride(), (0, 28, 1), source="a step of 0")
 
     yield Say("An image is called a 3 if it is nearer to the mean 3. How often is that right?")
     is_three = l1(valid, mean3) < l1(valid, mean7)  # every image against both averages, at once

@@ -9,15 +9,12 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mnistlab import BasicOptim, Images, build_model, load_data, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.data.named import load_data
 from mnistlab.errors import ConfigError
 from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
-from mnistlab.losses import mnist_loss, targets_for
-from mnistlab.models import build_model
+from mnistlab.losses import targets_for
 from mnistlab.names import nearest, printable
-from mnistlab.optim import BasicOptim
-from mnistlab.report.pictures import Images
 
 RATES = {"linear": 1.0, "two-layer": 0.1}  # the chapter's
 
@@ -30,8 +27,7 @@ def pixel_weights(model: nn.Module) -> nn.Parameter:
 def as_images(weights: Tensor | None) -> Tensor:
     """(784, 1) of the linear model, (30, 784) of two layers: as (units, 28, 28), same memory."""
     assert weights is not None
-    images: Tensor = (weights.T if weights.shape[1] == 1 else weights).unflatten(1, (28, 28))
-    return images
+    return (weights.T if weights.shape[1] == 1 else weights).reshape(-1, 28, 28)
 
 
 def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Lesson:
@@ -43,10 +39,6 @@ def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Les
         raise ConfigError(f"lesson step: model {printable(model)}{nearest(model, RATES)}")
     if lr is not None and not 0 < lr <= 1e6:
         raise ConfigError(f"lesson step: lr {lr:g}; it must be a number above 0, up to 1e6")
-    return first_step(model, seed, lr)  # a generator would raise these only when it is read
-
-
-def first_step(name: str, seed: int, own_lr: float | None) -> Lesson:
     yield Say("The batch: the first 256 images of a shuffled epoch. Here are six of them.")
     data = load_data()
     order = epoch_order(len(data.train_ds), seed, epoch=0)
@@ -57,12 +49,12 @@ def first_step(name: str, seed: int, own_lr: float | None) -> Lesson:
     six = {f"{i + 1}: a {digits[i]}": xb[i, 0] for i in range(6)}
     yield Images("Six of 256", six, limits=(0, 1))
 
-    yield Say(f"Initialise: the {name} model, its weights drawn at random.")
-    model = build_model(name, data.image_size, data.classes, seed)
-    yield Show("its parameters", {key: param.shape for key, param in model.named_parameters()})
+    yield Say(f"Initialise: the {model} model, its weights drawn at random.")
+    net = build_model(model, data.image_size, data.classes, seed)
+    yield Show("its parameters", {key: param.shape for key, param in net.named_parameters()})
 
     yield Say("Predict: one logit an image; above 0, a probability above 0.5, the model says 3.")
-    logits = model(xb)
+    logits = net(xb)
     probs = logits.detach().sigmoid()
     yield Show("logits of the six", logits[:6].flatten())
     yield Show("as probabilities of a 3", probs[:6].flatten())
@@ -74,12 +66,12 @@ def first_step(name: str, seed: int, own_lr: float | None) -> Lesson:
 
     yield Say("Gradient: one backward pass gives each weight its slope. Take the steepest one.")
     loss.backward()
-    slopes = as_images(pixel_weights(model).grad).clone()
+    slopes = as_images(pixel_weights(net).grad).clone()
     steepest = tuple(map(int, torch.unravel_index(slopes.abs().argmax(), slopes.shape)))
     yield Show("its unit, and its pixel's row and column", steepest)
     yield Say("Is it right? Move this weight alone, a little up, a little down: see the loss.")
     # A copy in float64, as the rounding of float32 is larger than the change of the loss.
-    twin, h, losses = copy.deepcopy(model).double(), 1e-7, []
+    twin, h, losses = copy.deepcopy(net).double(), 1e-7, []
     weights = as_images(pixel_weights(twin).data)
     for move in (h, -2 * h):
         weights[steepest] += move
@@ -87,24 +79,22 @@ def first_step(name: str, seed: int, own_lr: float | None) -> Lesson:
     slope = (losses[0] - losses[1]) / (2 * h)
     yield check("its gradient", slopes[steepest], slope, within=1e-6, source="finite differences")
 
-    lr = RATES[name] if own_lr is None else own_lr
-    yield Say(f"Step: subtract lr times its gradient from every weight; lr is {lr:g}.")
-    weights = as_images(pixel_weights(model).data)
+    rate = RATES[model] if lr is None else lr
+    yield Say(f"Step: subtract lr times its gradient from every weight; lr is {rate:g}.")
+    weights = as_images(pixel_weights(net).data)
     before = weights.clone()
-    opt = BasicOptim(model.parameters(), lr)
+    opt = BasicOptim(net.parameters(), rate)
     opt.step()
     opt.zero_grad()
-    w, move = before[steepest].item(), lr * slopes[steepest].item()
+    w, move = before[steepest].item(), rate * slopes[steepest].item()
     yield Show("that weight, and lr x gradient", [w, move])
-    digits_of_float32 = 1e-6 * max(1, abs(move))
-    title, source = "the new weight", "w - lr x g"
-    yield check(title, weights[steepest], w - move, within=digits_of_float32, source=source)
-    after = mnist_loss(model(xb), targets).item()
+    near = 1e-6 * max(1, abs(move))  # the digits of float32
+    yield check("the new weight", weights[steepest], w - move, within=near, source="w - lr x g")
+    after = mnist_loss(net(xb), targets).item()
     yield Show("the loss of the same batch, before and after", [loss.item(), after])
-    if own_lr is None:  # a rate of one's own may be too high
+    if lr is None:  # a rate of one's own may be too high
         yield check_true("the loss fell", after < loss.item())
-    unit = steepest[0]
-    pictures = {"before": before, "- lr x gradient": -lr * slopes, "after": weights}
-    images_of_unit = {name: image[unit] for name, image in pictures.items()}
-    yield Images("The weights of that unit: before + step = after", images_of_unit, signed=True)
+    pictures = {"before": before, "- lr x gradient": -rate * slopes, "after": weights}
+    of_unit = {name: image[steepest[0]] for name, image in pictures.items()}
+    yield Images("The weights of that unit: before + step = after", of_unit, signed=True)
     yield Say("Repeat with the next 48 batches: that is an epoch. Stop when it is good enough.")
