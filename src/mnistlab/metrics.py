@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mnistlab.losses import predictions
-from mnistlab.records import METRICS, EpochRow
+from mnistlab.records import EpochRow
 
 MANY = 50  # classes: beyond, a table of each with each helps nobody
 _SCORES = (
@@ -34,7 +34,7 @@ class EpochMetrics:
     batch_losses: torch.Tensor = field(compare=False, repr=False)
 
     def as_row(self) -> EpochRow:
-        figures = {key: getattr(self, key) for key in METRICS}
+        figures = {key: getattr(self, key) for key in EpochRow.model_fields}
         return EpochRow(**figures | {"seconds": round(self.seconds, 6)})
 
 
