@@ -233,6 +233,14 @@ def test_every_unknown_setting_of_a_file_is_told_with_its_nearest(tmp_path: Path
     assert len(lines) == 3
 
 
+def test_a_run_to_begin_with_that_is_no_text_does_not_hide_what_else_is_wrong(
+    tmp_path: Path,
+) -> None:
+    source = written(tmp_path, "from_run = [1, 2]\nepochs = -1\n")
+    with pytest.raises(ConfigError, match=r"epochs \(.*\n.*from_run \(|from_run \(.*\n.*epochs \("):
+        resolve({}, source)
+
+
 def test_an_unknown_setting_of_a_file_does_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
     source = written(tmp_path, "epoch = 3\nlr = -1.0\n")
     told = fault_of({"seed": -1}, source)

@@ -67,8 +67,9 @@ def resolve(
                 faults.append(f"{where}unknown setting {printable(key)}{nearest(key, SETTINGS)}")
     if "device" in values:
         values["device"] = device_name(values["device"])
-    if values.get("from_run"):
-        values["from_run"], own = runs.source(str(values["from_run"]), folder)
+    wanted = values.get("from_run")
+    if wanted and isinstance(wanted, str):
+        values["from_run"], own = runs.source(wanted, folder)
         if values.get("model", own.get("model")) == own.get("model"):
             values = own | values
             origins = dict.fromkeys(own, "that of the run to begin with") | origins
