@@ -80,8 +80,10 @@ def table(
             if valid or split == "train":
                 stem = f"{split}-{label}-{path.stem}"
                 shutil.copy(path, root / folder / f"{stem}.png")
+                is_valid = split == "valid"
+                test = "test" if is_valid else split
                 rows.append(
-                    row.format(stem=stem, label=label, split=split, is_valid=split == "valid")
+                    row.format(stem=stem, label=label, split=split, is_valid=is_valid, test=test)
                 )
         shutil.rmtree(root / "x")
         (root / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -164,6 +166,7 @@ LAYOUTS: dict[str, Make] = {
     "labels.csv, backslashes": table("filename,label", "images\\{stem}.png,{label}"),
     "fast.ai": table("name,label,is_valid", "images/{stem}.png,{label},{is_valid}"),
     "split column": table("file,label,split", "{stem}.png,{label},{split}"),
+    "split column, test": table("file,label,split", "{stem}.png,{label},{test}"),
     "semicolons": table("Image Name;Category", "{stem}.png;{label}"),
     "no endings": table("id,breed", "{stem},{label}", folder="train/", name="train.csv"),
     "a quoted path": table("image,label", '"{stem}.png",{label}', name="my labels.csv"),
@@ -176,6 +179,8 @@ LAYOUTS: dict[str, Make] = {
 }
 SPLIT_HERE = {"train alone", "class folders", "labels.csv", "labels.csv, paths", "semicolons"}
 SPLIT_HERE |= {"labels.csv, backslashes", "no endings", "a quoted path", "kaggle"}
+TEST_SCORES = {"train, test", "training, testing", "split column, test", "npz", "npz, floats"}
+TEST_SCORES |= {"IDX", "two tables", "no heading"}
 PACKED = ("train, valid", "train, val, test", "train alone", "class folders", "labels.csv", "npz")
 CASES = [(name, how) for name in LAYOUTS for how in ("", "deep")]
 CASES += [(name, how) for name in PACKED for how in ("zip", "gztar", "xztar")]
@@ -195,6 +200,7 @@ def test_it_trains_without_a_flag(
     plain = name == "train, valid" and not how
     assert ("layout  " in result.err) == ((not plain and name != "by writer") or how != "")
     assert ("20 % are for validation" in result.err) == (name in SPLIT_HERE)
+    assert ("as there is no valid" in result.err) == (name in TEST_SCORES)
     again = mnistlab("eval", "--json").ok().json
     assert again["accuracy"] == 1.0
     total = sum(sum(row.values()) for row in again["confusion"].values())

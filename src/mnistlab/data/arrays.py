@@ -120,8 +120,6 @@ def _of_npz(path: Path, split: str) -> dict[str, Callable[[], Arrays]]:
     if not found:
         listed = ", ".join(sorted(printable(name) for name in names)[:_NAMED])
         raise fault_in(path, f"no x_train and y_train in it; it has {listed}")
-    if "test" in found and "valid" not in found:
-        found["valid"] = found.pop("test")
     return {role: partial(_npz_arrays, path, *pair) for role, pair in found.items()}
 
 

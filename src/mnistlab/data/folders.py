@@ -119,7 +119,9 @@ def load_splits(
     if options.exclude:
         loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
     _refuse_faults(root, scans, loaded, options, split_here)
-    return [loaded[split] for split in splits], tuple(_notes(layout, loaded, split_here, options))
+    return [loaded[split] for split in splits], tuple(
+        _notes(layout, scans, loaded, split_here, options)
+    )
 
 
 def _current(
@@ -186,12 +188,19 @@ def _refuse_faults(
 
 
 def _notes(
-    layout: Layout, loaded: Mapping[str, Split], split_here: bool, options: LoadOptions
+    layout: Layout,
+    scans: Mapping[str, Scan],
+    loaded: Mapping[str, Split],
+    split_here: bool,
+    options: LoadOptions,
 ) -> Iterator[str]:
     """What was done to make the splits, a line each; nothing where there is nothing to say."""
-    share = f"{100 * options.valid_fraction:g} % are for validation, chosen by their pixels"
+    how = "".join(scan.note for scan in scans.values())
+    if split_here:
+        share = f"{100 * options.valid_fraction:g} %"
+        how += f"; {share} are for validation, chosen by their pixels (--valid-fraction)"
     if layout.line:
-        yield f"layout  {layout.line}{f'; {share} (--valid-fraction)' if split_here else ''}"
+        yield f"layout  {layout.line}{how}"
     for name, split in loaded.items():
         if len(split.ds) and split.notes["own_size"] != [*split.image_size]:
             height, width = split.image_size
@@ -239,6 +248,9 @@ def scan_layout(
 
         scans |= scan_file(path, split, transpose=options.transpose)
         alone = [*scans] == ["train"] and len(layout.files) == 1
+    if layout.files and "test" in scans and "valid" not in scans:
+        scan = scans["valid"] = scans.pop("test")
+        scan.split, scan.note = "valid", "; test scores, as there is no valid"
     return {split: scan for split, scan in scans.items() if split in splits or alone}, alone
 
 

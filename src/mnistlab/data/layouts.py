@@ -184,8 +184,6 @@ def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:
             example = quoted(top / tables[0])
             raise fault_in(top, f"which of {_few(tables, '')} is the table? --data {example}")
         found[role] = top / name
-    if "test" in found and "valid" not in found:
-        found["valid"] = found.pop("test")
     return found
 
 

@@ -80,6 +80,7 @@ class Scan:
     loose: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     salt: str = ""  # how the files are read, as far as names and stamps do not say it
+    note: str = ""  # for a person
 
     def open(self) -> None:
         """Get ready to read images. Raises DataError."""
