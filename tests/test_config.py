@@ -27,11 +27,12 @@ from tests.conftest import CHECKOUT
 
 DEEP: dict[str, Any] = {
     "batch_size": 256, "optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1,
-    "threads": 0,
+    "threads": 0, "precision": "auto",
 }  # fmt: skip
 CNN = {**DEEP, "model": "cnn", "channels": [16, 32], "hidden": 128} | {
     "lr": 0.01, "momentum": 0.75, "beta2": 0.9,
 }  # fmt: skip
+FAST = {"channels": [32, 48], "kernel": 7, "stride": 3, "cosines": True, "hidden": 64}
 PRESETS: dict[str, dict[str, Any]] = {
     "linear": {"model": "linear", "epochs": 20, "lr": 1.0, "batch_size": 256},
     "two-layer": {
@@ -61,11 +62,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 256,
         "shuffle": False,
     },
-    "cnn": {**CNN, "epochs": 2},
+    "cnn": {**CNN, **FAST, "epochs": 2, "batch_size": 128},
     "resnet18": {**DEEP, "model": "resnet18", "epochs": 1}
     | {"lr": 0.003, "momentum": 0.95, "beta2": 0.99},
-    "mnist-cnn": {**CNN, "data": "mnist", "hidden": 64, "epochs": 1, "precision": "bf16"},
-    "mnist-best": {**CNN, "data": "mnist", "epochs": 16, "precision": "bf16"}
+    "mnist-cnn": {**CNN, **FAST, "data": "mnist", "epochs": 1},
+    "mnist-best": {**CNN, "data": "mnist", "epochs": 16}
     | {"channels": [16, 32, 64], "depth": 2, "padding": True, "batch_norm": True}
     | {"optimizer": "adamw", "lr": 0.005, "momentum": 0.95, "beta2": 0.99}
     | {"weight_decay": 0.02, "augment": True},
@@ -114,7 +115,9 @@ def test_a_preset_gives_its_settings(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(MODEL_NAMES) - {"pixel-similarity"}))
 def test_the_preset_of_a_model_repeats_its_defaults(name: str) -> None:
-    assert resolve({}, name).config == resolve({"model": name}).config
+    # that of cnn is made for digits of 28 x 28, the defaults for any images
+    other = {**FAST, "batch_size": 128} if name == "cnn" else {}
+    assert resolve({}, name).config == resolve({"model": name, **other}).config
 
 
 # precedence and origins
@@ -439,6 +442,12 @@ def test_seeds_share_an_order_only_where_they_train_at_once() -> None:
     assert not resolve({"seeds": 3, "order_seed": "own"}).config.is_wide
     assert resolve({"seeds": 3, "order_seed": "own", "shuffle": False}).config.is_wide
     assert resolve({"seeds": 3, "model": "cnn"}).config.order_seed == "own"
+    # two-layer ones only where it is asked for: each equals its own run otherwise
+    for own in ({}, {"shuffle": False}):
+        alone = resolve({"seeds": 3, "model": "two-layer", **own}).config
+        assert (alone.is_wide, alone.threads) == (False, 1)
+    wide = resolve({"seeds": 3, "model": "two-layer", "order_seed": 4}).config
+    assert (wide.is_wide, wide.threads) == (True, 0)
     for plain in ({"augment": True}, {"schedule": "one-cycle"}, {"precision": "bf16"}):
         assert not resolve({"seeds": 3, **plain}).config.is_wide
     with pytest.raises(ConfigError, match="patience and keep are of one seed"):

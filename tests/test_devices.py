@@ -1,5 +1,6 @@
 """Devices and threads: what is chosen, and what is refused."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from mnistlab import __version__, system
+from mnistlab import __version__, devices, system
 from mnistlab.devices import TORCHS_THREADS, choose_device, environment, set_threads
 from mnistlab.errors import ConfigError
 from mnistlab.experiment import prepare
@@ -118,3 +120,79 @@ def test_a_gpu_is_understood_by_the_names_of_other_tools(
     assert choose_device("CPU") == torch.device("cpu")
     monkeypatch.setattr(system, "MACOS", True)
     assert resolve({"device": "gpu"}).config.device == "mps"
+
+
+class Wrong(nn.Linear):
+    """A layer of which bfloat16 gets one answer wrong: as kernels did that read too far."""
+
+    answer = ""
+
+    def forward(self, xb: torch.Tensor) -> torch.Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return super().forward(xb)
+        factors = {
+            "output": 1.1,
+            "gradient of the input": 0.5,
+            "gradient of the weights": torch.nan,
+        }
+        factor = factors[self.answer]
+        if self.answer == "gradient of the input":
+            xb.register_hook(lambda grad: grad * factor)
+        if self.answer == "gradient of the weights":
+            self.weight.register_hook(lambda grad: grad * factor)
+        return super().forward(xb) * (factor if self.answer == "output" else 1)
+
+
+BATCHES = [torch.rand(8, 1, 6, 6), torch.rand(3, 1, 6, 6)]
+
+
+def net(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), layer)
+
+
+def test_auto_is_bf16_where_the_processor_has_it_and_gets_the_known_answers_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = net(nn.Linear(64, 5))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    monkeypatch.setattr(devices, "_bf16_instructions", lambda _: "made_up")
+    right = (True, "auto: made_up, known answers right")
+    assert devices.choose_precision("auto", model, BATCHES) == right
+    assert devices.choose_precision("bf16", model, BATCHES) == (True, "")
+    monkeypatch.setattr(devices, "_bf16_instructions", lambda _: "")
+    missing = (False, "auto: no instructions for bf16 here")
+    assert devices.choose_precision("auto", model, BATCHES) == missing
+    assert devices.choose_precision("bf16", model, BATCHES) == (True, "")  # slow, and not wrong
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(param.grad is None for param in model.parameters())
+
+
+@pytest.mark.parametrize("answer", ["output", "gradient of the input", "gradient of the weights"])
+def test_a_wrong_kernel_is_found_by_its_answers(
+    monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(devices, "_bf16_instructions", lambda _: "made_up")
+    monkeypatch.setattr(Wrong, "answer", answer)
+    model = net(Wrong(64, 5))
+    wrong = (False, "auto: bf16 is wrong here in 3 (8 x 64)")
+    assert devices.choose_precision("auto", model, BATCHES) == wrong
+    with pytest.raises(ConfigError, match=r"--precision bf16: torch .* computes 3 .* use fp32"):
+        devices.choose_precision("bf16", model, BATCHES)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 instructions")
+def test_the_instructions_are_those_that_the_library_uses() -> None:
+    """Told to leave them unused, it is as on a processor without them."""
+    program = """
+import torch
+from mnistlab.devices import _bf16_instructions
+print(repr(_bf16_instructions(torch.device("cpu"))))
+"""
+    words = [sys.executable, "-c", program]
+    narrow = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(words, env=narrow, capture_output=True, text=True, check=True)
+    assert done.stdout == "''\n"
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    has = torch.cpu.get_capabilities()
+    names = [f"'{name}'" for name in ("amx_bf16", "avx512_bf16") if has.get(name)]
+    assert done.stdout.strip() == (names[0] if names else "''")

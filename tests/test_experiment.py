@@ -22,7 +22,7 @@ from mnistlab.errors import (
 from mnistlab.experiment import Experiment, prepare, start
 from mnistlab.losses import LOSSES, mnist_loss
 from mnistlab.records import Best
-from mnistlab.resolving import Resolved, resolve
+from mnistlab.resolving import Resolved, read_toml, resolve
 from mnistlab.resuming import resume
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_model, load_state, save_state, weights_sha256
@@ -444,16 +444,20 @@ def test_a_loss_that_does_not_fit_the_classes_is_refused(trees: dict[int, str]) 
         prepare(resolve({"data": trees[2], "loss": "cross-entropy"}))
 
 
-def test_bf16_is_refused_where_torch_computes_it_wrongly(tmp_path: Path) -> None:
-    for side, refused in ((16, True), (17, False)):
-        tree = make_tree(tmp_path / str(side), size=(side, 20), train=2, valid=1)
-        flags = {"model": "resnet18", "precision": "bf16", "data": str(tree)}
-        if refused:
-            with pytest.raises(ConfigError, match=r"--precision bf16: .* use fp32"):
-                prepare(resolve(flags))
-            prepare(resolve({**flags, "precision": "fp32"}))
-        else:
-            prepare(resolve(flags))
+def test_auto_is_decided_before_the_first_step_and_noted_with_the_reason(
+    trees: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for instructions, used in (("made_up", "bf16"), ("", "fp32")):
+        monkeypatch.setattr("mnistlab.devices._bf16_instructions", lambda _, i=instructions: i)
+        experiment = begun(tmp_path / used, data=trees[2], **(SMALL | {"epochs": 1}))
+        assert experiment.config.precision == used
+        assert experiment.origins["precision"].startswith("auto: ")
+        assert (instructions or "no instructions") in experiment.origins["precision"]
+        assert read_toml(run_of(experiment).config_file)["precision"] == used
+        # what another machine has does not matter any more
+        monkeypatch.setattr("mnistlab.devices._bf16_instructions", lambda _: "")
+        finished(experiment)
+        assert resume(run_of(experiment), ["mnistlab"]).config.precision == used
 
 
 def test_an_experiment_without_a_run_folder_writes_nothing(

@@ -9,7 +9,7 @@ def test_a_cnn_by_hand() -> None:
     settings = {"channels": [4, 6], "hidden": 5, "batch_norm": True}
     card = ModelCard("cnn", ("a", "b", "c"), (28, 28), settings, "cross-entropy")
     found = [(layer.name, layer.kind, layer.output) for layer in layers_of(card)]
-    # 28 - 4 = 24, halved 12; 12 - 2 = 10, halved 5
+    # 28 - 4 = 24, halved 12; 12 - 2 = 10, halved 5; 6 x 5 x 5 = 150
     assert found == [
         ("stages.0", "Conv2d", (4, 24, 24)),
         ("stages.1", "BatchNorm2d", (4, 24, 24)),
@@ -18,7 +18,8 @@ def test_a_cnn_by_hand() -> None:
         ("stages.4", "Conv2d", (6, 10, 10)),
         ("stages.5", "BatchNorm2d", (6, 10, 10)),
         ("stages.6", "MaxPool2d", (6, 5, 5)),
-        ("stages.7", "ReLU", (6, 5, 5)),
+        ("stages.7", "Flatten", (150,)),
+        ("stages.8", "ReLU", (150,)),
         ("hidden", "Linear", (5,)),
         ("out", "Linear", (3,)),
     ]

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from mnistlab.errors import ConfigError
-from mnistlab.models import MODELS, LinearModel, PixelSimilarity, TwoLayerModel, build_model
+from mnistlab.models import (
+    MODELS,
+    LinearModel,
+    ModelCard,
+    PixelSimilarity,
+    TwoLayerModel,
+    build_model,
+    layers_of,
+)
 
 SIZES = [(28, 28), (1, 1), (5, 9), (64, 32)]
 
@@ -138,6 +146,34 @@ def test_the_cnns_settings_make_the_net_they_name(
     model = build_model("cnn", (28, 28), "0123456789", **settings)
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_a_stride_takes_the_place_of_pooling() -> None:
+    model = build_model("cnn", (28, 28), "0123456789", channels=[4, 8], kernel=7, stride=3)
+    kinds = [type(layer).__name__ for layer in model.get_submodule("stages").children()]
+    assert kinds == ["Conv2d", "ReLU", "Conv2d", "Flatten", "ReLU"]
+    settings = {"channels": [4, 8], "kernel": 7, "stride": 3}
+    card = ModelCard("cnn", tuple("0123456789"), (28, 28), settings, "cross-entropy")
+    shapes = [layer.output for layer in layers_of(card)]
+    assert shapes[0] == (4, 8, 8)
+    assert shapes[2] == (8, 6, 6)
+
+
+def test_cosines_are_those_of_the_discrete_cosine_transform_and_stay_as_they_are() -> None:
+    import scipy.fft
+
+    model = build_model("cnn", (28, 28), "0123456789", channels=[8, 8], kernel=7, cosines=True)
+    [filters] = [tensor for name, tensor in model.state_dict().items() if "filters" in name]
+    pixels = torch.eye(49).reshape(49, 7, 7).double().numpy()  # one pixel after the other is 1
+    waves = torch.from_numpy(scipy.fft.dctn(pixels, axes=(1, 2), norm="ortho")).float()
+    for place, (down, across) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        expected = waves[:, down, across].reshape(7, 7) / 2
+        torch.testing.assert_close(filters[place, 0], expected)
+    assert torch.equal(filters[4:], -filters[:4])
+    assert all("filters" not in name for name, _ in model.named_parameters())
+    for channels in (7, 100):
+        with pytest.raises(ConfigError, match="cosines of 7 x 7 pixels are 2 to 98 channels"):
+            build_model("cnn", (28, 28), "ab", channels=[channels], kernel=7, cosines=True)
 
 
 def test_images_too_small_for_the_stages_are_refused_with_what_to_do() -> None:

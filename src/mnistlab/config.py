@@ -25,7 +25,13 @@ Width = Annotated[int, Interval(ge=1, le=2**16)]
 
 # The steps of a deep net: a rate of its own for every weight, one cycle, smoothed targets.
 # docs/benchmarks.md says what each of them gives.
-_DEEP = {"optimizer": "adam", "schedule": "one-cycle", "label_smoothing": 0.1, "threads": 0}
+_DEEP = {
+    "optimizer": "adam",
+    "schedule": "one-cycle",
+    "label_smoothing": 0.1,
+    "precision": "auto",
+    "threads": 0,
+}
 # What a model has of its own in place of the defaults below.
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "linear": {"epochs": 20, "lr": 1.0},
@@ -110,6 +116,17 @@ class TrainConfig:
     )
     padding: bool = setting(False, "Keep the image size through a convolution.", model=("cnn",))
     batch_norm: bool = setting(False, "Batch norm after each convolution.", model=("cnn",))
+    kernel: Annotated[int, Interval(ge=1, le=99)] = setting(
+        5, "Side of the first convolution, in pixels.", model=("cnn",)
+    )
+    stride: Annotated[int, Interval(ge=1, le=99)] = setting(
+        1,
+        "Pixels from one place of the first convolution to the next; 2 or more: no pooling.",
+        model=("cnn",),
+    )
+    cosines: bool = setting(
+        False, "The first convolution looks for fixed waves, and is not trained.", model=("cnn",)
+    )
     distance: Literal["l1", "rmse"] = setting(
         "l1",
         "Mean absolute difference, or root of the mean square.",
@@ -142,8 +159,10 @@ class TrainConfig:
         "none", "balanced: every class weighs alike in the loss, however few images it has."
     )
     augment: bool = setting(False, "Shift, turn and scale the training images a little.")
-    precision: Literal["fp32", "bf16"] = setting(
-        "fp32", "bf16 computes the model in bfloat16: faster where the processor can."
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "fp32",
+        "Numbers that the model computes with; auto: bf16 where the processor has instructions "
+        "for it and gets the known answers right, else fp32.",
     )
     keep: Literal["last", "best"] = setting("last", "Which epoch's weights are the run's model.")
     patience: Annotated[int, Interval(ge=0, le=1_000_000)] = setting(
@@ -197,15 +216,16 @@ class TrainConfig:
 
     @property
     def is_wide(self) -> bool:
-        """Whether all seeds train at once: linear models that see the same batches, plainly.
+        """Whether all seeds train at once: the chapter's models, on the same batches, plainly.
 
+        Two-layer models only where an order is asked for: each seed else equals its own run.
         A new setting that changes what a step does must be named here, unless a wide step does the
         same, as it does with class weights.
         """
-        shared = not self.shuffle or self.order_seed != "own"
+        shared = self.order_seed != "own" or (self.model == "linear" and not self.shuffle)
         plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
         plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
-        return self.seeds > 1 and self.model == "linear" and shared and plain
+        return self.seeds > 1 and self.model in ("linear", "two-layer") and shared and plain
 
 
 SETTINGS: dict[str, Setting] = {one.name: one.metadata["setting"] for one in fields(TrainConfig)}

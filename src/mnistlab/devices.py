@@ -1,11 +1,13 @@
 """Which device computes, and what of a machine can change the last bits of a result."""
 
+import copy
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import nn
 
 from mnistlab import __version__
 from mnistlab.config import device_name
@@ -89,3 +91,101 @@ def keep_freed_memory() -> None:
     M_MMAP_THRESHOLD). Other libraries are not changed by it.
     """
     torch.empty(32 * 2**20 - 8192, dtype=torch.uint8)  # never touched: costs no memory
+
+
+# A right answer in bfloat16, with its eight digits of two, is off by 0.0017 of its size, whatever
+# the layer. Wrong ones were off by 1.3 or not a number: gradients of whatever was in memory.
+_TOLERANCE = 0.02
+_TRIALS = 3  # a kernel that reads what it should not can be right by chance
+
+
+def choose_precision(
+    asked: str, model: nn.Module, batches: Sequence[torch.Tensor]
+) -> tuple[bool, str]:
+    """Whether `model` is computed in bfloat16, for `auto` or `bf16` asked, and why for `auto`.
+
+    `auto` takes it where the device has instructions for it and gets the known answers right on
+    `batches`, float (b, 1, H, W) in 0…1. Nothing is timed: the weights must not depend on how busy
+    a machine is. Raises ConfigError for bf16 that is asked for and computed wrongly.
+    """
+    instructions = _bf16_instructions(batches[0].device)
+    if asked == "auto" and not instructions:
+        return False, "auto: no instructions for bf16 here"
+    wrong = _wrong_in_bf16(model, batches)
+    if not wrong:
+        return True, f"auto: {instructions}, known answers right" if asked == "auto" else ""
+    if asked == "auto":
+        return False, f"auto: bf16 is wrong here in {wrong}"
+    raise ConfigError(
+        f"--precision bf16: torch {torch.__version__} computes {wrong} wrongly in it on this "
+        "machine; use fp32, or auto"
+    )
+
+
+def _bf16_instructions(device: torch.device) -> str:
+    """What computes bfloat16 in hardware, by name; "" where nothing does."""
+    if device.type == "cuda":
+        works = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_name(device) if works else ""
+    # oneDNN computes it on a CPU, and can be told to leave instructions unused
+    # (ONEDNN_MAX_CPU_ISA); on x86 it also takes it where each number is first made a float32
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return ""
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return ""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return "bf16"
+    has = torch.cpu.get_capabilities()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if has.get(name)), "")
+
+
+def _wrong_in_bf16(model: nn.Module, batches: Sequence[torch.Tensor]) -> str:
+    """The first layer that bfloat16 gets wrong, of each convolution and product; "" for none."""
+    trial, wrong = copy.deepcopy(model).train(), list[str]()
+
+    def check(name: str, layer: nn.Module, xb: torch.Tensor) -> None:
+        if not wrong and not _is_right_in_bf16(layer, xb.detach()):
+            wrong.append(f"{name or type(layer).__name__} ({' x '.join(map(str, xb.shape))})")
+
+    for name, layer in trial.named_modules():
+        own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+        if any(tensor.ndim > 1 for tensor in own):
+            layer.register_forward_pre_hook(
+                lambda layer, args, name=name: check(name, layer, args[0])
+            )
+    with torch.no_grad():
+        # numbers that bfloat16 can hold, so that both start from the same ones
+        for tensor in trial.state_dict().values():
+            tensor.copy_(tensor.bfloat16())
+        for xb in batches:
+            trial(xb)
+    return wrong[0] if wrong else ""
+
+
+@torch.enable_grad()
+def _is_right_in_bf16(layer: nn.Module, xb: torch.Tensor) -> bool:
+    """Whether output and gradients of a layer are each time what they are in float32."""
+    xb = xb.bfloat16().float()
+    generator = torch.Generator().manual_seed(0)
+    grad = torch.randn(layer.forward(xb).shape, generator=generator).bfloat16().float()
+    right = _answers(layer, xb, grad.to(xb.device), bf16=False)
+    for _ in range(_TRIALS):
+        answers = _answers(layer, xb, grad.to(xb.device), bf16=True)
+        for answer, known in zip(answers, right, strict=True):
+            error = (answer - known).norm() / known.norm().clamp(min=1e-30)
+            if not error < _TOLERANCE:  # also where it is not a number
+                return False
+    return True
+
+
+def _answers(
+    layer: nn.Module, xb: torch.Tensor, grad: torch.Tensor, *, bf16: bool
+) -> list[torch.Tensor]:
+    """Output of a layer, and the gradients of its input and its parameters, for that of output."""
+    xb = xb.clone().requires_grad_()
+    layer.zero_grad()
+    with torch.autocast(xb.device.type, torch.bfloat16, enabled=bf16):
+        output = layer.forward(xb).float()
+    output.backward(grad)
+    given = [output.detach(), xb.grad, *(param.grad for param in layer.parameters())]
+    return [tensor for tensor in given if tensor is not None]

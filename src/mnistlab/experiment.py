@@ -27,12 +27,12 @@ from torch.utils.data import TensorDataset
 from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, TrainConfig, checked
 from mnistlab.data.background import even_background
-from mnistlab.data.batches import count_batches
+from mnistlab.data.batches import count_batches, to_float
 from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
 from mnistlab.data.splitting import Folds, folds_of
 from mnistlab.data.store import ImageData, Progress
-from mnistlab.devices import choose_device, environment, keep_freed_memory, set_threads
+from mnistlab.devices import choose_device, choose_precision, environment, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import user_path, write_whole
 from mnistlab.losses import LOSSES, class_weights, fitting_loss, training_loss
@@ -48,7 +48,6 @@ from mnistlab.training import Place, Recipe, check_model, fit_epoch, train_epoch
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
 _MODELS_OF_THE_CHAPTER = ("linear", "two-layer", "pixel-similarity")
-_UNSOUND_SIDE = 16  # pixels: on 8 to 16 no two runs were equal, from 17 on all were
 
 
 @dataclass
@@ -242,17 +241,8 @@ def prepare(
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
     set_threads(config.threads)
-    keep_freed_memory()
     if data is None:
         data = load_data(config.data, options_of(config), progress=progress)
-    # The last stages of resnet18 are then a single pixel wide, and there the gradients of torch
-    # 2.13's bfloat16 convolutions on a CPU are of whatever was in memory.
-    unsound = min(data.image_size) <= _UNSOUND_SIDE and device.type == "cpu"
-    if unsound and config.model == "resnet18" and config.precision == "bf16":
-        raise ConfigError(
-            f"--precision bf16: torch computes resnet18 wrongly in it on images of "
-            f"{_UNSOUND_SIDE} pixels or less; use fp32, which is as fast"
-        )
     chapter = config.model in _MODELS_OF_THE_CHAPTER
     loss = fitting_loss(config.loss, len(data.classes), config.label_smoothing, chapter=chapter)
     if config.loss == "auto" and origins.get("loss", "default") == "default":
@@ -278,6 +268,15 @@ def prepare(
     _, least = check_model(model, data.train_ds, len(data.classes))
     n_batches = count_batches(len(data.train_ds), config.batch_size, least)
     model = model.to(device)
+    if config.precision != "fp32":
+        images = data.train_ds.tensors[0]
+        last = len(images) - config.batch_size * (n_batches - 1)
+        batches = [images[:size] for size in {last, min(config.batch_size, len(images))}]
+        bf16, why = choose_precision(
+            config.precision, model, [to_float(xb).to(device) for xb in batches]
+        )
+        config = replace(config, precision="bf16" if bf16 else "fp32")
+        origins["precision"] = why or origins.get("precision", "default")
     now = TrainingState(model, new_optimizer(config, model))
     folds = folds_of(data, config.folds) if config.folds else None
     return Experiment(

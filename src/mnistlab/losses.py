@@ -68,8 +68,9 @@ def mnist_loss(
 ) -> torch.Tensor:
     """The chapter's loss: how far each probability is from its target, on average.
 
-    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar in 0…1. `weights`:
-    those of the classes (`class_weights`), for every loss.
+    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar in 0…1; for S models
+    side by side, logits and targets (b, S), the loss of each, (S,). `weights`: those of the classes
+    (`class_weights`), for every loss.
     The chapter writes `torch.where(targets == 1, 1 - probs, probs).mean()`; for targets of 1 and
     0 that is this distance, value and gradient, to the last bit, in fewer operations.
     """
@@ -82,7 +83,7 @@ def mnist_loss(
     distances = (probs - targets).abs()
     if weights is not None:
         distances = distances * torch.where(targets == 1, weights[0], weights[1])
-    return distances.mean()
+    return distances.mean(0).squeeze()  # (b, 1) → (1,) → one number
 
 
 def binary_cross_entropy(
@@ -93,7 +94,8 @@ def binary_cross_entropy(
 ) -> torch.Tensor:
     """Minus the log of the probability given to the truth, on average.
 
-    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar ≥ 0. Computed as
+    logits: (b, 1), any real; targets: (b, 1), each 1 or 0. Returns a scalar ≥ 0; S models side by
+    side as `mnist_loss` has them. Computed as
     max(x, 0) - x t + log(1 + e^-|x|), which no logit overflows. `smoothing`: see `cross_entropy`.
     """
     _require_one_logit(logits, targets)
@@ -103,7 +105,7 @@ def binary_cross_entropy(
     losses = logits.clamp(min=0) - logits * smooth + (-logits.abs()).exp().log1p()
     if weights is not None:
         losses = losses * torch.where(targets == 1, weights[0], weights[1])
-    return losses.mean()
+    return losses.mean(0).squeeze()
 
 
 def cross_entropy(
@@ -175,7 +177,7 @@ def fitting_loss(name: str, n_classes: int, smoothing: float, *, chapter: bool) 
 
 def _require_one_logit(logits: torch.Tensor, targets: torch.Tensor) -> None:
     # (256, 1) against (256,) would broadcast to (256, 256) and still give a mean.
-    if logits.shape != targets.shape or logits.ndim != 2 or logits.shape[1] != 1:
+    if logits.shape != targets.shape or logits.ndim != 2:
         raise ValueError(
             f"logits and targets must both be (b, 1), not {tuple(logits.shape)} and "
             f"{tuple(targets.shape)}; shapes that differ would broadcast to a square and still "

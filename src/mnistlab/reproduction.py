@@ -102,6 +102,7 @@ STACK = 8  # two-layer models trained at once: more of them fall out of the proc
 RESIDUAL_SETTINGS = {
     "model": "resnet18", "batch_size": 64, "lr": 0.1, "optimizer": "adamw", "momentum": 0.95,
     "beta2": 0.99, "weight_decay": 0.01, "label_smoothing": 0.0, "loss": "bce",
+    "precision": "fp32",
 }  # fmt: skip
 
 # Which lessons hold the exact figures of which section of the chapter.

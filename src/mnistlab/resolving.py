@@ -4,6 +4,7 @@ Precedence: a flag, then the `--config` file, then the default of the model, the
 Config files are flat TOML; a preset is one that ships in `configs/`. No torch in here.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -31,7 +32,7 @@ from mnistlab.names import nearest, printable
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
 _SIZE = re.compile(r"own|0*[1-9]\d{0,3}(x0*[1-9]\d{0,3})?")
-_WIDE = 32  # seeds at once: from here on the matrices are worth a second thread
+_WIDE = {"linear": 32, "two-layer": 2}  # seeds at once: matrices that are worth a second thread
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,14 @@ def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
         if key not in values:
             values[key], origins[key] = value, f"default of {model}"
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
-    if model != "linear" or seeds == 1 or "order_seed" in values or values.get("from_run"):
+    if seeds == 1 or values.get("from_run"):
         return
-    if isinstance(seed, int):
+    if model == "linear" and "order_seed" not in values and isinstance(seed, int):
         values["order_seed"] = seed
         origins["order_seed"] = "shared, so that all seeds train at once"
-        if isinstance(seeds, int) and seeds >= _WIDE and "threads" not in values:
-            values["threads"], origins["threads"] = 0, "torch's choice for so wide a matrix"
+    wide = isinstance(seeds, int) and seeds >= _WIDE.get(str(model), math.inf)
+    if wide and values.get("order_seed", "own") != "own" and "threads" not in values:
+        values["threads"], origins["threads"] = 0, "torch's choice for so wide a matrix"
 
 
 def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

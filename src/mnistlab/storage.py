@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import nn
 
+from mnistlab.config import TrainConfig
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.models import ModelCard, shapes_of
 from mnistlab.names import printable
@@ -178,7 +179,10 @@ def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, di
         if not isinstance(card["classes"], list):
             raise ConfigError("the model card needs classes: a list of names")
         classes, image_size = tuple(card["classes"]), tuple(card["image_size"])
-        card = ModelCard(**card | {"classes": classes, "image_size": image_size})
+        # a setting that its model got later has its default in older files
+        own = TrainConfig(model=card["model"]).model_settings() | card["settings"]
+        changed = {"classes": classes, "image_size": image_size, "settings": own}
+        card = ModelCard(**card | changed)
         card.check()
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _unusable(path, printable(error)[:200]) from error

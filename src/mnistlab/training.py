@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 from mnistlab.data.batches import augment, batches, count_batches, epoch_order, eval_batch, to_float
+from mnistlab.devices import keep_freed_memory
 from mnistlab.errors import ConfigError, DivergedError, is_out_of_memory
 from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
@@ -137,6 +138,7 @@ def train_batches(
     """
     n_batches = count_batches(len(ds), batch_size, recipe.least)
     device = ds.tensors[0].device
+    keep_freed_memory()
     model.train()  # dropout and batch norm behave differently in training
     for xb, targets in batches(ds, batch_size, order, place.batch, recipe.least):
         if place.stop():
@@ -152,12 +154,12 @@ def train_batches(
         precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
         with precision, _randomness(recipe.draws, device, seed, place):
             logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
-        # How wrong? One model gives one number, and sum() leaves it as it is. S models side by
-        # side give S numbers: the gradient of their sum is for each model that of its own loss.
+        # How wrong? One model gives one number. S models side by side give S numbers: the gradient
+        # of their sum is for each model that of its own loss.
         loss = loss_func(logits.float(), targets)
         # backward follows the operations back to the weights, at about twice the cost of the
         # prediction, and fills param.grad of every parameter: where to does the loss grow?
-        loss.sum().backward()
+        (loss.sum() if loss.ndim else loss).backward()
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
         # detach: the loss without its graph, which would keep every activation in memory.

@@ -39,6 +39,11 @@ def test_json_has_every_seed_and_the_kept_models_figures(mnistlab: Mnistlab, tin
         (("--model", "two-layer"), 4, "one after the other, each in an order of its own"),
         (
             ("--model", "two-layer", "--order-seed", "9"),
+            3,
+            "at once, as one wide matrix, all in the order of seed 9",
+        ),
+        (
+            ("--model", "two-layer", "--order-seed", "9", "--augment"),
             4,
             "one after the other, all in the order of seed 9",
         ),

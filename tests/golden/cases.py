@@ -20,7 +20,9 @@ Case = list[str]
 
 LINEAR = "train --json --model linear --epochs 2"
 TWO_LAYER = "train --json --model two-layer --hidden 8 --epochs 2"
+# `auto` would be bf16 on some processors and fp32 on others
 CNN = "train --json --model cnn --channels 4,8 --hidden 8 --epochs 2 --threads 1 --data digits"
+CNN += " --precision fp32"
 
 
 PRESETS = {
@@ -28,10 +30,10 @@ PRESETS = {
     "book-linear": "--epochs 3",
     "two-layer": "--epochs 2",
     "book-two-layer": "--epochs 2",
-    "cnn": "--epochs 2 --data digits",
-    "mnist-cnn": "--epochs 2 --data digits",
-    "mnist-best": "--epochs 1 --data digits",
-    "resnet18": "--epochs 1 --data digits",
+    "cnn": "--epochs 2 --data digits --precision fp32",
+    "mnist-cnn": "--epochs 2 --data digits --precision fp32",
+    "mnist-best": "--epochs 1 --data digits --precision fp32",
+    "resnet18": "--epochs 1 --data digits --precision fp32",
 }
 KINDS = [(1, "shuffle"), (2, "no-shuffle"), (1, "no-shuffle"), (2, "shuffle")]
 
@@ -50,7 +52,7 @@ GROUPS: dict[str, dict[str, Case]] = {
     "presets": _presets([name for name in PRESETS if name != "resnet18"], KINDS[:1])
     | _presets(["linear", "two-layer", "mnist-cnn"], KINDS[1:2]),
     "settings": {
-        "cnn on 3 and 7": ["train --json --config cnn --epochs 1 --threads 1"],
+        "cnn on 3 and 7": ["train --json --config cnn --epochs 1 --threads 1 --precision fp32"],
         "dry run": ["train --json --dry-run --config two-layer --threads 1"],
         "normal": [f"{LINEAR} --init normal --seed 7"],
         "bce": [f"{LINEAR} --loss bce"],
@@ -63,7 +65,7 @@ GROUPS: dict[str, dict[str, Case]] = {
         "label smoothing": [f"{LINEAR} --loss bce --label-smoothing 0.2"],
         "augment": [f"{CNN} --augment"],
         "batch norm": [f"{CNN} --batch-norm --padding --depth 2"],
-        "bf16": [f"{CNN} --precision bf16"],
+        "bf16": [CNN.replace("fp32", "bf16")],
         "keep best": ["train --json --epochs 4 --lr 20 --keep best", "eval --json"],
         "patience": ["train --json --epochs 20 --lr 20 --patience 1"],
         "skip bad": ["train --json --data spoiled --skip-bad --epochs 2 --lr 0.1"],
@@ -216,7 +218,7 @@ SLOW: dict[str, Case] = {
     "mistakes": ["lesson --json mistakes"],
     "linear, never stopped": ["train --json --epochs 10 --batch-size 64 --lr 0.5"],
     "cnn, never stopped": [
-        "train --json --model cnn --channels 4,8 --hidden 8 --epochs 2 --threads 1"
+        "train --json --model cnn --channels 4,8 --hidden 8 --epochs 2 --threads 1 --precision fp32"
     ],
     "backprop": ["lesson --json backprop"],
     "import": ["data import-idx --json ORIGINALS made --classes 3,7", "hash made"],

@@ -40,7 +40,10 @@ ODD: tuple[Any, ...] = (
 BESIDE: dict[str, tuple[str, ...]] = {
     "distance": ("--model=pixel-similarity",),
     "hidden": ("--model=two-layer",),
-    **dict.fromkeys(("depth", "batch_norm"), ("--model=cnn", "--padding", "--channels=4")),
+    **dict.fromkeys(
+        ("depth", "batch_norm", "kernel", "stride", "cosines"),
+        ("--model=cnn", "--padding", "--channels=4"),
+    ),
     "padding": ("--model=cnn", "--channels=4"),
     "momentum": ("--optimizer=momentum",),
     "beta2": ("--optimizer=adam",),

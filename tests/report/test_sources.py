@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mnistlab.data.store import ImageData
-from mnistlab.models import ModelCard, build_model
+from mnistlab.models import Cosines, ModelCard, build_model
 from mnistlab.records import RunRecord
 from mnistlab.report import sources
 from mnistlab.report.page import Report
@@ -118,6 +118,10 @@ def test_other_models_have_the_filters_or_units_of_their_first_layer_or_no_pictu
     assert list(picture.images) == ["filter 0", "filter 1", "filter 2", "filter 3"]
     weights = layers.state_dict()["0.weight"]
     assert torch.equal(picture.images["filter 3"], weights[3, 0] + weights[3, 1] + weights[3, 2])
+    picture = weights_of(nn.Sequential(Cosines(4, 3, 2, 0), nn.Conv2d(4, 2, 3)), "cnn")
+    assert picture.title == "Waves of the first layer"
+    torch.testing.assert_close(picture.images["wave 0"], torch.full((3, 3), 1 / 6))
+    assert torch.equal(picture.images["wave 3"], -picture.images["wave 1"])
     dense = nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 1))
     units = weights_of(dense, "two-layer").images
     assert torch.equal(units["unit 1"], dense.state_dict()["1.weight"][1].reshape(2, 3))

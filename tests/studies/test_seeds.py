@@ -59,15 +59,20 @@ def row_of(accuracy: float) -> EpochRow:
     return EpochRow(epoch=0, train_loss=1.0, valid_loss=2.0, accuracy=accuracy, seconds=0.5)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_seeds_at_once_equal_each_seed_alone_in_the_same_order(shuffle: bool) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"shuffle": False}, {"model": "two-layer", "order_seed": 4}],
+    ids=["linear", "fixed order", "two-layer"],
+)
+def test_seeds_at_once_equal_each_seed_alone_in_the_same_order(more: dict[str, Any]) -> None:
     # at lr 1, the default, differences of the last bit grow from step to step
-    settings: dict[str, Any] = {"epochs": 3, "shuffle": shuffle, "lr": 0.1}
+    settings: dict[str, Any] = {"epochs": 3, "lr": 0.1, **more}
     study = study_of(seed=4, seeds=6, **settings)
     assert study.experiment.config.is_wide
     assert len(list(study.train())) == 3
     for result in study.results:
-        single = alone(result.seed, order_seed=4, **settings)
+        single = alone(result.seed, **{"order_seed": 4, **settings})
+        assert result.weights.keys() == single.now.model.state_dict().keys()
         assert [row.epoch for row in result.epochs] == [0, 1, 2]
         for row, own in zip(result.epochs, single.now.history, strict=True):
             assert row.train_loss == pytest.approx(own.train_loss, abs=1e-6)
@@ -245,6 +250,17 @@ def test_a_band_leaves_out_the_seeds_that_went_no_further() -> None:
     second = band(results, 1)
     assert (second["n"], second["mean"], second["sd"]) == (1, 0.9, 0.0)
     assert band(results, 2)["mean"] is None
+
+
+def test_ten_classes_side_by_side_give_the_logits_of_each() -> None:
+    xb = torch.rand(7, 1, 4, 4)
+    for name, stack in (("linear", StackedLinear), ("two-layer", StackedTwoLayer)):
+        models = [build_model(name, (4, 4), "0123456789", seed) for seed in range(3)]
+        wide = stack(models)
+        for place, model in enumerate(models):
+            torch.testing.assert_close(wide(xb)[:, place], model(xb))
+            own = wide.state_of(place)
+            assert all(torch.equal(own[key], t) for key, t in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["linear", "two-layer"])

@@ -27,11 +27,13 @@ def headline(experiment: "Experiment") -> str:
     names = list(map(printable, data.classes))
     classes = " vs ".join(names) if len(names) == 2 else f"{len(names)} classes"
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
+    why = experiment.origins.get("precision", "")
+    precision = f", {config.precision} ({why})" if why.startswith("auto") else ""
     return (
         f"data    {printable(config.data)}: {classes}, "
         f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
         f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
-        f"{config.device}, {threads}{_beginning(experiment)}{_unevenness(experiment)}"
+        f"{config.device}, {threads}{precision}{_beginning(experiment)}{_unevenness(experiment)}"
     )
 
 

@@ -82,7 +82,8 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 (b, H, W), 0…255 → float32 (b, 1, H, W), 0…1: what every model takes."""
     # unsqueeze: one channel, as for colour images there would be three. 4 bytes a pixel instead of
     # 1, so only one batch is ever a float: 256 images are 0.8 MB.
-    return images.unsqueeze(1) / 255
+    # Divided in place: the floats are fresh, and a second tensor of them would cost as much again.
+    return images.unsqueeze(1).float().div_(255)
 
 
 TURN = math.radians(12)  # at most so much, to either side

@@ -20,7 +20,7 @@ from mnistlab.data.named import load_split
 from mnistlab.data.scan import EXPECTED, ROLES
 from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
-from mnistlab.models import LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
+from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import natural_key, nearest, printable
 from mnistlab.records import RunRecord
 from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
@@ -207,9 +207,12 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
         images, title = _hidden_units(model, card), "Hidden units, by weight to the output"
         note = "Positive (red) pixels raise a unit, negative (blue) ones lower it."
     else:
-        layers = (part for part in model.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+        kinds = Cosines | nn.Conv2d | nn.Linear
+        layers = (part for part in model.modules() if isinstance(part, kinds))
         layer = next(layers, None)
-        if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
+        if isinstance(layer, Cosines):
+            weights, part = layer.filters.sum(1), "wave"
+        elif isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
             # several input channels hold the same grey image, so what acts on it is their sum
             weights, part = layer.weight.detach().sum(1), "filter"
         elif isinstance(layer, nn.Linear) and layer.in_features == math.prod(card.image_size):

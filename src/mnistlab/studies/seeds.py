@@ -1,7 +1,8 @@
 """The same training from many seeds: how much of a score is luck? And on folds: how good is it?
 
-Linear models that share one order of batches train at once (`stack.py`): 128 cost about as much as
-four alone. All others train one after the other, each exactly as it would alone.
+Linear and two-layer models that share one order of batches train at once (`stack.py`): 128 linear
+ones cost about as much as three alone. All others train one after the other, each exactly as it
+would alone.
 
 The model of a fold is trained on all images but those of the fold, which then score it: to the bit
 as `train` would on the tree that `data split --folds` writes for it. So every image is predicted
@@ -26,7 +27,7 @@ from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, train_stack
+from mnistlab.studies.stack import STACKS, WIDE_LOSSES, train_stack
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -185,8 +186,7 @@ class SeedStudy:
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
         train_ds, valid_ds = self.experiment.on_device()
-        stack = StackedLinear([card.build(seed) for seed in self.seeds])
-        stack.to(self.experiment.device)
+        stack = STACKS[config.model]([self.experiment.draw(seed) for seed in self.seeds])
         results = [SeedResult(seed) for seed in self.seeds]
         self.place = Place(stop=stop)
         started = time.perf_counter()

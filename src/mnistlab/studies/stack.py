@@ -48,21 +48,46 @@ class StackedLinear(nn.Module):
 
 
 class StackedTwoLayer(nn.Module):
-    """S two-class two-layer models as one; logits (b, S)."""
+    """S two-layer models as one; logits (b, S) for two classes, (b, S, C) for more."""
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.size = len(models)
+        self.each, self.size = models[0].get_parameter("out.weight").shape  # logits, hidden
         self.weights = nn.Parameter(_side_by_side(models, "hidden.weight").detach().T)
         self.bias = _side_by_side(models, "hidden.bias")
         self.out_weights = _side_by_side(models, "out.weight")
         self.out_bias = _side_by_side(models, "out.bias")
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
-        """Images (b, 1, H, W) → one logit per model, (b, S)."""
-        hidden = torch.addmm(self.bias, xb.flatten(1), self.weights).relu()
-        each = hidden.reshape(len(hidden), self.size, -1)
-        return (each * self.out_weights).sum(2) + self.out_bias
+        """Images (b, 1, H, W) → the logits of each model, (b, S) or (b, S, C)."""
+        hidden: torch.Tensor = torch.addmm(self.bias, xb.flatten(1), self.weights).relu()
+        # the hidden layers lie side by side: (b, S·H) → (b, S, H). Each model has out weights of
+        # its own, for C logits (S, C, H): each logit is a sum over H products
+        hidden = hidden.unflatten(1, (-1, self.size))
+        logits: torch.Tensor
+        if self.each == 1:
+            logits = (hidden * self.out_weights).sum(2) + self.out_bias
+        else:
+            own, bias = (p.unflatten(0, (-1, self.each)) for p in (self.out_weights, self.out_bias))
+            logits = torch.einsum("bsh,sch->bsc", hidden, own) + bias
+        return logits
+
+    def state_of(self, index: int) -> dict[str, torch.Tensor]:
+        """The state dict of model `index` alone."""
+        hidden, out = (slice(index * each, (index + 1) * each) for each in (self.size, self.each))
+        own = {
+            "hidden.weight": self.weights.T[hidden],
+            "hidden.bias": self.bias[hidden],
+            "out.weight": self.out_weights[out],
+            "out.bias": self.out_bias[out],
+        }
+        return {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
+
+
+STACKS: dict[str, type[StackedLinear | StackedTwoLayer]] = {
+    "linear": StackedLinear,
+    "two-layer": StackedTwoLayer,
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +105,14 @@ def wide(loss_func: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def each(
         logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
+        if logits.ndim == 2:
+            if targets.shape == (len(logits), 1):  # not what would become a square
+                targets = targets.expand_as(logits)
+            return loss_func(logits, targets, weights=weights).reshape(-1)
         if logits.requires_grad:  # a gradient of another layout is rounded differently further on
             logits.register_hook(torch.Tensor.contiguous)
-        columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
         losses: Loss = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
-        return losses(columns, targets)
+        return losses(logits, targets)
 
     return each
 
