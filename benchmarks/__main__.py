@@ -46,15 +46,14 @@ def whole_process(data: str, runs: str) -> tuple[str, dict[str, list[Cost]]]:
 
 def fits() -> str:
     """(b): the fit alone."""
-    names = ["mnistlab", "mnistlab-all-cores", "dataloader", "products"] + (
-        ["fastai"] if HAS_FASTAI else []
-    )
+    names = ["mnistlab", "mnistlab-all-cores", "dataloader", "products", "products-all-cores"]
+    names += ["fastai"] if HAS_FASTAI else []
     commands = {
         f"{peer}|{model}|{order}": [PYTHON, "-m", "benchmarks.peers", peer, model, order]
         for model in ("linear", "two-layer")
         for order in ("fixed", "shuffled")
         for peer in names
-        if not (peer == "products" and order == "shuffled")
+        if not (peer.startswith("products") and order == "shuffled")
     }
     costs = in_turns(commands, ROUNDS)
     seconds = {key: statistics.median(t["seconds"] for t in told(c)) for key, c in costs.items()}
@@ -94,17 +93,49 @@ def loading() -> str:
     )
 
 
-def scaling() -> str:
-    """(f): cost against the number of images."""
-    command = [PYTHON, "-m", "benchmarks.peers", "scale", "linear", "shuffled"]
-    found = told(in_turns({"scale": command}, ROUNDS)["scale"])
-    middle = {key: statistics.median(f[key] for f in found) for key in found[0]}
-    rows = [
-        f"| {int(key) * 12396:,} | {value:.3f} | {value / middle['1']:.2f} |"
-        for key, value in middle.items()
-    ]
-    head = "| training images | microseconds an image and epoch | x the first |\n|---|---|---|"
-    return "\n".join([head, *rows])
+def size() -> str:
+    """(f): cost and memory against the number of images, up to a store beyond memory."""
+    with tempfile.TemporaryDirectory() as base:
+        folders = {times: f"{base}/{times}" for times in (1, 10, 100)}
+        for times, folder in folders.items():
+            run([PYTHON, "-m", "benchmarks.size", "make", str(times), folder])
+        # 100 epochs of the first, 10 of the second, one of the third would see as many images; the
+        # first epoch also checks the store, so that there are two at least
+        commands = {
+            f"{model}|{times}": [
+                *(PYTHON, "-m", "benchmarks.size", "train", model, folder),
+                str(max(2, 20 // times)),
+            ]
+            for model in ("linear", "two-layer", "cnn")
+            for times, folder in folders.items()
+        }
+        costs = {key: told(found) for key, found in in_turns(commands, min(ROUNDS, 2)).items()}
+        tight = ""
+        if os.access("/sys/fs/cgroup/memory", os.W_OK):
+            command = [*commands["two-layer|100"], "600"]
+            [found] = told([run(command)])
+            for group in Path("/sys/fs/cgroup/memory").glob("mnistlab-*"):
+                group.rmdir()  # which no process can do from within
+            tight = (
+                f"\n\ntwo-layer on the largest store, {found['store']:.0f} MB, in a process of at "
+                f"most 600 MB, what it maps of\nthe store included: {found['each']:.2f} "
+                "microseconds an image and epoch."
+            )
+    rows = []
+    for key, figures in costs.items():
+        model, _ = key.split("|")
+        middle = {name: statistics.median(f[name] for f in figures) for name in figures[0]}
+        base_cost = statistics.median(f["each"] for f in costs[f"{model}|1"])
+        rows.append(
+            f"| {model} | {middle['images']:,.0f} | {middle['each']:.3f} | "
+            f"{middle['each'] / base_cost:.2f} | {middle['first']:.3f} | {middle['store']:.0f} | "
+            f"{middle['own']:.0f} |"
+        )
+    head = (
+        "| model | training images | microseconds an image and epoch | x the first row | the first "
+        "epoch | store, MB | memory beside the store, MB |\n" + "|---" * 7 + "|"
+    )
+    return "\n".join([head, *rows]) + tight
 
 
 def machine() -> str:
@@ -118,6 +149,9 @@ def machine() -> str:
             if line.startswith("model name")
         ]
         model = lines[0].split(":", 1)[1].strip() if lines else model
+        flags = set(cpuinfo.read_text(encoding="utf-8").split())
+        named_flags = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
+        model += f" ({' '.join(named_flags)})"
     packages = ["torch", "pillow", "typer", "safetensors"] + (["fastai"] if HAS_FASTAI else [])
     named = ", ".join(f"{name} {version(name)}" for name in packages)
     commit = subprocess.run(
@@ -130,17 +164,18 @@ def machine() -> str:
 
 
 def many_seeds() -> str:
-    """(g): 128 seeds at once against one."""
-    found = told(in_turns({"seeds": [PYTHON, "-m", "benchmarks.seeds"]}, ROUNDS)["seeds"])
-    one, many = (statistics.median(f[key] for f in found) for key in ("one", "many"))
-    ratio = statistics.median(f["many"] / f["one"] for f in found)
+    """(g): many models at once against one, and against scikit-learn's."""
+    command = [PYTHON, "-m", "benchmarks.seeds"]
+    found = told(in_turns({"seeds": command}, ROUNDS)["seeds"])
+    middle = {key: statistics.median(f[key] for f in found) for key in found[0]}
+    rows = []
+    for name, seconds in middle.items():
+        kind = "two-layer" if "two-layer" in name or "MLP" in name else "linear"
+        base = f"{kind}: one seed"
+        ratio = statistics.median(f[name] / f[base] for f in found)
+        rows.append(f"| {name} | {seconds:.3f} | {ratio:.2f} x {kind} |")
     return "\n".join(
-        [
-            "| `mnistlab train --seeds N`, linear, 20 epochs | seconds (median) | x one |",
-            "|---|---|---|",
-            f"| one seed | {one:.3f} | 1 |",
-            f"| 128 seeds as one matrix | {many:.3f} | {ratio:.2f} |",
-        ]
+        ["| what is trained | seconds (median) | x one seed |", "|---|---|---|", *rows]
     )
 
 
@@ -168,8 +203,8 @@ def data_folder() -> str:
 
 FITS = """linear: 20 epochs; two-layer: 40. Everybody starts from the same weights; in the fixed
 order all see the same batches. `products` is the floor: nothing but the matrix products that the
-fit needs. mnistlab computes on one thread, its default for such models; `mnistlab-all-cores` and
-all others on as many as torch chooses.
+fit needs. mnistlab and `products` compute on one thread, mnistlab's default for such models; all
+others on as many as torch chooses.
 
 """
 WHERE_A_STEP_GOES = """
@@ -188,17 +223,19 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: FITS + fits() + WHERE_A_STEP_GOES,
     ),
     "loading": ("Loading", loading),
-    "scaling": ("Cost against the number of images (linear, shuffled)", scaling),
-    "seeds": ("Many seeds at once", many_seeds),
-    "cnn": ("Small convolutional nets", deep.quick),
+    "size": ("Cost and memory against the number of images", size),
+    "seeds": ("Many models at once", many_seeds),
+    "cnn": ("A small convolutional net on 3 and 7", deep.quick),
+    "digits": ("Ten digits to 99 %", deep.digits),
+    "precision": ("In bfloat16 and in float32", lambda: deep.precision(min(ROUNDS, 3))),
     "resnet18": ("resnet18, one epoch of 3 and 7", lambda: deep.residual(data_folder())),
     "best": ("As accurate as a few minutes allow", deep.best),
 }
 HEAD = f"""# Benchmarks
 
-Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS} after
-one warm-up, each section in one run, taking turns (A B C A B C ...). Machines are noisy: read the
-ratios, not the seconds.
+Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS}
+(precision: 3, size: 2) after one warm-up, each section in one run, taking turns (A B C A B C ...).
+Machines are noisy: read the ratios, not the seconds.
 """
 
 

@@ -86,7 +86,13 @@ def fastai(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
 
 
 def products(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
-    """The floor: only the matrix products that such a fit needs, forward and backward."""
+    """The floor of one thread: only the products that such a fit needs, forward and backward."""
+    torch.set_num_threads(1)
+    return products_all_cores(data, name, shuffle)
+
+
+def products_all_cores(data: ImageData, name: str, shuffle: bool) -> tuple[float, float]:
+    """The same floor on as many threads as torch chooses."""
     x = data.train_ds.tensors[0].float().flatten(1) / 255
     valid = data.valid_ds.tensors[0].float().flatten(1) / 255
     width = 1 if name == "linear" else 30
@@ -107,6 +113,7 @@ PEERS: dict[str, Fit] = {
     "fastai": fastai,
     "dataloader": dataloader,
     "products": products,
+    "products-all-cores": products_all_cores,
 }
 
 
@@ -156,33 +163,10 @@ def _float_sets(data: ImageData) -> list[TensorDataset]:
     ]
 
 
-def scaled(ds: TensorDataset, times: int) -> TensorDataset:
-    """The images of `ds`, `times` over."""
-    images, labels = ds.tensors
-    return TensorDataset(images.repeat(times, 1, 1), labels.repeat(times))
-
-
 def main() -> None:
-    """One fit, or with `scale` ours on 1, 2, 5 and 10 times the data."""
+    """One fit."""
     peer, name, order = sys.argv[1:4]
-    data = load_data()
-    if peer == "scale":
-        torch.set_num_threads(1)
-        found = {}
-        for times in (1, 2, 5, 10):
-            train_ds, valid_ds = scaled(data.train_ds, times), scaled(data.valid_ds, times)
-            model = build_model(name, data.image_size, data.classes)
-            opt = BasicOptim(model.parameters(), LR[name])
-            started = time.perf_counter()
-            epochs = 20 // times or 1
-            for _ in train_epochs(
-                model, opt, mnist_loss, train_ds, valid_ds, data.classes, epochs=epochs
-            ):
-                pass
-            found[str(times)] = (time.perf_counter() - started) / (epochs * len(train_ds)) * 1e6
-        print(json.dumps(found))
-        return
-    seconds, accuracy = PEERS[peer](data, name, order == "shuffled")
+    seconds, accuracy = PEERS[peer](load_data(), name, order == "shuffled")
     print(json.dumps({"seconds": seconds, "accuracy": accuracy}))
 
 

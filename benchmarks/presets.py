@@ -1,7 +1,7 @@
-"""`python -m benchmarks.presets PRESET SEED`: train a preset as `mnistlab train` does.
+"""`python -m benchmarks.presets PRESET SEED [PRECISION]`: train a preset as `mnistlab train` does.
 
-Prints one line of JSON: accuracy, the seconds of all epochs with their evaluation, and of the
-training alone.
+Prints one line of JSON: accuracy, the seconds of all epochs with their evaluation, of the training
+alone, and the precision that was used.
 """
 
 import json
@@ -16,8 +16,8 @@ from mnistlab.resolving import resolve
 
 def main() -> None:
     """Train once and print."""
-    name, seed = sys.argv[1], int(sys.argv[2])
-    experiment = prepare(resolve({"seed": seed}, source=name))
+    name, seed, precision = (*sys.argv[1:], "auto")[:3]
+    experiment = prepare(resolve({"seed": int(seed), "precision": precision}, source=name))
     evaluating = 0.0
     evaluate = training.evaluate
 
@@ -32,7 +32,12 @@ def main() -> None:
     started = time.perf_counter()
     *_, last = experiment.train()
     seconds = time.perf_counter() - started
-    found = {"accuracy": last.accuracy, "seconds": seconds, "training": seconds - evaluating}
+    found = {
+        "accuracy": last.accuracy,
+        "seconds": seconds,
+        "training": seconds - evaluating,
+        "precision": experiment.config.precision,
+    }
     print(json.dumps(found))
 
 
