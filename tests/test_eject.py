@@ -58,7 +58,7 @@ def train(*flags: Any) -> dict[str, Any]:
     return document
 
 
-def ejected(limit: int = 280) -> Path:
+def ejected(limit: int = 260) -> Path:
     """The script of the latest run; checked for what it must not have, and for its length."""
     script = Path(f"script{len(list(Path().glob('script*')))}.py")
     run_in_process("eject", "latest", "-o", script).ok()

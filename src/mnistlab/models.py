@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d
 
 from mnistlab.config import MODEL_SETTINGS, checked, choices_of
 from mnistlab.errors import ConfigError
@@ -91,26 +90,24 @@ class Cosines(nn.Module):
     (b, 1, H, W) → (b, channels, H', W'), each channel an image in which one wave is looked for.
     Products of a cosine down and a cosine across, those of the fewest waves first: what JPEG sums
     its images up from (N. Ahmed et al., Discrete Cosine Transform, 1974). With nothing to learn
-    here, the backward pass ends at the second layer, which saves a third of a step.
+    here, the backward pass ends at the second layer, which saves a third of a step. The first wave
+    is the mean of all pixels; the ReLU behind keeps what is positive, so either a wave or its
+    negative.
     """
-
-    filters: torch.Tensor
 
     def __init__(self, channels: int, kernel: int, stride: int, padding: int) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
         at = (torch.arange(kernel, dtype=torch.float64) + 0.5) * math.pi / kernel
-        waves = [(at * n).cos() for n in range(kernel)]  # n half waves: 0 is the mean of all pixels
-        waves = [wave / wave.norm() for wave in waves]
+        waves = [nn.functional.normalize((at * n).cos(), dim=0) for n in range(kernel)]
         pairs = sorted(product(range(kernel), repeat=2), key=lambda n: n[0] ** 2 + n[1] ** 2)
-        half = [torch.outer(waves[down], waves[across]) for down, across in pairs]
-        filters = torch.stack(half[: channels // 2]).float().unsqueeze(1) / 2
-        # the ReLU behind keeps what is positive: of a wave and its negative, either of the two
-        self.register_buffer("filters", torch.cat([filters, -filters]))
+        both = [torch.outer(waves[down], waves[across]) for down, across in pairs[: channels // 2]]
+        filters = torch.stack(both).float().unsqueeze(1) / 2
+        self.filters = nn.Buffer(torch.cat([filters, -filters]))
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → (b, channels, H', W')."""
-        return conv2d(xb, self.filters, stride=self.stride, padding=self.padding)
+        return nn.functional.conv2d(xb, self.filters, stride=self.stride, padding=self.padding)
 
 
 class Cnn(nn.Module):
@@ -170,8 +167,7 @@ class Cnn(nn.Module):
                 f"channels {','.join(map(str, channels))}: {len(channels)} stages leave nothing of "
                 f"images of {image_size[1]} x {image_size[0]}; use fewer, or padding"
             )
-        # made flat before the last ReLU, whose backward pass is slow on channels side by side
-        layers.insert(-1, nn.Flatten())
+        layers.insert(-1, nn.Flatten())  # the last ReLU is slow on channels side by side
         self.stages = nn.Sequential(*layers)
         self.hidden = nn.Linear(before * height * width, hidden)
         self.out = nn.Linear(hidden, n_logits(n_classes))

@@ -5,10 +5,37 @@ import pytest
 import torch
 from torch import nn
 
-from mnistlab.lessons import backprop, momentum, rollercoaster
-from mnistlab.lessons.kit import Say, Show
+from mnistlab.lessons import backprop, line, momentum, rollercoaster
+from mnistlab.lessons.kit import Check, Say, Show
+from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from tests.lessons.conftest import ItemsOf
+
+
+def test_derivative_shows_the_refusals_in_torchs_words(items_of: ItemsOf) -> None:
+    titles = " ".join(item.title for item in items_of("derivative") if isinstance(item, Check))
+    assert "grad can be implicitly created only for scalar outputs" in titles
+    assert "Trying to backward through the graph a second time" in titles
+
+
+def test_the_mean_gradient_of_the_line_is_the_one_worked_out_by_hand() -> None:
+    # at w = 1: 2 x (x - 2x) = -2 x^2 = -2, -8, -18; their mean is -28/3
+    assert line.mean_gradient(1.0) == pytest.approx(-28 / 3)
+    assert line.mean_gradient(2.0) == 0
+
+
+def test_the_module_of_the_line_descends_as_under_torchs_own_sgd() -> None:
+    x, y = torch.tensor(line.POINTS).T
+    ours, theirs = line.Line(-0.5, 0.5), line.Line(-0.5, 0.5)
+    for model, opt in (
+        (ours, BasicOptim(ours.parameters(), line.LR)),
+        (theirs, torch.optim.SGD(theirs.parameters(), line.LR)),
+    ):
+        for _ in range(50):
+            (model(x) - y).square().sum().backward()
+            opt.step()
+            opt.zero_grad()
+    assert (ours.weight.item(), ours.bias.item()) == (theirs.weight.item(), theirs.bias.item())
 
 
 def test_the_rollercoaster_names_seven_steps_and_draws_five_fits(items_of: ItemsOf) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from mnistlab.data.batches import batches, epoch_order
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
-from mnistlab.lessons import mistakes, optimizer, run_lesson, step
+from mnistlab.lessons import mistakes, optimizer, run_lesson, similarity, step
 from mnistlab.lessons.kit import Check, Item, Say, Show
 from mnistlab.losses import mnist_loss
 from mnistlab.models import PixelSimilarity, build_model
@@ -35,11 +36,27 @@ def curves_of(items: Iterable[Item]) -> list[Curves]:
     return [item for item in items if isinstance(item, Curves)]
 
 
+def test_the_corner_in_pixels_is_what_pillow_reads_from_the_file(
+    sample: ImageData, items_of: ItemsOf
+) -> None:
+    with Image.open(sample.root / "train" / "3" / "10000.png") as image:
+        corner = image.crop((4, 4, 10, 10)).tobytes()  # left, upper, right, lower
+    corner_of_lesson = torch.tensor(values_of(items_of("pixels"))["second[4:10, 4:10]"])
+    assert corner_of_lesson.flatten().tolist() == list(corner)
+
+
 def test_the_mean_images_are_those_of_the_baseline(sample: ImageData, items_of: ItemsOf) -> None:
     images = images_of(items_of("pixels"))
     means = PixelSimilarity(sample.image_size, 2).fit(*sample.train_ds.tensors).means
     for name, mean in zip(("mean 3", "mean 7"), means, strict=True):
         torch.testing.assert_close(images[name], mean[0], rtol=0, atol=1e-5)
+
+
+def test_distances_are_those_worked_out_by_hand_one_for_each_image_of_a_stack() -> None:
+    black = torch.zeros(2, 2)
+    stack = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    assert similarity.l1(stack, black).tolist() == [0.5, 0.25]
+    assert similarity.rmse(stack, black).tolist() == pytest.approx([0.5**0.5, 0.5])
 
 
 def test_the_staircase_is_in_counts_of_images_and_the_loss_changes_everywhere(

@@ -39,6 +39,12 @@ def test_a_chart_has_extremes_where_they_are_and_names_its_marks() -> None:
     assert all(len(line) <= 40 and line.isascii() for line in lines)
 
 
+def test_a_logarithmic_axis_has_plain_numbers_at_its_ticks() -> None:
+    rates = [10 ** (power / 10) for power in range(-40, 21)]
+    lines = drawn(Curves("t", {"loss": (rates, rates)}, "learning rate", log_x=True), 80)
+    assert lines[-2].split() == ["0.0001", "0.001", "0.01", "0.1", "1", "10", "100"]
+
+
 def test_one_curve_behind_another_is_said() -> None:
     same = Curves("t", {"a": ([0, 1], [1, 2]), "b": ([0, 1], [1, 2])})
     assert drawn(same)[-1].strip() == "a and b are the same line."
