@@ -90,7 +90,7 @@ class Cosines(nn.Module):
     (b, 1, H, W) → (b, channels, H', W'), each channel an image in which one wave is looked for.
     Products of a cosine down and a cosine across, those of the fewest waves first: what JPEG sums
     its images up from (N. Ahmed et al., Discrete Cosine Transform, 1974). With nothing to learn
-    here, the backward pass ends at the second layer, which saves a third of a step. The first wave
+    here, the backward pass ends at the second layer, which makes a step cheaper. The first wave
     is the mean of all pixels; the ReLU behind keeps what is positive, so either a wave or its
     negative.
     """
