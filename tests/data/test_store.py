@@ -199,7 +199,8 @@ def test_a_store_larger_than_memory_is_mapped_and_read_where_it_is_needed(tmp_pa
     with (tmp_path / "a.store").open("wb") as file:
         file.truncate(size)  # a file with a hole in it, which takes no space
         file.seek(size)
-        file.write(text + store._TAIL.pack(hashlib.sha256(text).digest(), len(text), store._MARK))
+        digest = hashlib.sha256(text).digest()
+        file.write(text + store._TAIL.pack(digest, len(text), store._OLD_MARK))
     images = open_store(tmp_path / "a.store").ds.tensors[0]
     assert images[n // 2].sum() == 0
     assert images.index_select(0, torch.tensor([7, n - 2])).shape == (2, 1024, 1024)

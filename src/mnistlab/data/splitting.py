@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.inputs import SUFFIXES
 from mnistlab.data.scan import fault_in
-from mnistlab.data.store import ImageData, Split
+from mnistlab.data.store import ImageData, Split, joined
 from mnistlab.errors import DataError
 from mnistlab.files import user_path
 from mnistlab.names import printable
@@ -101,17 +101,17 @@ def folds_of(data: ImageData, n_folds: int) -> Folds:
     paths = [path for split in splits for path in split.paths()]
     digests = [digest for split in splits for digest in split.digests()]
     pixels, labels = (torch.cat([split.ds.tensors[i] for split in splits]) for i in (0, 1))
-    joined = replace(
+    together = replace(
         data.train,
         ds=TensorDataset(pixels, labels),
-        files=paths,
+        joined=joined(paths),
         prefix="",
         skipped=data.skipped,
         notes={key: note for key, note in data.train.notes.items() if key != "digests"},
     )
     by_row = labels.tolist()
     order = sorted(range(len(paths)), key=lambda i: (by_row[i], base_name(paths[i]), paths[i]))
-    images = joined.take(order)
+    images = together.take(order)
     digests = [digests[i] for i in order]
     return Folds(data, images, split_into_folds(images.labels(), digests, n_folds))
 

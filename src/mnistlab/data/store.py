@@ -14,8 +14,9 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,9 @@ from mnistlab.system import flush, map_private, move
 CHECKED_AT_ONCE = 2**30  # bytes; of a larger store, each block is checked when it is first read
 BLOCK = 2**20  # bytes under one checksum
 _TAIL = struct.Struct("<32sQ8s")  # SHA-256 of the description, its length, the mark
-_MARK = b"mnist-s1"  # another one where the content is arranged differently
+_MARK = b"mnist-s2"  # another one where the content is arranged differently
+_OLD_MARK = b"mnist-s1"  # with the names of the files as a list
+_BETWEEN = "\0"  # names: what no file has in its name
 
 
 Progress = Callable[[str, int, int], None]
@@ -42,6 +45,7 @@ Progress = Callable[[str, int, int], None]
 class Split:
     """One split: `ds` yields (image uint8 (H, W), label); `files[i]` is `class/name` of item i.
 
+    `joined`: these names in one text: a million texts need six times the memory.
     `counts[class]` images of each class follow one another, in the order of the labels.
     `signature` says what it was made from. `skipped` maps the name of a file that could not be used
     to the reason. `prefix` stands before the names where they are below another folder. `notes`:
@@ -51,7 +55,7 @@ class Split:
     ds: TensorDataset
     counts: dict[str, int]
     image_size: tuple[int, int]
-    files: list[str]
+    joined: str
     fingerprint: str
     signature: str
     skipped: dict[str, str] = field(default_factory=dict)
@@ -61,6 +65,10 @@ class Split:
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.counts)
+
+    @cached_property
+    def files(self) -> list[str]:
+        return self.joined.split(_BETWEEN) if self.joined else []
 
     def path_of(self, index: int) -> str:
         """The file of item `index`, below the folder of the data."""
@@ -99,7 +107,7 @@ class Split:
             self,
             ds=TensorDataset(images, labels),
             counts=counts,
-            files=[self.files[row] for row in rows],
+            joined=joined([self.files[row] for row in rows]),
             fingerprint=fingerprint.hexdigest(),
             notes=notes,
         )
@@ -214,7 +222,7 @@ def finish_store(
     description = {
         "shape": shape,
         "counts": dict(counts),
-        "names": list(names),
+        "files": joined(names),
         "skipped": dict(skipped or {}),
         "fingerprint": fingerprint.hexdigest(),
         "blocks": blocks,
@@ -234,6 +242,11 @@ def finish_store(
     file.close()  # Windows renames no file that is open or mapped
     move(file.name, path)
     return open_store(path)
+
+
+def joined(names: Iterable[str]) -> str:
+    """The names of files as one text, as `Split` keeps them."""
+    return _BETWEEN.join(names)
 
 
 def image_digest(image_size: tuple[int, int], pixels: bytes) -> bytes:
@@ -286,7 +299,7 @@ def read_description(file: BinaryIO) -> dict[str, Any]:
     tail = file.read()
     if len(tail) == _TAIL.size:
         digest, length, mark = _TAIL.unpack(tail)
-        if mark == _MARK and length + _TAIL.size <= size:
+        if mark in (_MARK, _OLD_MARK) and length + _TAIL.size <= size:
             file.seek(size - _TAIL.size - length)
             text = file.read(length)
             if hashlib.sha256(text).digest() == digest:
@@ -316,7 +329,7 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
         TensorDataset(pixels, labels),
         counts,
         (description["shape"][1], description["shape"][2]),
-        description["names"],
+        description["files"] if "files" in description else joined(description["names"]),
         description["fingerprint"],
         description["signature"],
         description["skipped"],
