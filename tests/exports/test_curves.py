@@ -149,8 +149,9 @@ def test_a_run_without_its_data_has_its_curves_and_says_what_is_missing(
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     tiny.rename(tiny.with_name("gone"))
     result = mnistlab("runs", "export", "latest", "--to", "tensorboard", "--json").ok()
-    assert sorted(result.json["missing"][run.name]) == ["confusion", "mistakes", "samples"]
-    assert f"left out ({run.name}, samples): " in result.err
+    missing = [f"{run.name}, {what}" for what in ("confusion", "mistakes", "samples")]
+    assert sorted(result.json["missing"]) == missing
+    assert f"skipped {missing[-1]}: " in result.err
 
 
 def test_mlflow_reads_curves_settings_and_pictures(mnistlab: Mnistlab, run: Run) -> None:
@@ -165,5 +166,8 @@ def test_mlflow_reads_curves_settings_and_pictures(mnistlab: Mnistlab, run: Run)
     for key in ("train_loss", "valid_loss", "accuracy"):
         history = [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)]
         assert history == [(int(row["epoch"]), float(row[key])) for row in rows_of(run)]
+    refused = mnistlab("runs", "export", "latest", "--to", "mlflow", "-o", "no://where")
+    assert refused.code == 2
+    assert "-o no://where: " in refused.err
     files = client.list_artifacts(found.info.run_id, "pictures")
     assert sorted(Path(file.path).stem for file in files) == PICTURES

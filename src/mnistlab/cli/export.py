@@ -57,7 +57,7 @@ def export_runs(
     """
     runs = [find_run(name, run_dir) for name in run]
     target = output or {"csv": "runs.csv", "mlflow": "mlruns"}.get(to, to)
-    missing: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
     if to == "csv":
         require_file(Path(target), (to,), "-o")
     else:
@@ -65,11 +65,11 @@ def export_runs(
     from mnistlab.exports import curves
 
     if to == "csv":
-        curves.to_csv(runs, Path(target), follow)
+        curves.to_csv(runs, target, follow)
     else:
         write = curves.to_mlflow if to == "mlflow" else curves.to_tensorboard
-        missing = {one.name: write(one, target, follow) for one in runs}
-    for name, parts in missing.items():
-        out.notice(*(f"left out ({name}, {part}): {why}" for part, why in parts.items()))
+        for one in runs:
+            missing |= write(one, target, follow)
+    out.skipped(missing)
     out.document({"to": to, "output": target, "missing": missing})
     out.result(printable(target))

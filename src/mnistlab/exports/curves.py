@@ -45,7 +45,7 @@ def draw_pictures(run: Run, folder: str) -> dict[str, str]:
         try:
             draw(run_pictures(run, Options(what)), Path(folder, f"{what}.png"))
         except MnistlabError as error:
-            missing[what] = str(error)
+            missing[f"{run.name}, {what}"] = str(error)
     return missing
 
 
@@ -75,8 +75,11 @@ def to_mlflow(run: Run, output: str, follow: bool) -> dict[str, str]:
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
     import mlflow
 
-    mlflow.set_tracking_uri(output if "://" in output else Path(output).absolute().as_uri())
-    mlflow.set_experiment("mnistlab")
+    try:
+        mlflow.set_tracking_uri(output if "://" in output else Path(output).absolute().as_uri())
+        mlflow.set_experiment("mnistlab")
+    except (mlflow.MlflowException, ImportError) as error:
+        raise ConfigError(f"-o {printable(output)}: {printable(error)[:200]}") from error
     with mlflow.start_run(run_name=run.name), tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(run.record().config.applicable())
         for epoch, figures in epochs(run, follow):
@@ -86,15 +89,14 @@ def to_mlflow(run: Run, output: str, follow: bool) -> dict[str, str]:
     return missing
 
 
-def to_csv(runs: Sequence[Run], path: Path, follow: bool) -> None:
+def to_csv(runs: Sequence[Run], path: str, follow: bool) -> None:
     """One row for each epoch (and seed) of all runs, with all settings."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         list(epochs(run, follow))  # waits for the last
-        record, text = run.record(), ""
-        if run.metrics_file.exists():
-            text = run.metrics_file.read_text("utf-8")
+        record, file = run.record(), run.metrics_file
         about = {"run": run.name, "status": record.status, **record.config.applicable()}
-        rows += [about | row for row in csv.DictReader(text.splitlines())] or [about]
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        rows += [about | row for row in csv.DictReader(lines)] or [about]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    write_csv(path, columns, [[row.get(key, "") for key in columns] for row in rows])
+    write_csv(Path(path), columns, [[row.get(key, "") for key in columns] for row in rows])
