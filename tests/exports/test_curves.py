@@ -74,12 +74,28 @@ def test_following_yields_each_epoch_once_until_the_run_is_free(
             locks.pop().__exit__(None, None, None)
 
     naps: list[float] = []
-    monkeypatch.setattr(curves.time, "sleep", sleep)
+    monkeypatch.setattr("mnistlab.exports.curves.time.sleep", sleep)
     write(0)
     seen = list(curves.epochs(run, follow=True))
     assert [epoch for epoch, _ in seen] == [0, 1, 2]
     assert [figures["accuracy"] for _, figures in seen] == [row.accuracy for row in done]
     assert len(naps) == 4
+
+
+def test_what_is_saved_right_before_the_end_is_not_missed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run.record()
+    assert record.result is not None
+    some = record.result.model_copy(update={"epochs": record.result.epochs[:1]})
+    run.write_record(record.model_copy(update={"result": some}))
+
+    def ends(_: Run) -> bool:
+        run.write_record(record)
+        return False
+
+    monkeypatch.setattr(Run, "is_locked", ends)
+    assert [epoch for epoch, _ in curves.epochs(run, follow=True)] == [0, 1, 2]
 
 
 def test_without_follow_a_running_run_is_read_as_it_is(run: Run) -> None:
