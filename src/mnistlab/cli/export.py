@@ -45,7 +45,7 @@ def export(
 
 def export_runs(
     out: Output,
-    run: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, by folder or name.")],
+    run: flags.RunArguments,
     to: Annotated[Literal["tensorboard", "mlflow", "csv"], typer.Option(help="The format.")],
     output: Target = None,
     follow: Annotated[bool, typer.Option("--follow", help="Until they are trained.")] = False,
@@ -57,19 +57,13 @@ def export_runs(
     """
     runs = [find_run(name, run_dir) for name in run]
     target = output or {"csv": "runs.csv", "mlflow": "mlruns"}.get(to, to)
-    missing: dict[str, str] = {}
     if to == "csv":
         require_file(Path(target), (to,), "-o")
     else:
         require_packages(f"--to {to}", to, "matplotlib")
     from mnistlab.exports import curves
 
-    if to == "csv":
-        curves.to_csv(runs, target, follow)
-    else:
-        write = curves.to_mlflow if to == "mlflow" else curves.to_tensorboard
-        for one in runs:
-            missing |= write(one, target, follow)
+    missing = curves.FORMATS[to](runs, target, follow)
     out.skipped(missing)
     out.document({"to": to, "output": target, "missing": missing})
     out.result(printable(target))

@@ -63,9 +63,10 @@ def export_onnx(report: "Report", figures: dict[str, Any] | None, path: Path) ->
         "mnistlab": __version__,
     }
     example = torch.zeros(2, height, width, dtype=torch.uint8)  # of 1, the batch would stay 1
-    with warnings.catch_warnings(action="ignore"):  # of torch about its own code
+    # torch warns of its own code
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
         program = torch.onnx.export(
-            Whole(report.model),
+            Whole(report.model).eval(),
             (example,),
             input_names=["images"],
             output_names=["logits", "probabilities"],
