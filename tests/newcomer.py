@@ -296,7 +296,7 @@ class Newcomer:
         [built] = (self.base / "wheel").glob("*.whl")
         lock = self.clone / "requirements.lock"
         given = ["-c", str(lock)] if lock.exists() else []
-        words = ["pip", "install", "--quiet", f"{built}[plot]", *given]
+        words = ["pip", "install", "--quiet", f"{built}[plot,onnx,tensorboard]", *given]
         yield "the wheel, installed", self.run(words, "env")
 
     def words(self, line: str) -> list[str]:

@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     "eject": 3,
     # floor 4: what people look at
     "report": 4,
+    "exports": 4,
     # floor 5: the edges
     "lessons": 5,
     "reproduction": 5,
@@ -50,6 +51,8 @@ FLOORS: dict[str, int] = {
 ROOMS: dict[str, set[str]] = {
     "typer": {"cli"},
     "jinja2": {"report", "eject"},
+    "onnxruntime": {"exports"},
+    "mlflow": {"exports"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
     "torchvision": {"vision"},

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,13 @@ def require_file(path: Path, endings: Sequence[str], flag: str) -> None:
         raise ConfigError(f"{where}: is a file of the run itself; name another one")
     if not is_writable(folder):
         raise RunError(f"{where}: the folder {printable(folder)} cannot be written")
+
+
+def require_packages(flag: str, *names: str) -> None:
+    """Raise ConfigError, which says what to install, unless all can be imported."""
+    if missing := [name for name in names if find_spec(name) is None]:
+        install = f"install it with: pip install {' '.join(missing)}"
+        raise ConfigError(f"{flag} needs {' and '.join(missing)}; {install}")
 
 
 def is_writable(folder: Path) -> bool:

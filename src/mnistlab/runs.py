@@ -46,6 +46,7 @@ DEFAULT_FOLDER = Path("runs")
 OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
+    *("model.onnx", "model.onnx.md"),
 }
 
 

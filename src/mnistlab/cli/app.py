@@ -15,6 +15,7 @@ from mnistlab.cli import (
     doubt,
     eject,
     evaluate,
+    export,
     ladder,
     lesson,
     lr_find,
@@ -75,6 +76,7 @@ command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_I
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
+command(app, "export", export.export, ("data", *READING, "skip_bad", "threads"))
 command(app, "lesson", lesson.lesson, ("seed", "lr"))
 command(app, "reproduce", reproduce.reproduce, ("threads",))
 command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
@@ -101,12 +103,13 @@ command(data_app, "list", data.list_datasets)
 command(data_app, "where", data.where)
 command(data_app, "clear", data.clear)
 
-runs_app = _group("List, show, compare, verify and delete runs.")
+runs_app = _group("List, show, compare, verify, export and delete runs.")
 app.add_typer(runs_app, name="runs")
 command(runs_app, "list", runs.list_)
 command(runs_app, "show", runs.show)
 command(runs_app, "compare", runs.compare, OF_DATA)
 command(runs_app, "verify", runs.verify, ("data",))
+command(runs_app, "export", export.export_runs)
 command(runs_app, "rm", runs.rm)
 
 

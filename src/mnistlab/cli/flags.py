@@ -56,6 +56,14 @@ RunArgument = Annotated[
         metavar="RUN", help="A run folder, its name, or latest.", autocompletion=complete_runs
     ),
 ]
+RunArguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="Run folders, their names, or latest.",
+        autocompletion=complete_runs,
+    ),
+]
 RunDir = Annotated[
     Path, typer.Option("--run-dir", metavar="DIR", help="The folder that holds the run folders.")
 ]

@@ -33,6 +33,9 @@ Split = Annotated[
         help="Which images.  [default: valid of a run, train of a dataset]",
     ),
 ]
+Why = Annotated[
+    bool, typer.Option("--why", help="Which pixels made a run answer as it did, for each IMAGE.")
+]
 
 
 def plot(
@@ -46,6 +49,7 @@ def plot(
     ],
     sources: Sources = None,
     what: What = None,
+    why: Why = False,
     split: Split = None,
     best: flags.Best = False,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
@@ -60,14 +64,18 @@ def plot(
 
     require_plot(output, "-o")
     names = sources or ["latest"]
-    options = Options(what, default="curves", split=split, best=best, settings=settings)
+    options = Options(what, default="curves", split=split, best=best, settings=settings, why=why)
     with out.loading() as progress:
         drawn, skipped = pictures(names, run_dir, options, progress)
     out.skipped(skipped)
     draw(drawn, output)
     runs = [str(find_run(name, run_dir).path) for name in names if kind_of(name, run_dir) == "run"]
     document: dict[str, Any] = {"run": runs[0] if len(runs) == 1 else None, "sources": names}
-    document |= {"what": what or "curves", "file": str(output), "bytes": output.stat().st_size}
+    document |= {
+        "what": "why" if why else what or "curves",
+        "file": str(output),
+        "bytes": output.stat().st_size,
+    }
     out.document(document)
     out.result(printable(output))
 
@@ -77,6 +85,7 @@ def show(
     settings: dict[str, Any],
     sources: Sources = None,
     what: What = None,
+    why: Why = False,
     count: Annotated[
         int, typer.Option(metavar="N", min=1, max=10_000, help="At most N images.")
     ] = 12,
@@ -97,7 +106,7 @@ def show(
     from mnistlab.report.terminal import text_picture
 
     names = sources or ["latest"]
-    options = Options(what, "weights", count, augment, split, best, settings)
+    options = Options(what, "weights", count, augment, split, best, settings, why)
     with out.loading() as progress:
         drawn, skipped = pictures(names, run_dir, options, progress)
     out.skipped(skipped)

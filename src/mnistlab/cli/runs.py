@@ -157,14 +157,7 @@ def verify(
 
 def rm(
     out: Output,
-    run: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Run folders, their names, or latest.",
-            autocompletion=flags.complete_runs,
-        ),
-    ],
+    run: flags.RunArguments,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:

@@ -7,8 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistlab.errors import ConfigError
-from mnistlab.files import require_file, write_file
+from mnistlab.files import require_file, require_packages, write_file
 from mnistlab.names import printable
 from mnistlab.report.pictures import Curves, Images, Matrix, Picture
 
@@ -29,12 +28,7 @@ FORMATS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 def require_plot(path: Path, flag: str = "--plot") -> None:
     """Refuse before any work what cannot be drawn. Raises ConfigError, RunError."""
     require_file(path, tuple(FORMATS), flag)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"{flag} needs matplotlib; install it with: pip install matplotlib"
-        ) from error
+    require_packages(flag, "matplotlib")
 
 
 def draw(pictures: Sequence[Picture], path: str | Path) -> None:

@@ -15,6 +15,7 @@ from mnistlab.config import READING
 from mnistlab.data.batches import augment, to_float
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.images import UndecodableError, decode, quiet_pillow
+from mnistlab.data.inputs import find_inputs
 from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_split
 from mnistlab.data.scan import EXPECTED, ROLES
@@ -24,12 +25,20 @@ from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, Tw
 from mnistlab.names import natural_key, nearest, printable
 from mnistlab.records import RunRecord
 from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
+from mnistlab.report.why import gradient_times_input, logit_of, occlusion
 from mnistlab.runs import Run, find_run, list_runs
-from mnistlab.scoring import RunScore, open_model, score_run
+from mnistlab.scoring import RunScore, open_model, predict_images, score_run
+from mnistlab.training import compute_logits
 
 MAX_WEIGHTS = 64
 MAX_CLASSES = 26
 MAX_MISTAKES = 24
+WHY = {
+    "What the model saw": "",
+    "Weight x pixel": "Red is for the answer, blue against it. All and the bias are the logit.",
+    "Gradient x input": "Red is for the answer, blue against it.",
+    "Occlusion": "What the logit loses (red) or gains (blue) where a grey patch hides the image.",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class Options:
 
     `what` is for runs: curves, confusion, mistakes, weights or samples, `default` if it is None;
     `count` is how many mistakes, about how many samples; `augmented` is for datasets. `split`
-    (valid of a run, train of a dataset), `best` and `settings` are as `score_run` takes them.
+    (valid of a run, train of a dataset), `best` and `settings` are as `score_run` takes them. `why`
+    explains a run's answers to image files.
     """
 
     what: str | None = None
@@ -48,6 +58,7 @@ class Options:
     split: str | None = None
     best: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    why: bool = False
 
 
 def pictures(
@@ -64,10 +75,17 @@ def pictures(
         raise ConfigError(f"--what {options.what}: is for runs; {others[0]} is none")
     if options.augmented and "dataset" not in kinds.values():
         raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
+    if options.why:
+        named = [name for name, kind in kinds.items() if kind == "run"] or ["latest"]
+        files = [name for name, kind in kinds.items() if kind in ("image", "folder")]
+        if len(named) > 1 or not files or options.what or "dataset" in kinds.values():
+            example = "mnistlab show latest three.png --why"
+            raise ConfigError(f"--why: explains image files by one run, as in: {example}")
+        return [*why_pictures(find_run(named[0], runs), files, options.best)], {}
     drawn: list[Picture] = []
     skipped: dict[str, str] = {}
-    if files := [Path(name) for name, kind in kinds.items() if kind == "image"]:
-        picture, faults = image_files(files)
+    if paths := [Path(name) for name, kind in kinds.items() if kind == "image"]:
+        picture, faults = image_files(paths)
         if faults:
             raise DataError("images", [f"{printable(file)}: {faults[file]}" for file in faults])
         drawn.append(picture)
@@ -242,6 +260,37 @@ def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tens
         word = "against" if value < 0 and len(out) > 1 else "for"
         units[f"unit {unit}\n{abs(value):.2f} {word} {card.classes[label]}"] = images[unit]
     return units
+
+
+def why_pictures(run: Run, names: Sequence[str], best: bool = False) -> list[Images]:
+    """What a run's model saw in image files, prepared as for `predict`, and why it answered so.
+
+    Raises DataError for files that cannot be used, RunError.
+    """
+    model, card = open_model(run, best=best)
+    inputs = find_inputs(names)
+    results, faults = predict_images(model, card, inputs.names)
+    if faults := inputs.faults | faults:
+        raise DataError("images", [f"{printable(name)}: {faults[name]}" for name in faults])
+    drawn: dict[str, dict[str, torch.Tensor]] = {title: {} for title in WHY}
+    for one in results:
+        label, image = card.classes.index(one.predicted), torch.tensor(one.levels)
+        logit = logit_of(compute_logits(model, image[None]), label).item()
+        name = f"{Path(one.file).name}\n{one.predicted}, logit {logit:.4f}"
+        drawn["What the model saw"][f"{name}\nprobability {one.probability:.4f}"] = image
+        share = gradient_times_input(model, image, label)
+        if isinstance(model, LinearModel):
+            bias = logit_of(model.bias[None], label).item()
+            name += f"\nsum of shares {share.sum():.4f}\nbias {bias:.4f}"
+            drawn["Weight x pixel"][name] = share
+        else:
+            drawn["Gradient x input"][name] = share
+            drawn["Occlusion"][name] = occlusion(model, image, label)
+    return [
+        Images(title, images, signed=bool(WHY[title]), limits=(0, 255), note=WHY[title])
+        for title, images in drawn.items()
+        if images
+    ]
 
 
 # of data

@@ -1,0 +1,1 @@
+"""Runs for other programs: ONNX, TensorBoard, MLflow, CSV. Read from run folders alone."""

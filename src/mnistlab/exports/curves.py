@@ -1,0 +1,111 @@
+"""Runs for TensorBoard, MLflow and as CSV, from their folders alone.
+
+The files there appear whole, so that a run can be followed while another process trains it.
+"""
+
+import csv
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mnistlab.errors import ConfigError, MnistlabError
+from mnistlab.files import write_csv
+from mnistlab.names import printable
+from mnistlab.report.files import draw
+from mnistlab.report.sources import Options, run_pictures
+from mnistlab.runs import Run
+
+
+def epochs(run: Run, follow: bool) -> Iterator[tuple[int, dict[str, float]]]:
+    """The figures of each epoch; with `follow` also of those to come, until nobody trains it."""
+    going, seen = True, 0
+    while going:
+        going = follow and run.is_locked()  # asked first: what is read afterwards is then all
+        record = run.record()
+        rows = record.result.epochs if record.result else []
+        if going and record.config.is_study:
+            rows = []  # which seed is the median is known at the end
+        for row in rows[seen:]:
+            yield row.epoch, row.model_dump(exclude={"epoch"})
+        seen = len(rows)
+        if going:
+            time.sleep(0.5)
+
+
+def draw_pictures(run: Run, folder: str) -> dict[str, str]:
+    """The pictures of a run as PNG files in `folder`; which there are not, and why."""
+    missing = {}
+    for what in ("curves", "confusion", "mistakes", "weights", "samples"):
+        try:
+            draw(run_pictures(run, Options(what)), Path(folder, f"{what}.png"))
+        except MnistlabError as error:
+            missing[f"{run.name}, {what}"] = str(error)
+    return missing
+
+
+def to_tensorboard(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
+    """Event files in `output`/<run>; which pictures are not in them, and why."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    missing: dict[str, str] = {}
+    folders = {Path(output, run.name): run for run in runs}
+    if taken := [printable(path) for path in folders if path.exists()]:
+        raise ConfigError(f"{taken[0]}: exists already; name another folder with -o")
+    for path, run in folders.items():
+        with SummaryWriter(path) as writer, tempfile.TemporaryDirectory() as folder:
+            writer.add_text("settings", run.config_file.read_text("utf-8").replace("\n", "\n\n"))
+            for epoch, figures in epochs(run, follow):
+                for key, value in figures.items():
+                    writer.add_scalar(key, value, epoch)
+                writer.flush()
+            missing |= draw_pictures(run, folder)
+            for file in Path(folder).iterdir():
+                pixels = np.asarray(Image.open(file).convert("RGB"))
+                writer.add_image(file.stem, pixels, dataformats="HWC")
+    return missing
+
+
+def to_mlflow(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
+    """The same into a folder of MLflow or, at an address, its server."""
+    # without these it reports its use to its makers, refuses folders, and says what it does
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
+    import mlflow
+
+    missing: dict[str, str] = {}
+    try:
+        mlflow.set_tracking_uri(output if "://" in output else Path(output).absolute().as_uri())
+        mlflow.set_experiment("mnistlab")
+    except mlflow.MlflowException as error:
+        raise ConfigError(f"-o {printable(output)}: {printable(error)[:200]}") from error
+    for run in runs:
+        with mlflow.start_run(run_name=run.name), tempfile.TemporaryDirectory() as folder:
+            mlflow.log_params(run.record().config.applicable())
+            for epoch, figures in epochs(run, follow):
+                mlflow.log_metrics(figures, step=epoch)
+            missing |= draw_pictures(run, folder)
+            mlflow.log_artifacts(folder, "pictures")
+    return missing
+
+
+def to_csv(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
+    """One row for each epoch (and seed) of all runs, with all settings; nothing is missing."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        list(epochs(run, follow))  # waits for the last
+        record, file = run.record(), run.metrics_file
+        about = {"run": run.name, "status": record.status, **record.config.applicable()}
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        rows += [about | row for row in csv.DictReader(lines)] or [about]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(Path(output), columns, [[row.get(key, "") for key in columns] for row in rows])
+    return {}
+
+
+FORMATS = {"tensorboard": to_tensorboard, "mlflow": to_mlflow, "csv": to_csv}
