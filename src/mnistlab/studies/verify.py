@@ -1,7 +1,7 @@
 """Does a run repeat? Train it again from its folder, in memory, and compare to the last bit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -65,7 +65,7 @@ def verify_run(
         raise RunError(f"{printable(run.config_file)}: no such file; it has the settings")
     result = record.result or Result()
     outcome = Verification(run)
-    resolved = resolve({"data": data}, str(run.config_file))
+    resolved = replace(resolve({"data": data}, str(run.config_file)), sources=record.sources)
     whereabouts(run, resolved.config.data, data)
     experiment = prepare(resolved, progress)
     if data is not None:

@@ -1,0 +1,183 @@
+"""Code of the user's own: a model, a loss or an optimizer, named `FILE.py:NAME`. No torch.
+
+A run keeps the text of the file, and it is always this text that runs, in one place: `load`. Only
+what this user trusts runs: a file named on the command line or in Python, what was trained here
+before, what `--trust-code` or `trust_code` allows. SECURITY.md says against whom.
+"""
+
+import ast
+import contextlib
+import hashlib
+import inspect
+import linecache
+import os
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnistlab.config import CODE, TrainConfig, flag_of, is_own
+from mnistlab.errors import ConfigError, MnistlabError, is_out_of_memory
+from mnistlab.files import user_path
+from mnistlab.names import nearest, printable
+
+_MODULE = "mnistlab_own_"  # and the hash: the module that a text becomes
+_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+_trusted: set[str] = set()  # hashes, in this process
+_told: list[Callable[[str], None]] = []  # with --trust-code: who is told of all that runs
+
+
+@dataclass(frozen=True)
+class SourceCode:
+    """Code and its whole file. name: `net.py:Net`. sha256: of the text, as sha256sum gives it.
+
+    Raises ValueError for a name that is none, and a hash that is not that of the text.
+    """
+
+    name: str
+    text: str
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        found = hashlib.sha256(str(self.text).encode()).hexdigest()
+        if not is_own(self.name) or self.sha256 not in ("", found):
+            raise ValueError("own code needs a name FILE.py:NAME, its text and the hash of that")
+        object.__setattr__(self, "sha256", found)
+
+    def require_trust(self, where: str) -> None:
+        """Raise ConfigError, which says `where` it was found, unless it may run."""
+        with contextlib.suppress(OSError, RuntimeError):
+            if self.sha256 in _trusted or (_folder_of_trust() / self.sha256).exists():
+                return
+        code = f"{where}: code that was not trained here: {self.name}, SHA-256 {self.sha256}"
+        if not _told:
+            raise ConfigError(
+                f"{printable(code)}; it could do all that you can: read it, then let it run with "
+                "--trust-code (in Python with trust_code and this hash)"
+            )
+        _told[0](f"note: {printable(code)}; --trust-code lets it run")
+        trust_code(self.sha256)
+
+    def load(self) -> Any:
+        """The class or function itself; its text runs once in a process. Raises ConfigError."""
+        self.require_trust("the run")
+        file, _, own = self.name.rpartition(":")
+        module = types.ModuleType(_MODULE + self.sha256)
+        if module.__name__ not in sys.modules:
+            # what a traceback shows is this text, not what the file has become since
+            linecache.cache[file] = len(self.text), None, self.text.splitlines(True), file
+            sys.modules[module.__name__] = module  # where dataclasses look for it
+            try:
+                with blamed(self.name):
+                    code = compile(self.text.removeprefix("\ufeff"), file, "exec")
+                    # The one place that runs code which is not ours: see above.
+                    exec(code, vars(module))  # noqa: S102
+            except BaseException:
+                del sys.modules[module.__name__]
+                raise
+        known = {k: v for k, v in vars(sys.modules[module.__name__]).items() if callable(v)}
+        if own not in known:
+            raise ConfigError(f"{printable(self.name)}: not in this file{nearest(own, known)}")
+        return known[own]
+
+    def make(self, *arguments: Any, offered: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+        """What it makes of `arguments`, all of `given`, and those of `offered` that it asks for."""
+        made = self.load()
+        with blamed(self.name):
+            asked = inspect.signature(made).parameters
+        named = {key: value for key, value in offered.items() if key in asked} | {**given}
+        with blamed(f"{self.name}, given {', '.join(named)} (--model-set gives more)"):
+            return made(*arguments, **named)
+
+
+def read(
+    config: TrainConfig, origins: Mapping[str, str], kept: Mapping[str, SourceCode]
+) -> dict[str, SourceCode]:
+    """The code that a config names, by setting: what is `kept`, else from the files.
+
+    A file that the user named is trusted, one that a config file names is not. Raises ConfigError.
+    """
+    sources = dict(kept)
+    for key in CODE:
+        if is_own(name := getattr(config, key)) and key not in kept:
+            path, _, own = name.rpartition(":")
+            with blamed(name):
+                text = Path(path).read_bytes().decode()
+            sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
+            if origins[key] == flag_of(key):
+                trust_code(sources[key].sha256)
+            sources[key].require_trust(origins[key])
+    return sources
+
+
+def of_object(own: Any) -> tuple[str, SourceCode]:
+    """The absolute name of a class or function, and its code; trusted, as it is here already.
+
+    Of its file only imports, definitions and constants are kept: what else stands there, as a
+    notebook's training, must not run once more. Raises ConfigError.
+    """
+    codes = [getattr(one, "__code__", None) for one in (own, *vars(own).values())]
+    path = Path(next((code.co_filename for code in codes if code), own.__qualname__))
+    lines = list(linecache.getlines(str(path)))
+    if not lines or not own.__qualname__.isidentifier():
+        raise ConfigError(
+            f"{own.__qualname__}: define it at the top of a file or a notebook's cell"
+        )
+    for node in ast.parse("".join(lines)).body:
+        constant = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        if not constant and not isinstance(node, _DEFINITIONS):
+            for number in range(node.lineno - 1, node.end_lineno or 0):
+                lines[number] = "\n"
+    path = path.with_suffix(".py").absolute()
+    code = SourceCode(f"{path.name}:{own.__qualname__}", "".join(lines))
+    trust_code(code.sha256)
+    return f"{path}:{own.__qualname__}", code
+
+
+@contextlib.contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Makes one plain ConfigError of whatever own code raises."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, MnistlabError) or is_out_of_memory(error):
+            raise
+        raise ConfigError(explained(error, name)) from error
+
+
+def explained(error: BaseException, name: str = "") -> str:
+    """`net.py, line 12: IndexError: …`; of an error that is not from own code: `name: …`, or ""."""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(_MODULE):
+            name = f"{frame.f_code.co_filename}, line {line}"
+    text = str(error).partition("\n")[0]
+    return printable(f"{name}: {type(error).__name__}: {text}") if name else ""
+
+
+def trust_code(sha256: str) -> None:
+    """Let code with this SHA-256, which the refusal to run it names, run in this process."""
+    _trusted.add(sha256)
+
+
+def allow_all(tell: Callable[[str], None] | None) -> None:
+    """Let all code run from now on, which `tell` is told of; None: only what is trusted."""
+    _told[:] = [tell] if tell else []
+
+
+def remember(sources: Mapping[str, SourceCode]) -> None:
+    """Trust this code from now on, where that can be kept: as an empty file for each hash."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for one in sources.values():
+            _folder_of_trust().mkdir(parents=True, exist_ok=True)
+            (_folder_of_trust() / one.sha256).touch()
+
+
+def _folder_of_trust() -> Path:
+    """Where the hashes are. Raises RuntimeError where there is no home."""
+    import platformdirs  # only here: --help shall be quick
+
+    own = os.environ.get("MNISTLAB_STATE")
+    return user_path(own or platformdirs.user_state_path("mnistlab", appauthor=False)) / "trusted"
