@@ -86,9 +86,6 @@ class TrainConfig:
     __pydantic_config__: ClassVar[Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
     model: ModelName | Own = setting("linear", "What to train; your own: FILE.py:CLASS.")
-    model_set: dict[str, Scalar | list[Scalar]] = setting(
-        dict, "An argument of your own model, in TOML or as text; can be repeated."
-    )
     data: Annotated[str, Len(1)] = setting(
         "mnist_sample",
         "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
@@ -150,6 +147,9 @@ class TrainConfig:
         "l1",
         "Mean absolute difference, or root of the mean square.",
         model=("pixel-similarity",),
+    )
+    model_set: dict[str, Scalar | list[Scalar]] = setting(
+        dict, "An argument of your own model, in TOML or as text; can be repeated."
     )
     optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] | Own = setting(
         "basic", "How to step; your own: FILE.py:CLASS."

@@ -225,7 +225,7 @@ class Experiment:
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
             result=result,
-            sources=self.card.sources,
+            sources=self.card.as_dict().get("sources", {}),
         )
 
     def write_start(self, run: Run) -> None:

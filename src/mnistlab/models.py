@@ -308,14 +308,18 @@ class ModelCard:
         """The model with freshly drawn weights. Raises as `SourceCode.load` for own code."""
         if "model" not in self.sources:
             return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
-        sizes: dict[str, Any] = {"image_size": self.image_size, "n_classes": len(self.classes)}
-        sizes["n_logits"] = n_logits(len(self.classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = self.sources["model"].make(offered=sizes, given=self.settings)
+            model = self.sources["model"].make(**self.arguments())
         if not isinstance(model, nn.Module):
             raise ConfigError(f"{self.model}: must make an nn.Module, not {type(model).__name__}")
         return model
+
+    def arguments(self) -> dict[str, Any]:
+        """What an own model is made with."""
+        sizes: dict[str, Any] = {"image_size": self.image_size, "n_classes": len(self.classes)}
+        sizes["n_logits"] = n_logits(len(self.classes))
+        return self.sources["model"].asked(sizes) | self.settings
 
     def loss_func(self) -> Callable[..., torch.Tensor]:
         """The loss that scores it."""

@@ -25,17 +25,13 @@ from mnistlab.files import user_path
 from mnistlab.names import nearest, printable
 
 _MODULE = "mnistlab_own_"  # and the hash: the module that a text becomes
-_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 _trusted: set[str] = set()  # hashes, in this process
 _told: list[Callable[[str], None]] = []  # with --trust-code: who is told of all that runs
 
 
 @dataclass(frozen=True)
 class SourceCode:
-    """Code and its whole file. name: `net.py:Net`. sha256: of the text, as sha256sum gives it.
-
-    Raises ValueError for a name that is none, and a hash that is not that of the text.
-    """
+    """Code and its whole file. name: `net.py:Net`. sha256: of the text, as sha256sum gives it."""
 
     name: str
     text: str
@@ -44,7 +40,7 @@ class SourceCode:
     def __post_init__(self) -> None:
         found = hashlib.sha256(str(self.text).encode()).hexdigest()
         if not is_own(self.name) or self.sha256 not in ("", found):
-            raise ValueError("own code needs a name FILE.py:NAME, its text and the hash of that")
+            raise ConfigError("own code needs a name FILE.py:NAME, its text and the hash of that")
         object.__setattr__(self, "sha256", found)
 
     def require_trust(self, where: str) -> None:
@@ -83,14 +79,16 @@ class SourceCode:
             raise ConfigError(f"{printable(self.name)}: not in this file{nearest(own, known)}")
         return known[own]
 
-    def make(self, *arguments: Any, offered: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-        """What it makes of `arguments`, all of `given`, and those of `offered` that it asks for."""
-        made = self.load()
+    def asked(self, offered: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `offered` that it has a parameter for."""
         with blamed(self.name):
-            asked = inspect.signature(made).parameters
-        named = {key: value for key, value in offered.items() if key in asked} | {**given}
+            names = inspect.signature(self.load()).parameters
+        return {key: value for key, value in offered.items() if key in names}
+
+    def make(self, *arguments: Any, **named: Any) -> Any:
+        """What it makes of these. Raises ConfigError."""
         with blamed(f"{self.name}, given {', '.join(named)} (--model-set gives more)"):
-            return made(*arguments, **named)
+            return self.load()(*arguments, **named)
 
 
 def read(
@@ -113,6 +111,12 @@ def read(
     return sources
 
 
+def kept(plain: Mapping[str, Mapping[str, str]]) -> dict[str, SourceCode]:
+    """The code that a file of a run holds. Raises ConfigError where it cannot be right."""
+    with blamed("own code"):
+        return {key: SourceCode(**one) for key, one in plain.items()}
+
+
 def of_object(own: Any) -> tuple[str, SourceCode]:
     """The absolute name of a class or function, and its code; trusted, as it is here already.
 
@@ -127,14 +131,20 @@ def of_object(own: Any) -> tuple[str, SourceCode]:
             f"{own.__qualname__}: define it at the top of a file or a notebook's cell"
         )
     for node in ast.parse("".join(lines)).body:
-        constant = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        if not constant and not isinstance(node, _DEFINITIONS):
+        if not is_definition(node):
             for number in range(node.lineno - 1, node.end_lineno or 0):
                 lines[number] = "\n"
     path = path.with_suffix(".py").absolute()
     code = SourceCode(f"{path.name}:{own.__qualname__}", "".join(lines))
     trust_code(code.sha256)
     return f"{path}:{own.__qualname__}", code
+
+
+def is_definition(node: ast.stmt) -> bool:
+    """Whether a line of a file is an import, a function, a class, a constant or a text."""
+    if isinstance(node, ast.Assign | ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
 
 
 @contextlib.contextmanager
