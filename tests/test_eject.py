@@ -197,7 +197,8 @@ VARIANTS: list[dict[str, Any]] = [
 @pytest.mark.usefixtures("trees")
 def test_every_setting_changes_the_script() -> None:
     # Those of the baseline, of several seeds or folds, of skipped files, of a run to begin with and
-    # of own models have tests of their own; how images are read that are not laid out as a script reads them, is
+    # of own models have tests of their own; how images are read that are not laid out as a script
+    # reads them, is
     # refused.
     others = {"distance", "seeds", "folds", "from_run", "model_set", *DATA_SETTINGS} - {"data"}
     assert set().union(*VARIANTS) == SETTINGS.keys() - others

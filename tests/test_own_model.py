@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from mnistlab.runs import Run
 from mnistlab.storage import load_model, weights_sha256
 from mnistlab.studies.verify import verify_run
 from tests.command import Result, run_in_process, run_script
+from tests.conftest import make_tree
+from tests.pages import Page
 
 NET = """import torch
 from torch import nn
@@ -501,3 +504,21 @@ def test_an_own_model_is_never_trained_as_a_wide_stack() -> None:
     for key in ("model", "loss", "optimizer"):
         own: dict[str, Any] = {key: "a.py:B"}
         assert not replace(wide, **own).is_wide
+
+
+def test_the_page_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page, tree = Page("docs/own-model.md"), str(make_tree(tmp_path / "small", size=(28, 28)))
+    for language, code in page.blocks:
+        if name := re.match(r"# (\w+\.py)\n", code) if language == "python" else None:
+            code = code.replace('"epochs": 1', f'"epochs": 1, "data": {tree!r}')
+            (tmp_path / name[1]).write_text(code, encoding="utf-8")
+    lines = [words.split() for words in re.findall(r"mnistlab ([^#\n]*)", "\n".join(page.console))]
+    assert len(lines) == 11
+    for words in lines:
+        new = words[0] in ("train", "lr-find") and "--resume" not in words
+        run_in_process(*words, *(["--data", tree] if new else [])).ok()
+    result = max(Path("runs").iterdir(), key=lambda path: path.stat().st_mtime_ns) / "run.json"
+    sha = json.loads(result.read_text(encoding="utf-8"))["result"]["weights_sha256"]
+    assert run_script("plain.py")[-1] == sha
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_script("lesson.py")[-1].startswith("net.py:Net {'width': 16} ")
