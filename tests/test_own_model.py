@@ -225,7 +225,6 @@ def test_an_ejected_own_model_gives_the_same_weights(net: Path, tiny: Path) -> N
     [
         ("import numpy\n", "imports numpy"),
         ("print(1)\n", "line 1"),
-        ("def load():\n    return 1\n", "load"),
     ],
 )
 def test_what_does_not_stand_alone_is_not_ejected(
@@ -295,13 +294,13 @@ def strange(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "theirs.py").write_text(WRITES, encoding="utf-8")
     run = train_run({"model": "theirs.py:Net", "data": str(tiny), "epochs": 1})
     forget(monkeypatch, tmp_path)
-    sha = load_state_sha(run)
+    sha = sha_of(run)
     sys.modules.pop(own_code._MODULE + sha)  # as in a new process
     Path("was-here").unlink()
     return run
 
 
-def load_state_sha(run: Run) -> str:
+def sha_of(run: Run) -> str:
     return run.record().sources["model"]["sha256"]
 
 
@@ -336,7 +335,7 @@ def test_trust_code_runs_it_once_and_says_whose(
     strange: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = run_in_process("eval", strange.name, "--trust-code").ok()
-    assert f"theirs.py:Net, SHA-256 {load_state_sha(strange)}" in done.err
+    assert f"theirs.py:Net, SHA-256 {sha_of(strange)}" in done.err
     assert Path("was-here").exists()
     monkeypatch.setattr(own_code, "_trusted", set())
     assert run_in_process("eval", strange.name).code == 2  # asked again the next time
@@ -347,6 +346,29 @@ def test_the_kept_text_runs_and_not_the_file(settings: dict[str, Any], net: Path
     net.write_text(WRITES, encoding="utf-8")
     assert verify_run(run).repeats
     assert not Path("was-here").exists()
+
+
+def test_two_texts_of_one_name_are_told_apart(settings: dict[str, Any], net: Path) -> None:
+    first = train_run(settings)
+    net.write_text(NET + "# changed\n", encoding="utf-8")
+    second = train_run(settings)
+    found = run_in_process("runs", "compare", str(first.path), str(second.path), "--json").json
+    shas = [f"{net}:Net ({sha_of(run)[:16]})" for run in (first, second)]
+    assert found["settings"] == {"model": shas}
+    assert run_in_process("report", str(first.path), "-o", "page.html").code == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "net.py:Net" in page
+    assert str(net) not in page
+
+
+def test_a_batch_job_goes_on_with_its_own_model(net: Path, tiny: Path) -> None:
+    words = ["--resume", "latest", "--or-start", "--model", "net.py:Net", "--model-set", "width=3"]
+    train(*words, "--data", tiny, "--epochs", "1").ok()
+    done = train(*words, "--data", tiny, "--epochs", "2").ok().json
+    assert [row["epoch"] for row in done["epochs"]] == [0, 1]
+    other = train(*words, "--model-set", "width=4", "--data", tiny)
+    assert other.code == 2
+    assert "--model-set" in other.err
 
 
 def test_a_text_that_is_not_that_of_its_hash_is_damage() -> None:

@@ -10,8 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -146,18 +145,14 @@ def script(
     imports -= {*TEMPLATE.splitlines()}
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
-    own_texts = {code.text: code for code in own.values()}
-    for code in own_texts.values():
+    for code in own.values():
         _require_alone(code)
-    made = f"{type(model).__name__}(tuple(x.shape[1:]), len(CLASSES)"
-    made += "".join(f", {k}={v!r}" for k, v in settings.items()) + ")"
-    if "model" in own:
-        made = _call(own["model"], card.arguments())
-    own_optimizer = ""
-    if "optimizer" in own:
+    sizes, name, own_optimizer = ("tuple(x.shape[1:])", "len(CLASSES)"), type(model).__name__, ""
+    made = _call(name, card.arguments()) if "model" in own else _call(name, settings, *sizes)
+    if stepping := own.get("optimizer"):
         rates = {key: getattr(config, key) for key in ("lr", "momentum", "beta2", "weight_decay")}
-        asked = own["optimizer"].asked(rates)
-        own_optimizer = _call(own["optimizer"], asked, "model.parameters()")
+        name = stepping.name.rpartition(":")[2]
+        own_optimizer = _call(name, stepping.asked(rates), "model.parameters()")
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),
@@ -172,33 +167,19 @@ def script(
         "skipped": sorted(data.skipped),
         "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
-        "functions": "\n\n\n".join([*own_texts, *definitions]),
+        "functions": "\n\n\n".join([*{code.text for code in own.values()}, *definitions]),
         "read": reader.__name__,
         "made": made,
         "draws": draws,
         "least": least,
         "eval_batch": eval_batch(*data.image_size),
     }
-    text = ENVIRONMENT.from_string(TEMPLATE).render(values)
-    bound = Counter(_bound(text))
-    if twice := sorted({name for part in own_texts for name in _bound(part) if bound[name] > 1}):
-        raise ConfigError(f"{', '.join(twice)}: the script has this name, too; rename it in yours")
-    return text, argument
+    return ENVIRONMENT.from_string(TEMPLATE).render(values), argument
 
 
-def _call(code: SourceCode, named: Mapping[str, Any], *first: str) -> str:
-    words = [*first, *(f"{key}={value!r}" for key, value in named.items())]
-    return f"{code.name.rpartition(':')[2]}({', '.join(words)})"
-
-
-def _bound(text: str) -> Iterator[str]:
-    """The names that a file gives something at its top, but for its imports."""
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name
-        else:
-            names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
-            yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
+def _call(name: str, named: Mapping[str, Any], *first: str) -> str:
+    """The text of a call."""
+    return f"{name}({', '.join([*first, *(f'{k}={v!r}' for k, v in named.items())])})"
 
 
 def _require_alone(code: SourceCode) -> None:
@@ -208,8 +189,8 @@ def _require_alone(code: SourceCode) -> None:
         if not is_definition(node):
             raise ConfigError(f"{where}a script takes imports, functions, classes and constants")
         for part in ast.walk(node):
-            names = [each.name for each in part.names] if isinstance(part, ast.Import) else []
-            names += [str(part.module)] if isinstance(part, ast.ImportFrom) else []
+            names = [str(part.module)] if isinstance(part, ast.ImportFrom) else []
+            names += [each.name for each in part.names] if isinstance(part, ast.Import) else []
             for name in names:
                 if name.partition(".")[0] not in _ALONE:
                     raise ConfigError(f"{where}imports {name}; a script has torch and Python alone")
