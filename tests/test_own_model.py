@@ -341,6 +341,18 @@ def test_trust_code_runs_it_once_and_says_whose(
     assert run_in_process("eval", strange.name).code == 2  # asked again the next time
 
 
+def test_a_trusted_text_gives_no_other_function_of_it_to_a_stranger(
+    settings: dict[str, Any], net: Path
+) -> None:
+    net.write_text(NET + "\nfrom os import system\n", encoding="utf-8")
+    card = load_model(train_run(settings).model_file)[1]
+    code = replace(card.sources["model"], name="net.py:system")
+    stranger = replace(card, sources={"model": code}, settings={"command": "touch was-here"})
+    with pytest.raises(ConfigError, match=r"net\.py:system, SHA-256"):
+        stranger.build()
+    assert not Path("was-here").exists()
+
+
 def test_the_kept_text_runs_and_not_the_file(settings: dict[str, Any], net: Path) -> None:
     run = train_run(settings)
     net.write_text(WRITES, encoding="utf-8")

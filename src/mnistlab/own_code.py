@@ -25,7 +25,7 @@ from mnistlab.files import user_path
 from mnistlab.names import nearest, printable
 
 _MODULE = "mnistlab_own_"  # and the hash: the module that a text becomes
-_trusted: set[str] = set()  # hashes, in this process
+_trusted: set[str] = set()  # keys, or hashes, in this process
 _told: list[Callable[[str], None]] = []  # with --trust-code: who is told of all that runs
 
 
@@ -43,10 +43,15 @@ class SourceCode:
             raise ConfigError("own code needs a name FILE.py:NAME, its text and the hash of that")
         object.__setattr__(self, "sha256", found)
 
+    @property
+    def key(self) -> str:
+        """What is trusted: this text, and of it this name, not whatever it imports."""
+        return f"{self.sha256}-{self.name.rpartition(':')[2]}"
+
     def require_trust(self, where: str) -> None:
         """Raise ConfigError, which says `where` it was found, unless it may run."""
         with contextlib.suppress(OSError, RuntimeError):
-            if self.sha256 in _trusted or (_folder_of_trust() / self.sha256).exists():
+            if {self.key, self.sha256} & _trusted or (_folder_of_trust() / self.key).exists():
                 return
         code = f"{where}: code that was not trained here: {self.name}, SHA-256 {self.sha256}"
         if not _told:
@@ -55,7 +60,7 @@ class SourceCode:
                 "--trust-code (in Python with trust_code and this hash)"
             )
         _told[0](f"note: {printable(code)}; --trust-code lets it run")
-        trust_code(self.sha256)
+        _trusted.add(self.key)
 
     def load(self) -> Any:
         """The class or function itself; its text runs once in a process. Raises ConfigError."""
@@ -106,7 +111,7 @@ def read(
                 text = Path(path).read_bytes().decode()
             sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
             if origins[key] == flag_of(key):
-                trust_code(sources[key].sha256)
+                _trusted.add(sources[key].key)
             sources[key].require_trust(origins[key])
     return sources
 
@@ -136,7 +141,7 @@ def of_object(own: Any) -> tuple[str, SourceCode]:
                 lines[number] = "\n"
     path = path.with_suffix(".py").absolute()
     code = SourceCode(f"{path.name}:{own.__qualname__}", "".join(lines))
-    trust_code(code.sha256)
+    _trusted.add(code.key)
     return f"{path}:{own.__qualname__}", code
 
 
@@ -178,15 +183,15 @@ def allow_all(tell: Callable[[str], None] | None) -> None:
 
 
 def remember(sources: Mapping[str, SourceCode]) -> None:
-    """Trust this code from now on, where that can be kept: as an empty file for each hash."""
+    """Trust this code from now on, where that can be kept: as an empty file for each key."""
     with contextlib.suppress(OSError, RuntimeError):
         for one in sources.values():
             _folder_of_trust().mkdir(parents=True, exist_ok=True)
-            (_folder_of_trust() / one.sha256).touch()
+            (_folder_of_trust() / one.key).touch()
 
 
 def _folder_of_trust() -> Path:
-    """Where the hashes are. Raises RuntimeError where there is no home."""
+    """Where the keys are. Raises RuntimeError where there is no home."""
     import platformdirs  # only here: --help shall be quick
 
     own = os.environ.get("MNISTLAB_STATE")
