@@ -469,6 +469,8 @@ def test_a_parameter_that_no_gradient_comes_to_is_named(tmp_path: Path, tiny: Pa
         ("--model net.py:Net --model-set widht=3", "unexpected keyword argument 'widht'"),
         ("--model net.py:Net --hidden 3", "--hidden: needs --model two-layer or cnn, not "),
         ("--model-set width=3", "model_set: goes with a model of your own"),
+        ("--model net.py:Net --model-set width", "--model-set: write KEY=VALUE; a value is a te"),
+        ("--model net.py:Net --model-set width=2020-01-01", "--model-set: write KEY=VALUE; a val"),
         ("--model net.py:absent", "net.py:absent: not in this file; "),
         ("--model absent.py:Net", "absent.py:Net: FileNotFoundError"),
         ("--model net.py", "--model: not a known name"),

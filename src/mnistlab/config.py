@@ -148,7 +148,7 @@ class TrainConfig:
         "Mean absolute difference, or root of the mean square.",
         model=("pixel-similarity",),
     )
-    model_set: dict[str, Scalar | list[Scalar]] = setting(
+    model_set: dict[Annotated[str, Predicate(str.isidentifier)], Scalar | list[Scalar]] = setting(
         dict, "An argument of your own model, in TOML or as text; can be repeated."
     )
     optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] | Own = setting(

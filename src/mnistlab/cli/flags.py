@@ -246,7 +246,8 @@ def _parser(annotation: Any) -> Callable[[str], Any]:
         return text
 
     def pair(text: str) -> tuple[str, Any]:
-        name, _, value = text.partition("=")
+        name, sign, value = text.partition("=")
+        name = name if sign else ""
         with contextlib.suppress(tomllib.TOMLDecodeError):
             return name, tomllib.loads(f"value = {value}")["value"]
         return name, value
