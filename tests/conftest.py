@@ -122,6 +122,7 @@ def surroundings(
     # what a test runs in this process ends like a process of its own: deaf to signals
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("MNISTLAB_CACHE", str(shared_cache))
+    monkeypatch.setenv("MNISTLAB_STATE", str(tmp_path / "state"))
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -196,10 +196,11 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.usefixtures("trees")
 def test_every_setting_changes_the_script() -> None:
-    # Those of the baseline, of several seeds or folds, of skipped files and of a run to begin with
-    # have tests of their own; how images are read that are not laid out as a script reads them, is
+    # Those of the baseline, of several seeds or folds, of skipped files, of a run to begin with and
+    # of own models have tests of their own; how images are read that are not laid out as a script
+    # reads them, is
     # refused.
-    others = {"distance", "seeds", "folds", "from_run", *DATA_SETTINGS} - {"data"}
+    others = {"distance", "seeds", "folds", "from_run", "model_set", *DATA_SETTINGS} - {"data"}
     assert set().union(*VARIANTS) == SETTINGS.keys() - others
     settings = {
         "data": "large", "model": "cnn", "padding": True, "optimizer": "adamw", "loss": "bce",

@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mnistlab"
 FLOORS: dict[str, int] = {
     # floor 0: no torch
     "__init__": 0,
+    "own_code": 0,
     "errors": 0,
     "names": 0,
     "system": 0,
@@ -34,6 +35,7 @@ FLOORS: dict[str, int] = {
     # floor 3: where a config becomes objects
     "beginning": 3,
     "experiment": 3,
+    "own_checks": 3,
     "resuming": 3,
     "scoring": 3,
     "studies": 3,

@@ -15,10 +15,10 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.batches import batches, count_batches, epoch_order
 from mnistlab.errors import ConfigError
-from mnistlab.experiment import Experiment, new_optimizer, prepare, recipe_of, start
+from mnistlab.experiment import Experiment, prepare, recipe_of, start
 from mnistlab.losses import cross_entropy
 from mnistlab.models import build_model
-from mnistlab.optim import BasicOptim, one_cycle
+from mnistlab.optim import BasicOptim, new_optimizer, one_cycle
 from mnistlab.resolving import resolve
 from mnistlab.resuming import resume
 from mnistlab.storage import weights_sha256

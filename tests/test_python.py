@@ -16,7 +16,8 @@ PUBLIC = {
     "PixelSimilarity", "TwoLayerModel", "__version__", "binary_cross_entropy", "build_model",
     "compare_runs", "cross_entropy", "draw", "evaluate", "find_run", "load_data", "load_folders",
     "load_model", "load_tensors", "mnist_loss", "models", "open_model", "predict_images",
-    "save_model", "score_run", "train_epochs", "train_run", "weights_sha256",
+    "save_model", "score_run", "train_epochs", "train_run", "trust_code",
+    "weights_sha256",
 }  # fmt: skip
 
 

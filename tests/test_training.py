@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError, DivergedError
-from mnistlab.experiment import new_optimizer, recipe_of
+from mnistlab.experiment import recipe_of
 from mnistlab.losses import LOSSES, losses_for, mnist_loss, targets_for, training_loss
 from mnistlab.models import build_model
-from mnistlab.optim import BasicOptim
+from mnistlab.optim import BasicOptim, new_optimizer
 from mnistlab.resolving import resolve
 from mnistlab.training import (
     Place,

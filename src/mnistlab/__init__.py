@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mnistlab.models import TwoLayerModel as TwoLayerModel
     from mnistlab.models import build_model as build_model
     from mnistlab.optim import BasicOptim as BasicOptim
+    from mnistlab.own_code import trust_code as trust_code
     from mnistlab.report.files import draw as draw
     from mnistlab.report.pictures import Curves as Curves
     from mnistlab.report.pictures import Images as Images
@@ -57,6 +58,7 @@ _PUBLIC = {
     "losses": ("binary_cross_entropy", "cross_entropy", "mnist_loss"),
     "models": ("LinearModel", "ModelCard", "PixelSimilarity", "TwoLayerModel", "build_model"),
     "optim": ("BasicOptim",),
+    "own_code": ("trust_code",),
     "report.files": ("draw",),
     "report.pictures": ("Curves", "Images"),
     "runs": ("find_run",),

@@ -5,20 +5,35 @@
 
 # ruff: noqa: RUF009 - `setting` makes a field
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
-from annotated_types import Interval, Len
+from annotated_types import Interval, Len, Predicate
 
 from mnistlab import system
 
 PIN = "@sha256:"  # in `from_run`, between the run and the hash of its weights
+CODE = ("model", "loss", "optimizer")  # the settings that may name code of the user's own
+
+
+def is_own(name: object) -> bool:
+    """Whether a name is that of the user's own code, `FILE.py:NAME`."""
+    return isinstance(name, str) and bool(re.fullmatch(r"(?s).+\.py:[^\W\d]\w*", name))
+
+
+def short(name: str) -> str:
+    """The name of own code without its folder; any other name as it is."""
+    return re.split(r"[/\\]", name)[-1]
+
 
 Fit = Literal["pad", "crop", "stretch", "ink"]
 ModelName = Literal["linear", "two-layer", "cnn", "resnet18", "pixel-similarity"]
 MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
+Own = Annotated[str, Predicate(is_own)]
+Scalar = bool | int | float | str
 Share = Annotated[float, Interval(ge=0, lt=1)]
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Width = Annotated[int, Interval(ge=1, le=2**16)]
@@ -40,6 +55,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "resnet18": {**_DEEP, "epochs": 1, "lr": 0.003, "momentum": 0.95, "beta2": 0.99},
     "pixel-similarity": {"epochs": 1},
 }
+OWN_DEFAULTS = {"epochs": 5, "optimizer": "adam", "lr": 0.001}
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class TrainConfig:
 
     __pydantic_config__: ClassVar[Any] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    model: ModelName = setting("linear", "What to train.")
+    model: ModelName | Own = setting("linear", "What to train; your own: FILE.py:CLASS.")
     data: Annotated[str, Len(1)] = setting(
         "mnist_sample",
         "A named dataset (mnist_sample: the bundled real data; the others: mnistlab data list) "
@@ -132,8 +148,11 @@ class TrainConfig:
         "Mean absolute difference, or root of the mean square.",
         model=("pixel-similarity",),
     )
-    optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] = setting(
-        "basic", "How to step."
+    model_set: dict[Annotated[str, Predicate(str.isidentifier)], Scalar | list[Scalar]] = setting(
+        dict, "An argument of your own model, in TOML or as text; can be repeated."
+    )
+    optimizer: Literal["basic", "momentum", "nesterov", "adam", "adamw"] | Own = setting(
+        "basic", "How to step; your own: FILE.py:CLASS."
     )
     momentum: Share = setting(
         0.9,
@@ -150,9 +169,10 @@ class TrainConfig:
     warmup: Annotated[float, Interval(ge=0, le=1)] = setting(
         0.25, "Share of the steps until the peak.", schedule=("one-cycle",)
     )
-    loss: Literal["auto", "mnist", "bce", "cross-entropy"] = setting(
+    loss: Literal["auto", "mnist", "bce", "cross-entropy"] | Own = setting(
         "auto",
-        "auto: the chapter's mnist_loss for its models on two classes, else cross-entropy.",
+        "auto: the chapter's mnist_loss for its models on two classes, else cross-entropy; "
+        "your own: FILE.py:FUNCTION.",
     )
     label_smoothing: Share = setting(0.0, "Share of each target spread over all classes.")
     class_weights: Literal["none", "balanced"] = setting(
@@ -191,11 +211,14 @@ class TrainConfig:
 
     def applies(self, key: str) -> bool:
         """Whether the setting `key` means anything beside the others."""
-        if key in ("valid", "exclude"):
+        if key in ("valid", "exclude", "model_set"):
             return bool(getattr(self, key))
         if self.model == "pixel-similarity":
             return key in BASELINE_SETTINGS
-        return all(getattr(self, other) in values for other, values in SETTINGS[key].needs.items())
+        needs = SETTINGS[key].needs
+        if "optimizer" in needs and is_own(self.optimizer):
+            return True  # handed in if it asks for it
+        return all(getattr(self, other) in values for other, values in needs.items())
 
     def applicable(self) -> dict[str, Any]:
         """All settings that apply, in their order."""
@@ -203,6 +226,8 @@ class TrainConfig:
 
     def model_settings(self) -> dict[str, Any]:
         """The settings that are arguments of the model itself."""
+        if is_own(self.model):
+            return dict(self.model_set)
         return {key: getattr(self, key) for key in MODEL_SETTINGS if self.applies(key)}
 
     def order_of(self, seed: int) -> int:
@@ -225,6 +250,7 @@ class TrainConfig:
         shared = self.order_seed != "own" or (self.model == "linear" and not self.shuffle)
         plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
         plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
+        plain = plain and not is_own(self.loss) and not is_own(self.optimizer)
         return self.seeds > 1 and self.model in ("linear", "two-layer") and shared and plain
 
 

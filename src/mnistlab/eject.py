@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from jinja2 import Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
-from mnistlab.config import MODEL_SETTINGS, TrainConfig
+from mnistlab.config import MODEL_SETTINGS, TrainConfig, is_own, short
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.layouts import options_of
@@ -29,10 +29,11 @@ from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.named import load_data
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
-from mnistlab.losses import LOSSES, class_weights, predictions, targets_for
-from mnistlab.models import build_model
+from mnistlab.losses import class_weights, predictions, targets_for
+from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import one_cycle
+from mnistlab.own_code import SourceCode, is_definition, kept
 from mnistlab.runs import Run
 from mnistlab.system import quoted
 from mnistlab.training import check_model
@@ -54,6 +55,9 @@ NAMES = {
     "precision": ("fp32", "bf16"),
     "keep": ("last", "best"),
 }
+
+
+_ALONE = {"torch", *sys.stdlib_module_names} - {"__future__"}  # what own code may import
 
 
 def eject(run: Run, data: str | None = None) -> tuple[str, str]:
@@ -94,30 +98,39 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:
         sha = str(record.result.weights_sha256)
-    return script(replace(config, data=loaded.name), loaded, name, sha)
+    return script(replace(config, data=loaded.name), loaded, name, sha, kept(record.sources))
 
 
 def require_known(config: TrainConfig) -> None:
     """Raise ConfigError, which names them all, for settings that a script does not follow."""
     # It follows those that the template names, and those that are arguments of the model.
-    known = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE)).union(MODEL_SETTINGS)
+    known = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE)).union(
+        MODEL_SETTINGS, {"model_set"}
+    )
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
         if value != getattr(type(config)(), key)
         and (key not in known or value not in NAMES.get(key, (value,)))
+        and not is_own(value)
     ]
     if faults:
         raise ConfigError("\n".join(faults))
 
 
-def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[str, str]:
+def script(
+    config: TrainConfig, data: ImageData, run: str, sha: str, own: Mapping[str, SourceCode] = {}
+) -> tuple[str, str]:
     """As `eject`, for settings that are all known; `sha` is said of the weights to expect."""
     is_download = config.data in DATASETS
     reader = read if is_download else _reader_for(data)  # a download is made as plain PNG files
-    model = build_model(config.model, data.image_size, data.classes, **config.model_settings())
+    names, settings = (short(config.model), data.classes, data.image_size), config.model_settings()
+    card = ModelCard(*names, settings, short(config.loss), sources=dict(own))
+    model, loss_func = card.build(), card.loss_func()
     draws, least = check_model(model, data.train_ds, len(data.classes))
-    borrowed: list[Any] = [type(model), LOSSES[config.loss], targets_for, predictions, reader]
+    borrowed: list[Any] = [] if "model" in own else [type(model)]
+    borrowed += [] if "loss" in own else [loss_func]
+    borrowed += [targets_for, predictions, reader]
     borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
@@ -132,10 +145,20 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
     imports -= {*TEMPLATE.splitlines()}
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
+    for code in own.values():
+        _require_alone(code)
+    sizes, name, own_optimizer = ("tuple(x.shape[1:])", "len(CLASSES)"), type(model).__name__, ""
+    made = _call(name, card.arguments()) if "model" in own else _call(name, settings, *sizes)
+    if stepping := own.get("optimizer"):
+        rates = {key: getattr(config, key) for key in ("lr", "momentum", "beta2", "weight_decay")}
+        name = stepping.name.rpartition(":")[2]
+        own_optimizer = _call(name, stepping.asked(rates), "model.parameters()")
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),
-        "loss": LOSSES[config.loss].__name__,
+        "loss": loss_func.__name__,
+        "model": card.model,
+        "own_optimizer": own_optimizer,
         "run": run,
         "sha": sha,
         "folder": folder,
@@ -144,15 +167,33 @@ def script(config: TrainConfig, data: ImageData, run: str, sha: str) -> tuple[st
         "skipped": sorted(data.skipped),
         "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
-        "functions": "\n\n\n".join(definitions),
+        "functions": "\n\n\n".join([*{code.text for code in own.values()}, *definitions]),
         "read": reader.__name__,
-        "model_class": type(model).__name__,
-        "model_arguments": "".join(f", {k}={v!r}" for k, v in config.model_settings().items()),
+        "made": made,
         "draws": draws,
         "least": least,
         "eval_batch": eval_batch(*data.image_size),
     }
     return ENVIRONMENT.from_string(TEMPLATE).render(values), argument
+
+
+def _call(name: str, named: Mapping[str, Any], *first: str) -> str:
+    """The text of a call."""
+    return f"{name}({', '.join([*first, *(f'{k}={v!r}' for k, v in named.items())])})"
+
+
+def _require_alone(code: SourceCode) -> None:
+    """Raise ConfigError unless own code can stand in a script."""
+    for node in ast.parse(code.text).body:
+        where = f"{printable(code.name)}, line {node.lineno}: "
+        if not is_definition(node):
+            raise ConfigError(f"{where}a script takes imports, functions, classes and constants")
+        for part in ast.walk(node):
+            names = [str(part.module)] if isinstance(part, ast.ImportFrom) else []
+            names += [each.name for each in part.names] if isinstance(part, ast.Import) else []
+            for name in names:
+                if name.partition(".")[0] not in _ALONE:
+                    raise ConfigError(f"{where}imports {name}; a script has torch and Python alone")
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.beginning import first_weights
-from mnistlab.config import DATA_SETTINGS, TrainConfig, checked
+from mnistlab.config import DATA_SETTINGS, TrainConfig, checked, short
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches, to_float
 from mnistlab.data.layouts import options_of
@@ -35,11 +35,13 @@ from mnistlab.data.store import ImageData, Progress
 from mnistlab.devices import choose_device, choose_precision, environment, set_threads
 from mnistlab.errors import ConfigError, DivergedError, RunError
 from mnistlab.files import user_path, write_whole
-from mnistlab.losses import LOSSES, class_weights, fitting_loss, training_loss
+from mnistlab.losses import Loss, class_weights, fitting_loss, training_loss
 from mnistlab.metrics import EpochMetrics
-from mnistlab.models import ModelCard
+from mnistlab.models import ModelCard, PixelSimilarity
 from mnistlab.names import printable
-from mnistlab.optim import OPTIMIZERS, BasicOptim, one_cycle
+from mnistlab.optim import BasicOptim, new_optimizer, one_cycle
+from mnistlab.own_checks import check_own
+from mnistlab.own_code import of_object, read, remember
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
 from mnistlab.resolving import Resolved, resolve, to_toml
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
@@ -158,6 +160,11 @@ class Experiment:
         labels = self.data.train_ds.tensors[1]
         return class_weights(labels, len(self.data.classes)).to(self.device)
 
+    def train_loss(self) -> Loss:
+        """What a step makes smaller."""
+        smoothing = self.config.label_smoothing
+        return training_loss(self.card.loss_func(), smoothing, self.class_weights())
+
     def capture(self) -> RunState:
         """The run as it stands, copied, so that training on does not change it."""
         now = self.now
@@ -174,7 +181,8 @@ class Experiment:
             mixed=self.mixed,
         )
         weights = copied(now.model.state_dict())
-        return RunState(self.card, record, weights, now.best_weights, losses, now.opt.state())
+        state = copied(now.opt.state()) if hasattr(now.opt, "load_state") else {}
+        return RunState(self.card, record, weights, now.best_weights, losses, state)
 
     def save(self, state: RunState, status: str) -> None:
         """Write `state` to the run folder, if there is one. Raises RunError.
@@ -217,6 +225,7 @@ class Experiment:
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
             result=result,
+            sources=self.card.as_dict().get("sources", {}),
         )
 
     def write_start(self, run: Run) -> None:
@@ -241,6 +250,9 @@ def prepare(
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
     set_threads(config.threads)
+    sources = read(config, origins, resolved.sources)
+    for code in sources.values():
+        code.load()  # before the data: a typo is refused at once
     if data is None:
         data = load_data(config.data, options_of(config), progress=progress)
     chapter = config.model in _MODELS_OF_THE_CHAPTER
@@ -258,7 +270,10 @@ def prepare(
     }
     config = checked(asdict(config) | decided)
     ground, own = even_background(data.train_ds.tensors[0]), config.model_settings()
-    card = ModelCard(config.model, data.classes, data.image_size, own, loss, ground, data.fit)
+    model_name, size = short(config.model), data.image_size
+    card = ModelCard(model_name, data.classes, size, own, short(loss), ground, data.fit, sources)
+    if sources:
+        check_own(card, config, data.train_ds)
     model = card.build(config.seed)
     taken: dict[str, torch.Tensor] = {}
     if config.from_run and not restored:
@@ -277,7 +292,7 @@ def prepare(
         )
         config = replace(config, precision="bf16" if bf16 else "fp32")
         origins["precision"] = why or origins.get("precision", "default")
-    now = TrainingState(model, new_optimizer(config, model))
+    now = TrainingState(model, new_optimizer(config, model, card))
     folds = folds_of(data, config.folds) if config.folds else None
     return Experiment(
         config, origins, data, device, card, now, n_batches=n_batches, taken=taken, folds=folds
@@ -293,6 +308,7 @@ def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Exper
     started = replace(experiment, command=tuple(command), created=created)
     config = experiment.config
     run = create_run(folder, config.model, config.seed, started.write_start)
+    remember(experiment.card.sources)
     return replace(started, run=run)
 
 
@@ -308,7 +324,9 @@ def train_run(
     `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
-    settings = settings or {}
+    settings = dict(settings or {})
+    own = {key: of_object(value) for key, value in settings.items() if callable(value)}
+    settings |= {key: name for key, (name, _) in own.items()}
     resolved = resolve(settings, config, user_path(folder))
     if data is not None and (given := {*DATA_SETTINGS} & {*settings}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
@@ -316,6 +334,7 @@ def train_run(
         raise ConfigError(
             "train_run trains one seed and no folds; for several see studies.seeds.SeedStudy"
         )
+    resolved = replace(resolved, sources={key: code for key, (_, code) in own.items()})
     experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None
     with experiment.run.locked():
@@ -330,8 +349,8 @@ def run_epochs(
     """The loop as the config says, for a model that was drawn from `seed`."""
     config = experiment.config
     train_ds, valid_ds = experiment.on_device()
-    loss_func, classes = LOSSES[config.loss], experiment.card.classes
-    if hasattr(model, "fit"):  # the baseline
+    loss_func, classes = experiment.card.loss_func(), experiment.card.classes
+    if isinstance(model, PixelSimilarity):  # the baseline
         return fit_epoch(model, loss_func, train_ds, valid_ds, classes, place)
     return train_epochs(
         model,
@@ -344,31 +363,24 @@ def run_epochs(
         batch_size=config.batch_size,
         shuffle=config.shuffle,
         seed=config.order_of(seed),
-        recipe=recipe_of(config, experiment.n_batches, experiment.class_weights()),
+        recipe=recipe_of(config, experiment.n_batches, experiment.train_loss()),
         place=place,
     )
 
 
-def recipe_of(config: TrainConfig, n_batches: int, weights: torch.Tensor | None = None) -> Recipe:
-    """What `config` adds to the chapter's loop over `n_batches` an epoch; `weights` of classes."""
+def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss | None = None) -> Recipe:
+    """What `config` adds to the chapter's loop over `n_batches` an epoch."""
     schedule = None
     if config.schedule == "one-cycle":
         momentum = config.momentum if config.applies("momentum") else 0.0
         n_steps = config.epochs * n_batches
         schedule = one_cycle(config.lr, momentum, n_steps, warmup=config.warmup)
     return Recipe(
-        train_loss=training_loss(config.loss, config.label_smoothing, weights),
+        train_loss=train_loss or training_loss(config.loss, config.label_smoothing),
         schedule=schedule,
         augment=config.augment,
         bf16=config.precision == "bf16",
     )
-
-
-def new_optimizer(config: TrainConfig, model: nn.Module) -> BasicOptim:
-    """The optimizer that `config` asks for, at its first step."""
-    keys = ("momentum", "beta2", "weight_decay")
-    extra = {key: getattr(config, key) for key in keys if config.applies(key)}
-    return OPTIMIZERS[config.optimizer](model.parameters(), config.lr, **extra)
 
 
 def result_of(state: RunState) -> Result:

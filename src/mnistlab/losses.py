@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mnistlab.config import is_own
 from mnistlab.errors import ConfigError
 
 
@@ -143,14 +144,17 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def training_loss(name: str, smoothing: float, weights: torch.Tensor | None = None) -> Loss:
-    """The loss `name` as training makes it smaller: with smoothed targets, with class weights.
+def training_loss(
+    loss: str | Callable[..., torch.Tensor], smoothing: float, weights: torch.Tensor | None = None
+) -> Loss:
+    """A loss, or its name, as training makes it smaller: with smoothed targets, class weights.
 
     Scores are always of the plain loss. Only those of `SMOOTHABLE` take a smoothing other than 0.
     """
     extra: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
     extra |= {} if weights is None else {"weights": weights}
-    return partial(LOSSES[name], **extra) if extra else LOSSES[name]
+    loss_func = LOSSES[loss] if isinstance(loss, str) else loss
+    return partial(loss_func, **extra) if extra else loss_func
 
 
 def losses_for(n_classes: int) -> tuple[str, ...]:
@@ -162,8 +166,10 @@ def fitting_loss(name: str, n_classes: int, smoothing: float, *, chapter: bool) 
     """The name of the loss that the setting `name` means for so many classes.
 
     `auto` is the chapter's `mnist` for its own models (`chapter`) on two classes, else a
-    cross-entropy. Raises ConfigError for a loss that does not fit.
+    cross-entropy. Raises ConfigError for a loss that does not fit; one of the user's own does.
     """
+    if is_own(name):
+        return name
     fitting = [one for one in losses_for(n_classes) if not smoothing or one in SMOOTHABLE]
     if name == "auto":
         return fitting[0] if chapter else fitting[-1]

@@ -7,7 +7,7 @@ settings in `config.py`, and a line in the README.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 
 from mnistlab.config import MODEL_SETTINGS, checked, choices_of
 from mnistlab.errors import ConfigError
-from mnistlab.losses import losses_for, n_logits
+from mnistlab.losses import LOSSES, losses_for, n_logits
 from mnistlab.names import nearest, printable
+from mnistlab.own_code import SourceCode
 
 _MAX_SIDE = 2**16  # pixels
 FITS = choices_of("fit")
@@ -286,7 +287,8 @@ class ModelCard:
     settings: the model's own arguments. loss: the name of the loss that scores it. ground: the
     grey level around the ink of the training images, 0…1, None if they have no even background;
     `predict` prepares other images to match it, training does not use it. fit: how the images were
-    brought to that size, None if they had it.
+    brought to that size, None if they had it. sources: the user's own code, by the setting that
+    names it (`model`, `loss`, `optimizer`).
     """
 
     model: str
@@ -296,10 +298,32 @@ class ModelCard:
     loss: str
     ground: float | None = None
     fit: str | None = None
+    sources: dict[str, SourceCode] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data; the sources only where there are any."""
+        return {key: value for key, value in asdict(self).items() if value or key != "sources"}
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The model with freshly drawn weights."""
-        return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
+        """The model with freshly drawn weights. Raises as `SourceCode.load` for own code."""
+        if "model" not in self.sources:
+            return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.sources["model"].make(**self.arguments())
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"{self.model}: must make an nn.Module, not {type(model).__name__}")
+        return model
+
+    def arguments(self) -> dict[str, Any]:
+        """What an own model is made with."""
+        sizes: dict[str, Any] = {"image_size": self.image_size, "n_classes": len(self.classes)}
+        sizes["n_logits"] = n_logits(len(self.classes))
+        return self.sources["model"].asked(sizes) | self.settings
+
+    def loss_func(self) -> Callable[..., torch.Tensor]:
+        """The loss that scores it."""
+        return self.sources["loss"].load() if "loss" in self.sources else LOSSES[self.loss]
 
     def check(self) -> None:
         """Raise ConfigError, which says why, unless a model can be built and used as this says."""
@@ -309,8 +333,8 @@ class ModelCard:
             and len(set(self.classes)) == len(self.classes) > 1,
             "image_size: height and width in pixels": [type(side) for side in sides] == [int, int]
             and all(1 <= side <= _MAX_SIDE for side in sides),
-            f"model: one of {', '.join(MODELS)}": self.model in MODELS,
-            f"loss: one of {', '.join(fitting)}": self.loss in fitting,
+            f"model: one of {', '.join(MODELS)}": self.model in MODELS or "model" in self.sources,
+            f"loss: one of {', '.join(fitting)}": self.loss in fitting or "loss" in self.sources,
             "ground: a grey level from 0 to 1, or None": ground is None
             or (type(ground) is float and 0 <= ground <= 1),
             f"fit: one of {', '.join(FITS)}, or None": self.fit is None or self.fit in FITS,
@@ -328,7 +352,7 @@ class ModelCard:
         try:
             # the ranges of the settings, so that no card asks for a hundred thousand layers
             checked({key: self.settings[key] for key in MODEL_SETTINGS if key in self.settings})
-            with torch.device("meta"):
+            with torch.device("cpu" if "model" in self.sources else "meta"):
                 return shapes_of(self.build().state_dict())
         except (ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise ConfigError(f"its model cannot be built: {printable(error)[:200]}") from error
@@ -361,12 +385,13 @@ def layers_of(card: ModelCard) -> list[Layer]:
     A layer is a module without parts of its own, or one with parameters of its own.
     """
     layers: list[Layer] = []
-    with torch.device("meta"):  # shapes without values
+    device = "cpu" if "model" in card.sources else "meta"  # shapes without values
+    with torch.device(device):
         model = card.build().eval()
 
     def hook(name: str, parameters: dict[str, tuple[int, ...]]) -> Callable[..., None]:
         return lambda module, _, output: layers.append(
-            Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters)
+            Layer(name, type(module).__name__, tuple(getattr(output, "shape", ())[1:]), parameters)
         )
 
     for name, module in model.named_modules():
@@ -374,5 +399,5 @@ def layers_of(card: ModelCard) -> list[Layer]:
         if own or not list(module.children()):
             module.register_forward_hook(hook(name, own))
     with torch.no_grad():
-        model(torch.empty(1, 1, *card.image_size, device="meta"))
+        model(torch.zeros(1, 1, *card.image_size, device=device))
     return layers

@@ -104,10 +104,13 @@ class RunRecord(_Record):
     environment: dict[str, Any] = {}
     mixed: bool = False
     result: Result | None = None
+    sources: dict[str, dict[str, str]] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON: of the settings those that apply."""
         plain = self.model_dump(exclude={"config", "result"})
+        if not self.sources:
+            del plain["sources"]
         plain["config"] = self.config.applicable()
         plain["result"] = None if self.result is None else self.result.as_dict()
         return plain

@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,21 @@ import tomli_w
 
 from mnistlab import runs
 from mnistlab.config import (
+    CODE,
     MODEL_DEFAULTS,
+    OWN_DEFAULTS,
     SETTINGS,
     TrainConfig,
     checked,
     choices_of,
     device_name,
     flag_of,
+    is_own,
 )
 from mnistlab.errors import ConfigError
 from mnistlab.files import packaged, user_path
 from mnistlab.names import nearest, printable
+from mnistlab.own_code import SourceCode
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
@@ -37,10 +41,14 @@ _WIDE = {"linear": 32, "two-layer": 2}  # seeds at once: matrices that are worth
 
 @dataclass(frozen=True)
 class Resolved:
-    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …)."""
+    """A checked config and, for each setting, where its value came from (`--lr`, `default`, …).
+
+    sources: own code by the setting that names it, where it is not to be read from the file.
+    """
 
     config: TrainConfig
     origins: dict[str, str]
+    sources: Mapping[str, SourceCode] = field(default_factory=dict)
 
 
 def resolve(
@@ -68,6 +76,9 @@ def resolve(
                 faults.append(f"{where}unknown setting {printable(key)}{nearest(key, SETTINGS)}")
     if "device" in values:
         values["device"] = device_name(values["device"])
+    for key in CODE:
+        if is_own(values.get(key)):
+            values[key] = str(user_path(values[key]).absolute())
     wanted = values.get("from_run")
     if wanted and isinstance(wanted, str):
         values["from_run"], own = runs.source(wanted, folder)
@@ -94,11 +105,13 @@ def resolve(
 def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
     """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
     model = values.get("model", "linear")
-    for key, value in MODEL_DEFAULTS.get(str(model), {}).items():
+    own = OWN_DEFAULTS if is_own(model) else MODEL_DEFAULTS.get(str(model), {})
+    for key, value in own.items():
         if key not in values:
-            values[key], origins[key] = value, f"default of {model}"
+            name = "own models" if is_own(model) else model
+            values[key], origins[key] = value, f"default of {name}"
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
-    if seeds == 1 or values.get("from_run"):
+    if seeds == 1 or values.get("from_run") or any(is_own(values.get(key)) for key in CODE):
         return
     if model == "linear" and "order_seed" not in values and isinstance(seed, int):
         values["order_seed"] = seed
@@ -118,7 +131,8 @@ def _misplaced(values: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
         for key in given
         if key in SETTINGS
         for other, allowed in SETTINGS[key].needs.items()
-        if values[other] not in allowed and values[other] in choices_of(other)
+        if values[other] not in allowed
+        if values[other] in choices_of(other) or (is_own(values[other]) and other == "model")
     ]
 
 
@@ -129,6 +143,9 @@ def _contradictions(config: TrainConfig) -> list[str]:
     faults = {
         f"image_size: N or HxW, 1 to 4096 pixels, or own, not {config.image_size!r}": (
             not _SIZE.fullmatch(config.image_size)
+        ),
+        "model_set: goes with a model of your own, --model FILE.py:CLASS": (
+            config.model_set and not is_own(config.model)
         ),
         "folds: patience and keep choose by the images that score; leave them out": (
             config.folds and chooses
@@ -166,6 +183,8 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
             )
     elif key == "order_seed":
         message = "must be an integer from 0 on, or own"
+    elif key == "model_set":
+        message = "write KEY=VALUE; a value is a text, a number, true, false or a list of these"
     elif item["type"] == "string_unicode":
         message = "the path is not UTF-8; rename or move the folder"
     else:
@@ -180,8 +199,10 @@ def to_toml(settings: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """The settings as flat TOML, one per line, with its origin; for `--config`."""
     lines = ["# Every setting of this run; use it again with --config."]
     for key, value in settings.items():
-        setting = tomli_w.dumps({key: value}).rstrip("\n")
-        lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
+        for name, one in value.items() if isinstance(value, dict) else [(key, value)]:
+            dotted = f"{key}." if isinstance(value, dict) else ""
+            setting = dotted + tomli_w.dumps({name: one}).rstrip("\n")
+            lines.append(f"{setting:<28} # {origins.get(key, 'default')}")
     return "\n".join(lines) + "\n"
 
 

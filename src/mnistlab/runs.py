@@ -204,6 +204,8 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
     `fill` writes its first files; only then the folder appears under its name, in one step, so
     that a run is never seen in part. Raises RunError where it cannot be made.
     """
+    # of an own model the letters and digits of its class: a name on every system
+    model = re.sub(r"[^a-z0-9-]", "", model.rpartition(":")[2].lower())[:40] or "own"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, older_than=600)
@@ -285,7 +287,9 @@ def source(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     except ConfigError as error:
         raise ConfigError(f"--from {error}") from error
     record = run.known_record()
-    own = {"model": record.config.model, **record.config.model_settings()} if record else {}
+    own = record.config.model_settings() if record else {}
+    own = {"model_set": own} if record and record.config.model_set else own
+    own |= {"model": record.config.model} if record else {}
     return f"{run.path.absolute()}{pin}{sha}", own
 
 

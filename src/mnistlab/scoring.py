@@ -33,7 +33,7 @@ from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import ConfigError, DataError, RunError
 from mnistlab.files import remove, temporary_beside
-from mnistlab.losses import LOSSES, predictions, probabilities
+from mnistlab.losses import predictions, probabilities
 from mnistlab.metrics import Evaluation
 from mnistlab.models import ModelCard
 from mnistlab.names import nearest, printable
@@ -160,7 +160,7 @@ def score_run(
     ds = matched(loaded, card, name)
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
-    evaluation = score_logits(logits, labels, card.classes, LOSSES[card.loss])
+    evaluation = score_logits(logits, labels, card.classes, card.loss_func())
     return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
 
 

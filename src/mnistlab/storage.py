@@ -5,7 +5,7 @@ Both are sealed files (`sealed.py`); here is checked that their tensors belong t
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mnistlab.config import TrainConfig
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.models import ModelCard, shapes_of
 from mnistlab.names import printable
+from mnistlab.own_code import kept
 from mnistlab.records import Best, EpochRow
 from mnistlab.sealed import read_tensors, write_tensors
 
@@ -74,8 +75,8 @@ def save_model(
     Raises OSError, and ConfigError where weights and card do not belong together, so that no file
     is written that `load_model` would refuse.
     """
-    _check_weights(weights, card)
-    content = {"kind": "model", "format": FORMAT, "card": asdict(card), "result": result}
+    check_weights(weights, card)
+    content = {"kind": "model", "format": FORMAT, "card": card.as_dict(), "result": result}
     write_tensors(Path(path), weights, content)
 
 
@@ -87,7 +88,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
     """
     tensors, card, _ = _read(Path(path), "model")
     try:
-        _check_weights(tensors, card)
+        check_weights(tensors, card)
     except ConfigError as error:
         raise _unusable(Path(path), str(error)) from error
     model = card.build()
@@ -101,7 +102,7 @@ def save_state(path: Path, state: RunState) -> None:
     tensors |= {f"best.{name}": tensor for name, tensor in state.best_weights.items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.items()}
     tensors["losses"] = state.losses
-    content = {"kind": "resume", "format": FORMAT, "card": asdict(state.card)}
+    content = {"kind": "resume", "format": FORMAT, "card": state.card.as_dict()}
     write_tensors(path, tensors, content | state.record.model_dump(exclude_none=True))
 
 
@@ -115,9 +116,9 @@ def load_state(path: Path) -> RunState:
     losses = tensors.get("losses", torch.empty(0))
     try:
         record = StateRecord.model_validate(content)
-        _check_weights(weights, card)
+        check_weights(weights, card)
         if best_weights:
-            _check_weights(best_weights, card)
+            check_weights(best_weights, card)
     except ValidationError as error:
         keys = sorted({str(item["loc"][0]) for item in error.errors()})
         raise _unusable(path, f"its {', '.join(keys)} cannot be right") from error
@@ -129,7 +130,8 @@ def load_state(path: Path) -> RunState:
         and losses.dtype == torch.float32,
         "its history is not that of its epochs": bool(record.history) or not record.epoch,
         "its best epoch is not in its history": (record.best is None) == (not record.history),
-        "the step count of its optimizer is no number": shapes_of({"": steps})[""] == "int64",
+        "the step count of its optimizer is no number": shapes_of({"": steps})[""] == "int64"
+        or "optimizer" in card.sources,
     }
     for fault, holds in faults.items():
         if not holds:
@@ -153,7 +155,7 @@ def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _check_weights(weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+def check_weights(weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
     """Raise ConfigError unless `weights` are those of the model of `card`, and finite."""
     expected, actual = card.state_shapes(), shapes_of(weights)
     if expected != actual:
@@ -181,11 +183,14 @@ def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, di
         classes, image_size = tuple(card["classes"]), tuple(card["image_size"])
         # a setting that its model got later has its default in older files
         own = TrainConfig(model=card["model"]).model_settings() | card["settings"]
-        changed = {"classes": classes, "image_size": image_size, "settings": own}
+        code = kept(card.get("sources", {}))
+        changed = {"classes": classes, "image_size": image_size, "settings": own, "sources": code}
         card = ModelCard(**card | changed)
         card.check()
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _unusable(path, printable(error)[:200]) from error
+    for one in code.values():
+        one.require_trust(str(path))
     return tensors, card, content
 
 

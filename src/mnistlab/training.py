@@ -185,7 +185,7 @@ def score_logits(
     logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], loss_func: Loss
 ) -> Evaluation:
     """Score logits (n, 1) or (n, C) against labels int64 (n,). Raises ConfigError for others."""
-    _check_logits(logits, len(labels), len(classes))
+    check_logits(logits, len(labels), len(classes))
     loss = loss_func(logits, targets_for(labels, len(classes)))
     return score(logits, labels, classes, loss.item())
 
@@ -280,7 +280,7 @@ def check_model(model: nn.Module, ds: TensorDataset, n_classes: int) -> tuple[bo
             trial(xb[:1])
         except (RuntimeError, ValueError):
             least = 2
-    _check_logits(logits, len(xb), n_classes)
+    check_logits(logits, len(xb), n_classes)
     return draws, least
 
 
@@ -304,7 +304,7 @@ def _check_dataset(ds: Dataset[tuple[torch.Tensor, ...]], n_classes: int) -> Non
         )
 
 
-def _check_logits(logits: object, n: int, n_classes: int) -> None:
+def check_logits(logits: object, n: int, n_classes: int) -> None:
     expected = (n, n_logits(n_classes))
     if not isinstance(logits, torch.Tensor) or logits.shape != expected:
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -323,7 +323,8 @@ def _check_finite(
     # where every loss is finite, it is the last step that made a weight infinite
     bad = finite.index(False) if False in finite else place.batch - 1
     where = f"batch {bad}" if bad < place.batch else "validation"
+    rate = f", at lr {opt.lr:g}" if hasattr(opt, "lr") else ""  # an own optimizer need not say it
     raise DivergedError(
-        f"training diverged in epoch {place.epoch}, {where}, at lr {opt.lr:g}: a loss or a weight "
-        "is no longer a finite number; try a lower --lr"
+        f"training diverged in epoch {place.epoch}, {where}{rate}: a loss or a weight is no longer "
+        "a finite number; try a lower --lr"
     )

@@ -29,6 +29,7 @@ from mnistlab.cli.flags import command
 from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
 from mnistlab.names import printable
+from mnistlab.own_code import explained
 
 
 def _group(text: str) -> typer.Typer:
@@ -135,6 +136,8 @@ def run() -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, MnistlabError):
         return str(error)
+    if text := explained(error):
+        return text
     if is_out_of_memory(error):
         return "out of memory; try a smaller --batch-size or --hidden, smaller images or fewer"
     if isinstance(error, OSError):

@@ -6,12 +6,15 @@ and the default. Completion in the shell needs no torch.
 
 import contextlib
 import inspect
+import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
+from mnistlab import own_code
 from mnistlab.cli.output import Output
 from mnistlab.config import (
     MODEL_DEFAULTS,
@@ -106,6 +109,7 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _METAVARS = {
     "data": "NAME|DIR",
     "valid": "DIR",
+    "model_set": "KEY=VALUE",
     "exclude": "FILE",
     "from_run": "RUN",
     "image_size": "N|HxW",
@@ -126,9 +130,16 @@ def _output(
         Literal["auto", "always", "never"],
         typer.Option("--color", help="When to colour the output.", case_sensitive=False),
     ] = "auto",
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run code of others that a run or config holds.")
+    ] = False,
 ) -> Output:
-    """The output of a command, by the flags that every command has; `app.run` sees to `debug`."""
-    return Output(as_json=as_json, quiet=quiet, color=color)
+    """The output of a command, by the flags that every command has, `trust_code` of those that open
+    runs; `app.run` sees to `debug`.
+    """
+    out = Output(as_json=as_json, quiet=quiet, color=color)
+    own_code.allow_all(out.notice if trust_code else None)
+    return out
 
 
 def command(
@@ -142,12 +153,16 @@ def command(
     After `command(app, "train", train, ["lr"])` the line `mnistlab train --lr 0.5 -q` calls
     `train(Output(quiet=True), {"lr": 0.5})`.
     """
-    own, shared = (inspect.signature(one).parameters for one in (function, _output))
+    own, shared = (dict(inspect.signature(one).parameters) for one in (function, _output))
+    if not settings or not {"run", "first", "sources", "config"} & own.keys():
+        del shared["trust_code"]
 
     def run(**values: Any) -> None:
         out = _output(**{key: values.pop(key) for key in shared})
         if settings:
-            values["settings"] = {key: values.pop(key) for key in settings}
+            given = {key: values.pop(key) for key in settings}
+            pairs = given.get("model_set")  # as often as the flag was given
+            values["settings"] = given | ({"model_set": dict(pairs)} if pairs else {})
         # wrong values are refused; `train` and `lr-find`, which have models, do this themselves
         if "model" not in settings:
             resolve({key: values["settings"][key] for key in settings if key not in MODEL_SETTINGS})
@@ -171,7 +186,10 @@ def train_command(settings: Mapping[str, Any], config: str | None = None) -> str
     """The command line that trains with these settings."""
     words = ["mnistlab", "train"] + (["--config", config] if config else [])
     for key, value in settings.items():
-        if isinstance(value, bool):
+        if isinstance(value, dict):
+            for name, one in value.items():
+                words += [flag_of(key), f"{name}={json.dumps(one, ensure_ascii=False)}"]
+        elif isinstance(value, bool):
             words.append(flag_of(key) if value else flag_of(key).replace("--", "--no-", 1))
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -191,7 +209,7 @@ def _setting_flag(key: str) -> Any:
         return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
     names_of: Any = dataset_names if key == "data" else lambda: choices
     return Annotated[
-        Any,
+        list[Any] | None if get_origin(TYPES[key]) is dict else Any,
         typer.Option(
             flag,
             metavar=_metavar(key),
@@ -235,6 +253,15 @@ def _parser(annotation: Any) -> Callable[[str], Any]:
             return float(text) if annotation is float else int(text)
         return text
 
+    def pair(text: str) -> tuple[str, Any]:
+        name, sign, value = text.partition("=")
+        name = name if sign else ""
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            return name, tomllib.loads(f"value = {value}")["value"]
+        return name, value
+
+    if get_origin(annotation) is dict:
+        return pair
     if annotation is str:
         return str
     if get_origin(annotation) is list:

@@ -41,7 +41,7 @@ def lr_find(
     sweep = find_lr(experiment, start=start, end=end, steps=steps)
     out.document(
         {
-            "model": experiment.config.model,
+            "model": experiment.card.model,
             "suggestion": sweep.suggestion,
             "reason": sweep.reason,
             "steepest": sweep.lrs[sweep.steepest],
@@ -66,7 +66,9 @@ def lr_find(
         from mnistlab.report.terminal import text_picture
 
         out.result(text_picture(picture), "")
-    out.result(f"suggestion  {sweep.suggestion:g}  for {experiment.config.model}: {sweep.reason}")
+    out.result(
+        f"suggestion  {sweep.suggestion:g}  for {printable(experiment.card.model)}: {sweep.reason}"
+    )
     if plot is not None:
         from mnistlab.report.files import draw
 

@@ -29,10 +29,11 @@ def headline(experiment: "Experiment") -> str:
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
     why = experiment.origins.get("precision", "")
     precision = f", {config.precision} ({why})" if why.startswith("auto") else ""
+    name = printable(experiment.card.model)
     return (
         f"data    {printable(config.data)}: {classes}, "
         f"{len(data.train_ds):,} + {len(data.valid_ds):,} images of {width} x {height}\n"
-        f"model   {config.model}, {experiment.parameters:,} parameters; seed {config.seed}, "
+        f"model   {name}, {experiment.parameters:,} parameters; seed {config.seed}, "
         f"{config.device}, {threads}{precision}{_beginning(experiment)}{_unevenness(experiment)}"
     )
 

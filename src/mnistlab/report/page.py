@@ -206,7 +206,8 @@ def _folders_hidden(report: Report) -> Callable[[str], str]:
     run = report.run.path.resolve()
     texts = [str(run.parent), report.data.path, report.score.data if report.score else ""]
     if record := report.record:
-        texts += [record.config.data, *record.command, *record.origins.values()]
+        own = (record.config.model, record.config.loss, record.config.optimizer)
+        texts += [record.config.data, *own, *record.command, *record.origins.values()]
     # also of `--data=/a/b` and `config /a/b`
     parts = {part for text in texts for part in (text, re.sub(r"^(config |.*?=)", "", text))}
     paths = {Path(part) for part in parts if Path(part).is_absolute()}

@@ -12,8 +12,9 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.batches import epoch_order
 from mnistlab.errors import ConfigError
-from mnistlab.experiment import Experiment, new_optimizer, recipe_of
+from mnistlab.experiment import Experiment, recipe_of
 from mnistlab.losses import targets_for
+from mnistlab.optim import new_optimizer
 from mnistlab.training import Place, check_model, train_batches
 
 _MOST_STEPS = 100_000
@@ -79,7 +80,9 @@ def find_lr(
     if not config.applies("lr"):
         raise ConfigError(f"{config.model}: is fitted, not trained; it has no learning rate")
     model = experiment.draw(config.seed)
-    opt = new_optimizer(config, model)
+    opt = new_optimizer(config, model, experiment.card)
+    if not hasattr(opt, "lr"):
+        raise ConfigError(f"{config.optimizer}: has no attribute lr, whose value could grow")
     train_ds, _ = experiment.on_device()
     images, labels = train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, len(experiment.card.classes)))
@@ -88,7 +91,7 @@ def find_lr(
         return start * (end / start) ** (step / (steps - 1)), config.momentum
 
     draws, least = check_model(model, train_ds, len(experiment.card.classes))
-    recipe = recipe_of(config, experiment.n_batches, experiment.class_weights())
+    recipe = recipe_of(config, experiment.n_batches, experiment.train_loss())
     recipe = replace(recipe, schedule=growing, draws=draws, least=least)
     assert recipe.train_loss is not None
     batch_losses = chain.from_iterable(

@@ -21,10 +21,11 @@ import torch
 
 from mnistlab.data.batches import count_batches
 from mnistlab.errors import DivergedError, RunError
-from mnistlab.experiment import SAVE_EVERY, Experiment, copied, new_optimizer, run_epochs
+from mnistlab.experiment import SAVE_EVERY, Experiment, copied, run_epochs
 from mnistlab.files import write_csv
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
+from mnistlab.optim import new_optimizer
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
 from mnistlab.studies.stack import STACKS, WIDE_LOSSES, train_stack
@@ -163,7 +164,7 @@ class SeedStudy:
             if experiment.folds:
                 experiment, seed = _of_fold(experiment, number), experiment.config.seed
             model = experiment.draw(seed)
-            opt = new_optimizer(experiment.config, model)
+            opt = new_optimizer(experiment.config, model, experiment.card)
             result = SeedResult(number)
             try:
                 for metrics in run_epochs(experiment, model, opt, seed, self.place):
