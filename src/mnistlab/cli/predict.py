@@ -85,12 +85,16 @@ def predict(
             raise ConfigError(f"{where}: not a name in an existing folder")
     source = find_run(run, run_dir)
     from mnistlab import scoring
+    from mnistlab.calibration import calibration_of
     from mnistlab.data.inputs import STDIN, find_inputs
     from mnistlab.devices import choose_device, set_threads
 
     set_threads(source.threads if threads is None else threads)
     target = choose_device(device or "auto")
     model, card = scoring.open_model(source, best=best)
+    calibration, notice = calibration_of(source, model)
+    if notice:
+        out.notice(notice)
     inputs, stdin = find_inputs(images), b""
     if STDIN in inputs.names:
         if sys.stdin is None or sys.stdin.isatty():
@@ -105,6 +109,7 @@ def predict(
             how=prepare,
             invert=invert,
             stdin=stdin,
+            calibration=calibration,
             progress=lambda done, total: progress(label, done, total),
         )
     inputs.faults.update(faults)
@@ -139,6 +144,8 @@ def predict(
                     "class": result.predicted,
                     "probability": result.probability,
                     "probabilities": result.probabilities,
+                    "sure": result.sure,
+                    "fits": list(result.fits),
                     "prepared": list(result.steps),
                     "inverted": result.inverted,
                 }
