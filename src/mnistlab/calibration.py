@@ -7,13 +7,12 @@ guard, threshold: a small net beside the model, with one logit more than there a
 "none of them". An image that is less familiar to it than the threshold is strange.
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import nn
 
 from mnistlab.data.batches import to_float
@@ -28,24 +27,17 @@ from mnistlab.training import compute_logits
 
 LEVEL = 0.95  # of new images, the share whose true class fits
 BINS = 15  # of confidence, of equal width
-
-
-class Figures(BaseModel):
-    """The numbers of a calibration, and the SHA-256 of the weights that it was fitted for."""
-
-    model_config = ConfigDict(strict=True)
-
-    weights_sha256: str
-    temperature: FiniteFloat = Field(gt=0)
-    quantile: FiniteFloat = Field(ge=0, le=1)
-    threshold: FiniteFloat
+FIGURES = ("temperature", "quantile", "threshold")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The figures, the guard with its card, and the names of the model's classes."""
+    """See above. weights_sha256: of the weights that it was fitted for. card: of the guard."""
 
-    figures: Figures
+    weights_sha256: str
+    temperature: float
+    quantile: float
+    threshold: float
     guard: nn.Module
     card: ModelCard
 
@@ -67,10 +59,10 @@ class Calibration:
         shares: calibrated probabilities, float64 (n, C). fits: bool (n, C), the classes that fit,
         always with the predicted one. sure: bool (n,), one class fits and the image is not strange.
         """
-        shares = probabilities(logits.double() / self.figures.temperature)
-        fits = shares >= 1 - self.figures.quantile
+        shares = probabilities(logits.double() / self.temperature)
+        fits = shares >= 1 - self.quantile
         fits[torch.arange(len(fits)), predictions(logits)] = True
-        known = self.familiarity(images) >= self.figures.threshold
+        known = self.familiarity(images) >= self.threshold
         return known & (fits.sum(1) == 1), fits, shares
 
     def assess(
@@ -83,9 +75,12 @@ class Calibration:
         """
         sure, fits, shares = self.judge(logits, images)
         right = predictions(logits) == labels
-        before, after = reliability(probabilities(logits.double()), labels), reliability(shares, labels)
+        before, after = (
+            reliability(probabilities(logits.double()), labels),
+            reliability(shares, labels),
+        )
         return {
-            **self.figures.model_dump(exclude={"weights_sha256"}),
+            **self.figures(),
             "ece": {"before": before[0], "after": after[0]},
             "coverage": float(fits[torch.arange(len(labels)), labels].double().mean()),
             "classes_that_fit": float(fits.sum(1).double().mean()),
@@ -97,7 +92,12 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write it, as a whole or not at all. Raises OSError."""
         content = {"kind": "calibration", "format": FORMAT, "card": asdict(self.card)}
-        write_tensors(path, self.guard.state_dict(), content | self.figures.model_dump())
+        own = {"weights_sha256": self.weights_sha256, "figures": self.figures()}
+        write_tensors(path, self.guard.state_dict(), content | own)
+
+    def figures(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {key: getattr(self, key) for key in FIGURES}
 
 
 def reliability(shares: torch.Tensor, labels: torch.Tensor) -> tuple[float, list[list[float]]]:
@@ -120,15 +120,18 @@ def calibration_of(run: Run, model: nn.Module) -> tuple[Calibration | None, str]
     Raises DamagedFileError, RunError.
     """
     path = run.calibration_file
-    try:
-        guard, card, content = load_net(path, "calibration")
-        figures = Figures.model_validate({k: content.get(k) for k in Figures.model_fields})
-    except FileNotFoundError:
+    if not path.exists():
         return None, ""
-    except ValidationError as error:
-        why = "cannot be loaded: its figures cannot be right"
-        raise DamagedFileError(f"{printable(path)}: {why}") from error
-    if figures.weights_sha256 != weights_sha256(model.state_dict()):
+    guard, card, content = load_net(path, "calibration")
+    own = content.get("weights_sha256")
+    if own != weights_sha256(model.state_dict()):
         again = f"mnistlab calibrate {printable(run.reference)}"
         return None, f"{printable(path)} belongs to other weights and is not used; again: {again}"
-    return Calibration(figures, guard, card), ""
+    try:
+        temperature, quantile, threshold = (float(content["figures"][key]) for key in FIGURES)
+        if not (0 < temperature < math.inf and 0 <= quantile <= 1 and math.isfinite(threshold)):
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        why = "cannot be loaded: its figures cannot be right"
+        raise DamagedFileError(f"{printable(path)}: {why}") from error
+    return Calibration(own, temperature, quantile, threshold, guard, card), ""

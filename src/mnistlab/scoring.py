@@ -241,8 +241,8 @@ def predict_images(
 
     images: paths (`-` is the image whose bytes are `stdin`), Pillow's images, arrays and tensors
     (`data.images.levels_of`), one or many. Returns the predictions in their order and, for every
-    image that cannot be used, why. With a `calibration` the probabilities are calibrated. Only one file is in memory at its own size. Raises ConfigError
-    for what is no image.
+    image that cannot be used, why. Only one file is in memory at its own size. calibration: that of
+    the model; the probabilities are then calibrated. Raises ConfigError for what is no image.
     """
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
@@ -280,7 +280,7 @@ def predict_images(
         sure, fits = torch.full((len(xb),), True), torch.zeros(len(xb), len(card.classes))
         if calibration is not None:
             sure, fits, _ = calibration.judge(logits, xb)
-            logits = logits / calibration.figures.temperature
+            logits = logits / calibration.temperature
         rows = zip(
             *(batch, answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist()), strict=True
         )

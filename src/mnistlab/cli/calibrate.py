@@ -32,10 +32,10 @@ def show_calibration(run: Run, out: Output, data: str | None = None) -> dict[str
     from mnistlab.studies.calibrate import calibrate_run
 
     with out.loading() as progress:
-        figures = calibrate_run(run, data, progress).figures
+        fitted = calibrate_run(run, data, progress)
     out.notice(
-        f"written {printable(run.calibration_file)}: temperature {figures.temperature:.3f}, "
-        f"fits from {1 - figures.quantile:.4f} on, familiar from {figures.threshold:.2f} on\n"
+        f"written {printable(run.calibration_file)}: temperature {fitted.temperature:.3f}, "
+        f"fits from {1 - fitted.quantile:.4f} on, familiar from {fitted.threshold:.2f} on\n"
         f"next    mnistlab eval {printable(run.reference)}"
     )
-    return {"run": str(run.path), **figures.model_dump()}
+    return {"run": str(run.path), "weights_sha256": fitted.weights_sha256, **fitted.figures()}

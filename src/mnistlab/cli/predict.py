@@ -128,7 +128,11 @@ def predict(
 
     if csv is not None:
         header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
-        answers = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
+        answers = [(r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results]
+        if calibration:
+            header = (*header, "sure", "fits")
+            ends = ((int(r.sure), " ".join(r.fits)) for r in results)
+            answers = [(*row, *end) for row, end in zip(answers, ends, strict=True)]
         write_csv(csv, header, answers)
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
@@ -161,7 +165,11 @@ def predict(
     )
     columns = ("file", "class", "probability", "prepared")
     rows = [
-        (r.file, r.predicted, f"{r.probability:.4f}", ", ".join(r.steps) or "-") for r in results
+        (
+            *(r.file, r.predicted if r.sure else f"not sure ({', '.join(r.fits)}?)"),
+            *(f"{r.probability:.4f}", ", ".join(r.steps) or "-"),
+        )
+        for r in results
     ]
     if out.quiet:
         out.result(*("\t".join(map(printable, row[:3])) for row in rows))

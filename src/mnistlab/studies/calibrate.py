@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import torch
 
-from mnistlab.calibration import LEVEL, Calibration, Figures
+from mnistlab.calibration import LEVEL, Calibration
 from mnistlab.data.batches import epoch_order
 from mnistlab.data.memory import load_tensors
 from mnistlab.data.moved import require_same, whereabouts
 from mnistlab.data.splitting import Folds, split_into_folds
 from mnistlab.data.store import Progress
 from mnistlab.errors import ConfigError
-from mnistlab.experiment import Experiment, TrainingState, new_optimizer, prepare
+from mnistlab.experiment import Experiment, prepare
 from mnistlab.losses import LOSSES, predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
@@ -30,13 +30,9 @@ from mnistlab.training import compute_logits
 
 PARTS = 10
 KEPT = 0.985  # share of the held-out images that are familiar enough
-_MOST = 12_000  # images that the guard learns from
-_GUARD = {
-    "model": "cnn",
-    **{"channels": [32, 24], "hidden": 16, "kernel": 7, "stride": 3, "cosines": True},
-    **{"optimizer": "adam", "lr": 0.01, "beta2": 0.99, "schedule": "one-cycle"},
-    **{"epochs": 8, "batch_size": 256, "augment": True},
-}
+_MOST = 12_000  # images that the guard learns from, and as many strangers
+_NET = {"model": "cnn", "channels": [32, 24], "hidden": 16, "kernel": 7, "stride": 3}
+_STEPS = {"optimizer": "adam", "lr": 0.01, "beta2": 0.99, "schedule": "one-cycle", "epochs": 8}
 
 
 def calibrate_run(
@@ -47,96 +43,74 @@ def calibrate_run(
     `data` says where its data are now. Raises ConfigError for a run of several models and for a
     class with too few images, RunError, DataError, DamagedFileError, DivergedError.
     """
-    where = printable(run.path)
     if run.is_study:
-        raise ConfigError(f"{where}: holds several models; calibrate a run of one (--seed N)")
-    model, _ = open_model(run)
-    record = run.record()
+        raise ConfigError(f"{printable(run.path)}: has several models; train one, with --seed")
+    weights = open_model(run)[0].state_dict()
     resolved = resolve({"data": data}, str(run.config_file))
     whereabouts(run, resolved.config.data, data)
     experiment = prepare(resolved, progress)
-    require_same(run, experiment.data, record.data.fingerprint)
+    require_same(run, experiment.data, run.record().data.fingerprint)
     train = experiment.data.train
-    if few := [name for name, count in train.counts.items() if count < PARTS]:
-        raise ConfigError(f"{where}: {printable(few[0])} has fewer than {PARTS} training images")
-    fold_of = split_into_folds(train.labels(), train.digests(), PARTS)
-    sibling = of_fold(replace(experiment, folds=Folds(experiment.data, train, fold_of)), PARTS - 1)
-    calibration = calibrate(sibling, weights_sha256(model.state_dict()))
-    calibration.save(run.calibration_file)
-    return calibration
-
-
-def calibrate(sibling: Experiment, sha256: str) -> Calibration:
-    """Train the sibling and a guard on its train, and fit the figures on its valid.
-
-    sha256: of the weights that the calibration is for. Raises DivergedError.
-    """
-    model = sibling.draw(sibling.config.seed)
-    now = TrainingState(model, new_optimizer(sibling.config, model))
-    trained = replace(sibling, now=now, run=None)
-    list(trained.train())
-    model.load_state_dict(trained.capture().model_weights)
-    images, labels = (tensor.to(sibling.device) for tensor in sibling.data.valid_ds.tensors)
+    if few := [name for name, n in train.counts.items() if n < PARTS]:
+        raise ConfigError(f"class {printable(few[0])}: fewer than {PARTS} training images")
+    folds = Folds(experiment.data, train, split_into_folds(train.labels(), train.digests(), PARTS))
+    sibling = of_fold(replace(experiment, folds=folds), PARTS - 1)  # its valid is the last tenth
+    list(sibling.train())
+    model = sibling.now.model
+    model.load_state_dict(sibling.capture().model_weights)
+    images, labels = sibling.on_device()[1].tensors
     logits = compute_logits(model, images).double()
-    temperature = fit_temperature(logits, labels, len(sibling.card.classes))
+    temperature = fit_temperature(logits, labels, len(train.classes))
     shares = probabilities(logits / temperature)
-    misfits = 1 - shares[torch.arange(len(labels)), labels]
-    guard = _train_guard(sibling)
-    draft = Figures(weights_sha256=sha256, temperature=temperature, quantile=1.0, threshold=0.0)
-    fitted = Calibration(draft, guard.now.model.eval(), guard.card)
-    strangest = min(conformal_quantile(-fitted.familiarity(images), KEPT), 1e9)
-    figures = {"quantile": min(conformal_quantile(misfits, LEVEL), 1.0), "threshold": -strangest}
-    return replace(fitted, figures=draft.model_copy(update=figures))
+    quantile = conformal_quantile(1 - shares[torch.arange(len(labels)), labels], LEVEL)
+    guard = _guard(sibling)
+    fitted = Calibration(
+        weights_sha256(weights), temperature, min(quantile, 1.0), 0.0, guard.now.model, guard.card
+    )
+    strangest = conformal_quantile(-fitted.familiarity(images), KEPT)
+    fitted = replace(fitted, threshold=-min(strangest, 1e9))
+    fitted.save(run.calibration_file)
+    return fitted
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor, n_classes: int) -> float:
-    """The T for which the cross-entropy of logits / T is least; logits float64 (n, 1) or (n, C).
+    """The T from 0.01 to 100, to 1 %, for which the cross-entropy of logits / T is least.
 
-    Where every image is right, that would be 0: then as if each had been seen once more as every
-    class (Laplace's rule, as in Platt's scaling).
+    logits: float64 (n, 1) or (n, C). Where every image is right, the smallest T would do best: then
+    as if each class had been seen once more (Laplace's rule, as in Platt's scaling).
     """
     loss = LOSSES["bce" if n_classes == 2 else "cross-entropy"]
     all_right = bool((predictions(logits) == labels).all())
     smoothing = n_classes / (len(labels) + n_classes) if all_right else 0.0
     targets = targets_for(labels, n_classes)
-    log = logits.new_zeros((), requires_grad=True)
-    optimizer = torch.optim.LBFGS([log], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = loss(logits / log.exp(), targets, smoothing)
-        value.backward()
-        return value
-
-    optimizer.step(closure)
-    return float(log.detach().exp())
+    tried = [1.01**power for power in range(-463, 464)]
+    return min(tried, key=lambda one: float(loss(logits / one, targets, smoothing)))
 
 
 def conformal_quantile(scores: torch.Tensor, level: float) -> float:
-    """The score that a new one does not exceed with probability `level` or more: of n scores (n,),
-    the ⌈level (n + 1)⌉-th smallest; infinite where n is too small for that.
+    """What a new score does not exceed with probability `level` or more: of n scores (n,), the
+    ⌈level (n + 1)⌉-th smallest; infinite where n is too small for that.
     """
     rank = math.ceil(level * (len(scores) + 1))
     return float(scores.sort().values[rank - 1]) if rank <= len(scores) else math.inf
 
 
-def _train_guard(sibling: Experiment) -> Experiment:
-    """A net that knows the sibling's training images, by class, from strangers: trained."""
-    seed, n_classes = sibling.config.seed, len(sibling.card.classes)
+def _guard(sibling: Experiment) -> Experiment:
+    """A net that was trained to know the sibling's training images, by class, from strangers."""
+    seed, n_classes, ground = sibling.config.seed, len(sibling.card.classes), sibling.card.ground
     pixels, labels = sibling.data.train_ds.tensors
     rows = torch.arange(0, len(pixels), math.ceil(len(pixels) / _MOST))  # some of every class
     rows = rows[epoch_order(len(rows), seed, 0)]
     known = torch.nn.functional.adaptive_avg_pool2d(pixels[rows].float() / 255, SIDE)
-    pen = sibling.card.ground is not None
-    dark = (sibling.card.ground or 0) < 0.5
-    ink = strangers(known if dark else 1 - known, seed, pen=pen)
-    images = torch.cat([known, ink if dark else 1 - ink])
-    images = (images * 255).round().to(torch.uint8)
-    labels = torch.cat([labels[rows], torch.full((len(ink),), n_classes)])
+    light = ground is not None and ground > 0.5  # then ink is what is dark
+    strange = strangers(1 - known if light else known, seed, pen=ground is not None)
+    images = torch.cat([known, 1 - strange if light else strange]).mul(255).round().byte()
+    labels = torch.cat([labels[rows], torch.full((len(rows),), n_classes)])
     names = [str(number) for number in range(n_classes + 1)]
     first = [labels.tolist().index(label) for label in range(n_classes + 1)]
     data = load_tensors(images, labels, names, valid=(images[first], labels[first]))
-    settings = {"seed": seed, "threads": sibling.config.threads, "device": sibling.config.device}
-    guard = prepare(resolve({**_GUARD, **settings}), data=data)
+    own = {"seed": seed, "threads": sibling.config.threads, "device": sibling.config.device}
+    guard = prepare(resolve({**_NET, **_STEPS, **own, "cosines": True, "augment": True}), data=data)
     list(guard.train())
+    guard.now.model.eval()
     return guard
