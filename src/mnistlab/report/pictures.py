@@ -168,9 +168,10 @@ def reliability_diagram(assessed: Mapping[str, Any]) -> Curves:
         for when, rows in bins.items()
     }
     low = min(min(xs + ys) for xs, ys in dots.values())
+    even = [low + (1 - low) * step / 40 for step in range(41)]
     return Curves(
         "Reliability: right as often as sure, before and after calibration",
-        {"right as often as sure": ([low, 1.0], [low, 1.0])},
+        {"right as often as sure": (even, even)},
         "probability",
         "share that is right",
         dots,

@@ -38,7 +38,7 @@ class Options:
 
     `what` is for runs: curves, confusion, mistakes, weights, samples or reliability, `default` if
     it is None; `count` is how many mistakes, about how many samples; `augmented` is for datasets.
-    `split` (valid of a run, train of a dataset), `best` and `settings` are as `score_run` takes them.
+    `split` (valid of a run, train of a dataset), `best`, `settings` are as `score_run` takes them.
     """
 
     what: str | None = None

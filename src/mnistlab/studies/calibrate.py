@@ -29,8 +29,9 @@ from mnistlab.studies.strangers import SIDE, strangers
 from mnistlab.training import compute_logits
 
 PARTS = 10
+LEAST = 250  # training images: of a tenth, 19 are needed to say what 95 % are
 KEPT = 0.985  # share of the held-out images that are familiar enough
-_MOST = 12_000  # images that the guard learns from, and as many strangers
+EXAMPLES = 12_000  # that the guard learns from at most, and as many strangers
 _NET = {"model": "cnn", "channels": [32, 24], "hidden": 16, "kernel": 7, "stride": 3}
 _STEPS = {"optimizer": "adam", "lr": 0.01, "beta2": 0.99, "schedule": "one-cycle", "epochs": 8}
 
@@ -51,8 +52,9 @@ def calibrate_run(
     experiment = prepare(resolved, progress)
     require_same(run, experiment.data, run.record().data.fingerprint)
     train = experiment.data.train
-    if few := [name for name, n in train.counts.items() if n < PARTS]:
-        raise ConfigError(f"class {printable(few[0])}: fewer than {PARTS} training images")
+    if min(train.counts.values()) < PARTS or len(train.ds) < LEAST:
+        needed = f"{LEAST} training images, {PARTS} of every class"
+        raise ConfigError(f"{printable(run.path)}: too few images to calibrate; it takes {needed}")
     folds = Folds(experiment.data, train, split_into_folds(train.labels(), train.digests(), PARTS))
     sibling = of_fold(replace(experiment, folds=folds), PARTS - 1)  # its valid is the last tenth
     list(sibling.train())
@@ -63,12 +65,13 @@ def calibrate_run(
     temperature = fit_temperature(logits, labels, len(train.classes))
     shares = probabilities(logits / temperature)
     quantile = conformal_quantile(1 - shares[torch.arange(len(labels)), labels], LEVEL)
-    guard = _guard(sibling)
+    guard = train_guard(sibling)
     fitted = Calibration(
         weights_sha256(weights), temperature, min(quantile, 1.0), 0.0, guard.now.model, guard.card
     )
-    strangest = conformal_quantile(-fitted.familiarity(images), KEPT)
-    fitted = replace(fitted, threshold=-min(strangest, 1e9))
+    strangeness = -fitted.familiarity(images)
+    strangest = min(conformal_quantile(strangeness, KEPT), float(strangeness.max()))
+    fitted = replace(fitted, threshold=-strangest)
     fitted.save(run.calibration_file)
     return fitted
 
@@ -95,11 +98,12 @@ def conformal_quantile(scores: torch.Tensor, level: float) -> float:
     return float(scores.sort().values[rank - 1]) if rank <= len(scores) else math.inf
 
 
-def _guard(sibling: Experiment) -> Experiment:
+def train_guard(sibling: Experiment) -> Experiment:
     """A net that was trained to know the sibling's training images, by class, from strangers."""
     seed, n_classes, ground = sibling.config.seed, len(sibling.card.classes), sibling.card.ground
     pixels, labels = sibling.data.train_ds.tensors
-    rows = torch.arange(0, len(pixels), math.ceil(len(pixels) / _MOST))  # some of every class
+    rows = torch.arange(0, len(pixels), math.ceil(len(pixels) / EXAMPLES))  # some of every class
+    rows = rows.repeat(max(EXAMPLES // len(rows), 1))  # few images stand beside many strangers
     rows = rows[epoch_order(len(rows), seed, 0)]
     known = torch.nn.functional.adaptive_avg_pool2d(pixels[rows].float() / 255, SIDE)
     light = ground is not None and ground > 0.5  # then ink is what is dark
