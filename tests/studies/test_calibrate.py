@@ -68,11 +68,12 @@ def test_sets_hold_the_true_class_of_95_in_100_new_images() -> None:
 
 
 def test_a_calibration_error_by_hand() -> None:
-    # bins 0.6…0.667 with confidence 0.65 and one of two right; 0.933…1 with 0.95, all right
-    shares = torch.tensor([[0.65, 0.35], [0.65, 0.35], [0.05, 0.95], [0.95, 0.05]]).double()
-    error, rows = reliability(shares, torch.tensor([0, 1, 1, 0]))
-    assert error == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
-    assert rows == [pytest.approx([0.65, 0.5, 0.5]), pytest.approx([0.95, 1.0, 0.5])]
+    # 0.6 closes the bin below 0.65, where one of two is right; 0.95 is in the last one
+    first = torch.tensor([0.65, 0.65, 0.05, 0.95, 0.6], dtype=torch.float64)
+    error, rows = reliability(torch.stack([first, 1 - first], 1), torch.tensor([0, 1, 1, 0, 0]))
+    assert error == pytest.approx(0.2 * 0.4 + 0.4 * 0.15 + 0.4 * 0.05)
+    expected = [[0.6, 1.0, 0.2], [0.65, 0.5, 0.4], [0.95, 1.0, 0.4]]
+    assert rows == [pytest.approx(row) for row in expected]
 
 
 class Bright(nn.Module):
@@ -148,7 +149,7 @@ def bars(root: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that is trained for a moment."""
-    monkeypatch.setattr("mnistlab.studies.calibrate.EXAMPLES", 600)
+    monkeypatch.setattr("mnistlab.studies.calibrate.EXAMPLES", 400)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.names import printable
-from mnistlab.runs import DEFAULT_FOLDER, Run, find_run
+from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 
 def calibrate(
@@ -20,22 +20,16 @@ def calibrate(
     last tenth; a guard learns what images look like. The weights of the run stay as they are.
     """
     chosen = find_run(run, run_dir)
-    with chosen.locked():
-        document = show_calibration(chosen, out, settings["data"])
-    out.document(document)
-    if out.quiet:
-        out.result(f"temperature {document['temperature']:.6f}")
-
-
-def show_calibration(run: Run, out: Output, data: str | None = None) -> dict[str, Any]:
-    """Calibrate `run`, say so in notices, and return the figures for JSON."""
     from mnistlab.studies.calibrate import calibrate_run
 
-    with out.loading() as progress:
-        fitted = calibrate_run(run, data, progress)
+    with chosen.locked(), out.loading() as progress:
+        fitted = calibrate_run(chosen, settings["data"], progress)
+    own = {"weights_sha256": fitted.weights_sha256, **fitted.figures()}
+    out.document({"run": str(chosen.path), **own})
     out.notice(
-        f"written {printable(run.calibration_file)}: temperature {fitted.temperature:.3f}, "
-        f"fits from {1 - fitted.quantile:.4f} on, familiar from {fitted.threshold:.2f} on\n"
-        f"next    mnistlab eval {printable(run.reference)}"
+        f"calibrated: {printable(chosen.calibration_file)}\n"
+        f"temperature {fitted.temperature:.3f}; a class fits from {1 - fitted.quantile:.4f} on\n"
+        f"next    mnistlab eval {printable(chosen.reference)}"
     )
-    return {"run": str(run.path), "weights_sha256": fitted.weights_sha256, **fitted.figures()}
+    if out.quiet:
+        out.result(f"temperature {fitted.temperature:.6f}")

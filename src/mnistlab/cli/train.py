@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnistlab.cli import flags
-from mnistlab.cli.calibrate import show_calibration
 from mnistlab.cli.output import Output
 from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
@@ -110,7 +109,10 @@ def train(
                 accuracy = _report(experiment, run, out)
     out.settle()
     if calibrate:
-        show_calibration(run, out)
+        from mnistlab.studies.calibrate import calibrate_run
+
+        calibrate_run(run)
+        out.notice(f"calibrated: {printable(run.calibration_file)}")
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
 
