@@ -43,7 +43,7 @@ def sibling_of(experiment: Experiment) -> Experiment:
 def hidden_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What goes into the last layer, (n, hidden)."""
     seen: list[torch.Tensor] = []
-    hook = model.out.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    hook = model.get_submodule("out").register_forward_hook(lambda _, given, __: seen.append(given[0]))
     compute_logits(model, images)
     hook.remove()
     return torch.cat(seen).double()
@@ -70,7 +70,8 @@ def ways(sibling: Experiment, *, of_pixels: bool) -> dict[str, Score]:
 
         def score(images: torch.Tensor) -> torch.Tensor:
             away = features(images)[:, None] - means
-            return ((away @ scale) * away).sum(2).amin(1)
+            squares: torch.Tensor = (away @ scale) * away
+            return squares.sum(2).amin(1)
 
         return score
 

@@ -231,7 +231,7 @@ def test_a_calibration_of_other_weights_is_not_used_and_says_so(
     result = mnistlab("eval", "--json").ok()
     assert "calibration" not in result.json
     assert "belongs to other weights" in result.err
-    assert mnistlab("predict", "latest", run.record().config.data + "/valid/level/0.png").ok()
+    mnistlab("predict", "latest", run.record().config.data + "/valid/level/0.png").ok()
 
 
 @pytest.mark.parametrize("figures", [{}, {"temperature": -1.0, "quantile": 0.1, "threshold": 0.0}])
