@@ -43,7 +43,9 @@ def sibling_of(experiment: Experiment) -> Experiment:
 def hidden_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What goes into the last layer, (n, hidden)."""
     seen: list[torch.Tensor] = []
-    hook = model.get_submodule("out").register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    hook = model.get_submodule("out").register_forward_hook(
+        lambda _, given, __: seen.append(given[0])
+    )
     compute_logits(model, images)
     hook.remove()
     return torch.cat(seen).double()
@@ -197,7 +199,7 @@ def main() -> None:
         lines,
         "share of known digits lost",
         "share of unseen digits refused",
-        y_range=(0, 1),
+        y_range=(0, 1.45),  # with room for the legend
     )
     if picture:
         draw([curves], picture)

@@ -44,11 +44,11 @@ class Calibration:
     def familiarity(self, images: torch.Tensor) -> torch.Tensor:
         """How familiar each image uint8 (n, H, W) is to the guard: (n,), any real, low is strange.
 
-        The log of the odds that it is one of the classes. Images are brought to the guard's size.
+        The log of the odds that it is one of the classes, computed on the CPU. Images are brought
+        to the guard's size.
         """
-        small = nn.functional.adaptive_avg_pool2d(to_float(images), self.card.image_size)
-        levels = (small.squeeze(1) * 255).round().to(torch.uint8)
-        logits = compute_logits(self.guard.to(images.device), levels)
+        small = nn.functional.adaptive_avg_pool2d(to_float(images.cpu()), self.card.image_size)
+        logits = compute_logits(self.guard, (small.squeeze(1) * 255).round().byte())
         return logits[:, :-1].logsumexp(1) - logits[:, -1]
 
     def judge(
@@ -59,7 +59,8 @@ class Calibration:
         shares: calibrated probabilities, float64 (n, C). fits: bool (n, C), the classes that fit,
         always with the predicted one. sure: bool (n,), one class fits and the image is not strange.
         """
-        shares = probabilities(logits.double() / self.temperature)
+        logits = logits.cpu().double()
+        shares = probabilities(logits / self.temperature)
         fits = shares >= 1 - self.quantile
         fits[torch.arange(len(fits)), predictions(logits)] = True
         known = self.familiarity(images) >= self.threshold
@@ -74,9 +75,10 @@ class Calibration:
         that fit. not_sure: of all images; lost: of all images, right and yet not sure.
         """
         sure, fits, shares = self.judge(logits, images)
+        logits, labels = logits.cpu().double(), labels.cpu()
         right = predictions(logits) == labels
         before, after = (
-            reliability(probabilities(logits.double()), labels),
+            reliability(probabilities(logits), labels),
             reliability(shares, labels),
         )
         return {

@@ -149,7 +149,7 @@ def bars(root: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that is trained for a moment."""
-    monkeypatch.setattr("mnistlab.studies.calibrate.EXAMPLES", 400)
+    monkeypatch.setattr("mnistlab.studies.calibrate.EXAMPLES", 300)
 
 
 @pytest.fixture
@@ -260,6 +260,11 @@ def test_what_cannot_be_calibrated_is_refused(mnistlab: Mnistlab, tmp_path: Path
     result = mnistlab("calibrate")
     assert result.code == 2
     assert "several models" in result.err
+    unfinished = train_run({"data": tree, "epochs": 1})
+    unfinished.write_record(unfinished.record().model_copy(update={"status": "stopped"}))
+    result = mnistlab("calibrate", unfinished.name)
+    assert result.code == 2
+    assert "stopped" in result.err
     few = make_tree(tmp_path / "few", train=9)
     mnistlab("train", "--data", few, "--epochs", "1").ok()
     result = mnistlab("calibrate")

@@ -46,11 +46,13 @@ def calibrate_run(
     """
     if run.is_study:
         raise ConfigError(f"{printable(run.path)}: has several models; train one, with --seed")
-    weights = open_model(run)[0].state_dict()
+    weights, record = open_model(run)[0].state_dict(), run.record()
+    if record.status != "done":
+        raise ConfigError(f"{printable(run.path)}: {record.status}; calibrate a run that is done")
     resolved = resolve({"data": data}, str(run.config_file))
     whereabouts(run, resolved.config.data, data)
     experiment = prepare(resolved, progress)
-    require_same(run, experiment.data, run.record().data.fingerprint)
+    require_same(run, experiment.data, record.data.fingerprint)
     train = experiment.data.train
     if min(train.counts.values()) < PARTS or len(train.ds) < LEAST:
         needed = f"{LEAST} training images, {PARTS} of every class"
@@ -60,8 +62,8 @@ def calibrate_run(
     list(sibling.train())
     model = sibling.now.model
     model.load_state_dict(sibling.capture().model_weights)
-    images, labels = sibling.on_device()[1].tensors
-    logits = compute_logits(model, images).double()
+    images, labels = sibling.data.valid_ds.tensors
+    logits = compute_logits(model, images.to(sibling.device)).cpu().double()
     temperature = fit_temperature(logits, labels, len(train.classes))
     shares = probabilities(logits / temperature)
     quantile = conformal_quantile(1 - shares[torch.arange(len(labels)), labels], LEVEL)
@@ -116,5 +118,5 @@ def train_guard(sibling: Experiment) -> Experiment:
     own = {"seed": seed, "threads": sibling.config.threads, "device": sibling.config.device}
     guard = prepare(resolve({**_NET, **_STEPS, **own, "cosines": True, "augment": True}), data=data)
     list(guard.train())
-    guard.now.model.eval()
+    guard.now.model.cpu().eval()
     return guard
