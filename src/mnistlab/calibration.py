@@ -77,10 +77,8 @@ class Calibration:
         sure, fits, shares = self.judge(logits, images)
         logits, labels = logits.cpu().double(), labels.cpu()
         right = predictions(logits) == labels
-        before, after = (
-            reliability(probabilities(logits), labels),
-            reliability(shares, labels),
-        )
+        both = (probabilities(logits), shares)
+        before, after = (reliability(one, labels) for one in both)
         return {
             **self.figures(),
             "ece": {"before": before[0], "after": after[0]},
