@@ -34,6 +34,7 @@ FLOORS: dict[str, int] = {
     "storage": 2,
     # floor 3: where a config becomes objects
     "beginning": 3,
+    "calibration": 3,
     "experiment": 3,
     "own_checks": 3,
     "resuming": 3,

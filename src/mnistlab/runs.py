@@ -5,6 +5,7 @@ runs/20261122-091500-linear-s0/
     metrics.csv          epoch,train_loss,valid_loss,accuracy,seconds
     model.safetensors    last weights       best.safetensors   best weights
     resume.safetensors   the complete state of the run
+    calibration.safetensors   of `mnistlab calibrate`: how sure the model may be
     folds.csv            with --folds: every image, predicted by the model that has not seen it
     run.json             versions, device, data fingerprint, command line, result
 """
@@ -46,7 +47,7 @@ DEFAULT_FOLDER = Path("runs")
 OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
     *("model.safetensors", "best.safetensors", "resume.safetensors"),
-    *("model.onnx", "model.onnx.md"),
+    *("calibration.safetensors", "model.onnx", "model.onnx.md"),
 }
 
 
@@ -72,6 +73,7 @@ class Run:
     model_file = _file("model.safetensors")
     best_file = _file("best.safetensors")
     state_file = _file("resume.safetensors")
+    calibration_file = _file("calibration.safetensors")
     config_file = _file("config.toml")
     metrics_file = _file("metrics.csv")
     folds_file = _file("folds.csv")

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.calibration import Calibration, calibration_of
 from mnistlab.config import READING, Fit, flag_of
 from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import How, Levels, Prepared, fitted, prepare
@@ -63,7 +64,8 @@ class RunScore:
     """What `score_run` returns: the scores, and on what images.
 
     `labels` int64 (n,) and `logits` (n, 1) or (n, C), on the CPU, are in the order of the files of
-    `split` and of the classes of `card`.
+    `split` and of the classes of `card`. calibration: what `Calibration.assess` says, if there is
+    one. notice: why one that is there is not used.
     """
 
     card: ModelCard
@@ -73,6 +75,8 @@ class RunScore:
     evaluation: Evaluation
     labels: torch.Tensor
     logits: torch.Tensor
+    calibration: dict[str, Any] | None = None
+    notice: str = ""
 
     def mistakes(self, top: int | None = None) -> list[Verdict]:
         """The images that are wrong, the most confident first; at most `top` of them."""
@@ -161,7 +165,11 @@ def score_run(
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, card.loss_func())
-    return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu())
+    calibration, notice = calibration_of(run, model)
+    assessed = calibration.assess(logits, images, labels) if calibration else None
+    return RunScore(
+        *(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu(), assessed, notice)
+    )
 
 
 def data_of(run: Run) -> tuple[str, LoadOptions]:
@@ -203,6 +211,7 @@ class Prediction:
     """What a model makes of one image.
 
     probability: of the predicted class, 0…1. probabilities: of every class, in the model's order.
+    sure, fits: see `Calibration.judge`; without a calibration always true, and the predicted class.
     levels: uint8 (H, W), what the model saw. steps: how they were prepared, in words.
     """
 
@@ -213,6 +222,8 @@ class Prediction:
     levels: Levels
     steps: tuple[str, ...]
     inverted: bool
+    sure: bool = True
+    fits: tuple[str, ...] = ()
 
 
 def predict_images(
@@ -223,14 +234,15 @@ def predict_images(
     how: How = "auto",
     invert: bool | None = None,
     stdin: bytes = b"",
+    calibration: Calibration | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Prediction], dict[str, str]]:
     """Prepare every image (`data.fit.prepare`) and classify it, on the model's device.
 
     images: paths (`-` is the image whose bytes are `stdin`), Pillow's images, arrays and tensors
     (`data.images.levels_of`), one or many. Returns the predictions in their order and, for every
-    image that cannot be used, why. Only one file is in memory at its own size. Raises ConfigError
-    for what is no image.
+    image that cannot be used, why. Only one file is in memory at its own size. calibration: that of
+    the model; the probabilities are then calibrated. Raises ConfigError for what is no image.
     """
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     results: list[Prediction] = []
@@ -264,11 +276,19 @@ def predict_images(
         if not batch:
             continue
         xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
-        logits = compute_logits(model, xb).cpu()
-        results += [
-            Prediction(name, *answer, prepared.levels, prepared.steps, prepared.inverted)
-            for (name, prepared), answer in zip(batch, answers(logits, card.classes), strict=True)
-        ]
+        logits = compute_logits(model, xb)
+        sure, fits = torch.full((len(xb),), True), torch.zeros(len(xb), len(card.classes))
+        if calibration is not None:
+            sure, fits, _ = calibration.judge(logits, xb)
+            logits = logits / calibration.temperature
+        rows = zip(
+            *(batch, answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist()), strict=True
+        )
+        for (name, prepared), answer, is_sure, row in rows:
+            fitting = [one for one, fit in zip(card.classes, row, strict=True) if fit]
+            ranked = tuple(sorted(fitting, key=answer[2].__getitem__, reverse=True))
+            seen = (prepared.levels, prepared.steps, prepared.inverted)
+            results.append(Prediction(name, *answer, *seen, is_sure, ranked or (answer[0],)))
     progress(len(names), len(names))
     return results, faults
 

@@ -86,14 +86,20 @@ def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
     Raises DamagedFileError for a file that is damaged, not ours, or does not fit its own card;
     FileNotFoundError where there is none.
     """
-    tensors, card, _ = _read(Path(path), "model")
+    model, card, _ = load_net(Path(path), "model")
+    return model, card
+
+
+def load_net(path: Path, kind: str) -> tuple[nn.Module, ModelCard, dict[str, Any]]:
+    """The net in a file of that kind, as `load_model` has it, and all metadata of the file."""
+    tensors, card, content = _read(path, kind)
     try:
         check_weights(tensors, card)
     except ConfigError as error:
-        raise _unusable(Path(path), str(error)) from error
+        raise _unusable(path, str(error)) from error
     model = card.build()
     model.load_state_dict(tensors)
-    return model.eval(), card
+    return model.eval(), card, content
 
 
 def save_state(path: Path, state: RunState) -> None:

@@ -11,6 +11,7 @@ import typer
 from mnistlab import __version__
 from mnistlab.cli import (
     baseline,
+    calibrate,
     data,
     doubt,
     eject,
@@ -72,6 +73,7 @@ app = _group(_root.__doc__ or "")
 app.callback()(_root)
 command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
 command(app, "eval", evaluate.evaluate, OF_DATA)
+command(app, "calibrate", calibrate.calibrate, ("data",))
 command(app, "predict", predict.predict, ("skip_bad", "device", "threads"))
 command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
 command(app, "report", pictures.report, OF_DATA)

@@ -85,12 +85,16 @@ def predict(
             raise ConfigError(f"{where}: not a name in an existing folder")
     source = find_run(run, run_dir)
     from mnistlab import scoring
+    from mnistlab.calibration import calibration_of
     from mnistlab.data.inputs import STDIN, find_inputs
     from mnistlab.devices import choose_device, set_threads
 
     set_threads(source.threads if threads is None else threads)
     target = choose_device(device or "auto")
     model, card = scoring.open_model(source, best=best)
+    calibration, notice = calibration_of(source, model)
+    if notice:
+        out.notice(notice)
     inputs, stdin = find_inputs(images), b""
     if STDIN in inputs.names:
         if sys.stdin is None or sys.stdin.isatty():
@@ -105,6 +109,7 @@ def predict(
             how=prepare,
             invert=invert,
             stdin=stdin,
+            calibration=calibration,
             progress=lambda done, total: progress(label, done, total),
         )
     inputs.faults.update(faults)
@@ -123,7 +128,11 @@ def predict(
 
     if csv is not None:
         header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
-        answers = ((r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results)
+        answers = [(r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results]
+        if calibration:
+            header = (*header, "sure", "fits")
+            ends = ((int(r.sure), " ".join(r.fits)) for r in results)
+            answers = [(*row, *end) for row, end in zip(answers, ends, strict=True)]
         write_csv(csv, header, answers)
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
@@ -139,6 +148,8 @@ def predict(
                     "class": result.predicted,
                     "probability": result.probability,
                     "probabilities": result.probabilities,
+                    "sure": result.sure,
+                    "fits": list(result.fits),
                     "prepared": list(result.steps),
                     "inverted": result.inverted,
                 }
@@ -154,7 +165,11 @@ def predict(
     )
     columns = ("file", "class", "probability", "prepared")
     rows = [
-        (r.file, r.predicted, f"{r.probability:.4f}", ", ".join(r.steps) or "-") for r in results
+        (
+            *(r.file, r.predicted if r.sure else f"not sure ({', '.join(r.fits)}?)"),
+            *(f"{r.probability:.4f}", ", ".join(r.steps) or "-"),
+        )
+        for r in results
     ]
     if out.quiet:
         out.result(*("\t".join(map(printable, row[:3])) for row in rows))

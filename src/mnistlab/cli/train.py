@@ -45,6 +45,10 @@ def train(
         ),
     ] = False,
     min_accuracy: flags.MinAccuracy = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Then calibrate the run: it can say when it is not sure."),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", "-n", help="Show settings, model and data; train nothing."),
@@ -78,12 +82,15 @@ def train(
             )
         resolve(settings)  # a value out of range is refused at once
         changes = {key: settings[key] for key in CHANGES_ON_RESUME}
-        accuracy = _resume(find_run(resume, run_dir), {**changes, "strict": strict}, out)
+        run = find_run(resume, run_dir)
+        accuracy = _resume(run, {**changes, "strict": strict}, out)
     elif strict:
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         # before torch is imported: a typo is refused at once
         resolved = resolve(settings, config, run_dir)
+        if calibrate and resolved.config.is_study:
+            raise ConfigError("--calibrate: is for one model, not for several seeds or folds")
         from mnistlab.experiment import prepare, start
 
         with out.loading() as progress:
@@ -93,13 +100,19 @@ def train(
             return
         experiment = start(experiment, run_dir, sys.argv)
         assert experiment.run is not None
-        with experiment.run.locked():
+        run = experiment.run
+        with run.locked():
             if experiment.config.is_study:
-                accuracy = train_seeds(experiment, experiment.run, out)
+                accuracy = train_seeds(experiment, run, out)
             else:
-                _train(experiment, experiment.run, out)
-                accuracy = _report(experiment, experiment.run, out)
+                _train(experiment, run, out)
+                accuracy = _report(experiment, run, out)
     out.settle()
+    if calibrate:
+        from mnistlab.studies.calibrate import calibrate_run
+
+        calibrate_run(run)
+        out.notice(f"calibrated: {printable(run.calibration_file)}")
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
 

@@ -25,7 +25,7 @@ from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.records import DataRecord, Result, RunRecord
 from mnistlab.report import sources
-from mnistlab.report.pictures import Curves, Images, confusion_matrix, shrunk
+from mnistlab.report.pictures import Curves, Images, confusion_matrix, reliability_diagram, shrunk
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
 from mnistlab.storage import weights_sha256
@@ -40,6 +40,7 @@ FILES = {
     "model.safetensors": "the last weights",
     "best.safetensors": "the best weights",
     "resume.safetensors": "all that resuming needs",
+    "calibration.safetensors": "how sure the model may be",
     "run.json": "versions, data, command line, result",
 }
 _STATUS = {
@@ -126,6 +127,9 @@ def render(report: Report) -> str:
     run, score, record, result = report.run, report.score, report.record, report.result
     data = score.data if score else record.config.data if record else "unknown data"
     weights = sources.weight_images(report.model, report.card)
+    charts = sources.curves_of(record)
+    if score and score.calibration:
+        charts.append(reliability_diagram(score.calibration))
     content = {
         "report": report,
         "record": record,
@@ -142,7 +146,7 @@ def render(report: Report) -> str:
         "max_classes": sources.MAX_CLASSES,
         "seed_digits": _digits((result.summary or {}).get("sd") or 0.0),
         "epochs": result.epochs if report.trained else [],
-        "charts": [(curves, chart(curves)) for curves in sources.curves_of(record)],
+        "charts": [(curves, chart(curves)) for curves in charts],
         "weights": weights,
         "weight_tiles": tiles(weights) if weights else [],
         "commands": _commands(report),

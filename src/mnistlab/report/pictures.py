@@ -160,6 +160,24 @@ def confusion_matrix(evaluation: "Evaluation") -> Matrix:
     return Matrix(title, evaluation.classes, evaluation.confusion)
 
 
+def reliability_diagram(assessed: Mapping[str, Any]) -> Curves:
+    """Of images about as sure as each other, the share that is right (`Calibration.assess`)."""
+    bins, ece = assessed["reliability"], assessed["ece"]
+    dots = {
+        f"{when}, error {ece[when]:.4f}": ([row[0] for row in rows], [row[1] for row in rows])
+        for when, rows in bins.items()
+    }
+    low = min(min(xs + ys) for xs, ys in dots.values())
+    even = [low + (1 - low) * step / 40 for step in range(41)]
+    return Curves(
+        "Reliability: right as often as sure, before and after calibration",
+        {"right as often as sure": (even, even)},
+        "probability",
+        "share that is right",
+        dots,
+    )
+
+
 @dataclass(frozen=True)
 class Axis:
     """From `low` to `high`, both above 0 if it is logarithmic; of `integers`, ticks at these."""

@@ -162,7 +162,7 @@ class SeedStudy:
             self.under_way, self.place = number, Place(stop=stop)
             experiment, seed = self.experiment, number
             if experiment.folds:
-                experiment, seed = _of_fold(experiment, number), experiment.config.seed
+                experiment, seed = of_fold(experiment, number), experiment.config.seed
             model = experiment.draw(seed)
             opt = new_optimizer(experiment.config, model, experiment.card)
             result = SeedResult(number)
@@ -311,7 +311,7 @@ class SeedStudy:
         )
 
 
-def _of_fold(experiment: Experiment, number: int) -> Experiment:
+def of_fold(experiment: Experiment, number: int) -> Experiment:
     """The experiment of one fold."""
     assert experiment.folds is not None
     data, config = experiment.folds.data_of(number), experiment.config

@@ -1,0 +1,35 @@
+"""`mnistlab calibrate [RUN]`: let a run say when it does not know."""
+
+from typing import Any
+
+from mnistlab.cli import flags
+from mnistlab.cli.output import Output
+from mnistlab.names import printable
+from mnistlab.runs import DEFAULT_FOLDER, find_run
+
+
+def calibrate(
+    out: Output,
+    settings: dict[str, Any],
+    run: flags.RunArgument = "latest",
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Let a run say when it does not know.
+
+    A sibling is trained on nine tenths of the training images, and probabilities are fitted on the
+    last tenth; a guard learns what images look like. The weights of the run stay as they are.
+    """
+    chosen = find_run(run, run_dir)
+    from mnistlab.studies.calibrate import calibrate_run
+
+    with chosen.locked(), out.loading() as progress:
+        fitted = calibrate_run(chosen, settings["data"], progress)
+    own = {"weights_sha256": fitted.weights_sha256, **fitted.figures()}
+    out.document({"run": str(chosen.path), **own})
+    out.notice(
+        f"calibrated: {printable(chosen.calibration_file)}\n"
+        f"temperature {fitted.temperature:.3f}; a class fits from {1 - fitted.quantile:.4f} on\n"
+        f"next    mnistlab eval {printable(chosen.reference)}"
+    )
+    if out.quiet:
+        out.result(f"temperature {fitted.temperature:.6f}")
