@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     "eject": 3,
     # floor 4: what people look at
     "report": 4,
+    "play": 4,
     # floor 5: the edges
     "lessons": 5,
     "reproduction": 5,
@@ -49,7 +50,7 @@ FLOORS: dict[str, int] = {
 # Who may import what, beyond the floors.
 ROOMS: dict[str, set[str]] = {
     "typer": {"cli"},
-    "jinja2": {"report", "eject"},
+    "jinja2": {"report", "play", "eject"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
     "torchvision": {"vision"},
