@@ -1,11 +1,11 @@
 "use strict";
 // All that is seen: the drawing, the answer and the inside of the model. net.js computes them.
-
+{ // its names and those of net.js stay apart
+const { forward, judge, prepare, probabilities, readImages, readModel } = mnistlab;
 const $ = id => document.getElementById(id);
-const payload = JSON.parse($("payload").textContent), model = mnistlab.readModel(payload);
+const payload = JSON.parse($("payload").textContent), model = readModel(payload);
 const { classes, height, width, tensors } = model, size = height * width, shape = [height, width];
 const outputs = classes.length === 2 ? [classes[0]] : classes; // two classes share one logit
-
 const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
 const largest = values => values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
 const part = (values, k, length = size) => values.subarray(k * length, (k + 1) * length);
@@ -16,9 +16,7 @@ const say = (id, text) => $(id).textContent === text || ($(id).textContent = tex
 // What was done, in order: {stroke, pen}, or {picture} for an image, where null is empty paper.
 const actions = [];
 const canvas = $("canvas"), paper = canvas.getContext("2d", { willReadFrequently: true });
-let pointer = null; // the number of the mouse, finger or pen that draws just now
-let frame = 0;
-
+let frame = 0, pointer = null; // the number of the mouse, finger or pen that draws just now
 function redraw() {
   const start = actions.findLastIndex(action => !action.stroke), picture = actions[start]?.picture;
   paper.fillRect(0, 0, 280, 280);
@@ -37,12 +35,7 @@ function redraw() {
 // Notes what was done; what follows from it is shown with the next picture of the screen.
 function change(action) {
   if (action) actions.push(action);
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
-    redraw();
-    look();
-    document.body.dataset.drawing = pointer === null ? "no" : "yes";
-  });
+  frame ||= requestAnimationFrame(look);
 }
 function draw(event) {
   if (event.pointerId !== pointer) return;
@@ -61,27 +54,23 @@ canvas.onpointerdown = event => {
   draw(event); // a dot is a line from a place to itself
 };
 canvas.onpointermove = draw;
-canvas.onpointerup = canvas.onpointercancel = event => {
-  if (event.pointerId === pointer) change(pointer = null);
-};
+canvas.onpointerup = canvas.onpointercancel = ({ pointerId }) =>
+  pointerId === pointer && change(pointer = null);
 $("undo").onclick = () => change(pointer === null && void actions.pop());
 $("clear").onclick = () => change(pointer === null && { picture: null });
 
 // ---- image files
 async function load(file) {
-  try {
-    const bitmap = await createImageBitmap(file), { width, height } = bitmap;
-    const scale = Math.min(1, 1200 / Math.max(width, height));
-    const picture = new OffscreenCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
-    const context = picture.getContext("2d");
-    context.fillStyle = "#fff"; // behind what is transparent
-    context.fillRect(0, 0, picture.width, picture.height);
-    context.drawImage(bitmap, 0, 0, picture.width, picture.height);
-    say("which", `${file.name}, ${width} × ${height} pixels`);
-    change({ picture });
-  } catch {
-    say("which", "This cannot be read as an image.");
-  }
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap) return say("which", "This cannot be read as an image.");
+  const scale = Math.min(1, 1200 / Math.max(bitmap.width, bitmap.height));
+  const sides = [bitmap.width, bitmap.height].map(side => Math.ceil(side * scale));
+  const picture = new OffscreenCanvas(...sides), context = picture.getContext("2d");
+  context.fillStyle = "#fff"; // behind what is transparent
+  context.fillRect(0, 0, ...sides);
+  context.drawImage(bitmap, 0, 0, ...sides);
+  say("which", `${file.name}, ${bitmap.width} × ${bitmap.height} pixels`);
+  change({ picture });
 }
 $("file").onchange = () => load($("file").files[0]);
 addEventListener("paste", event => load(event.clipboardData.files[0]));
@@ -99,32 +88,29 @@ function greyOf(picture) {
 
 // ---- validation images
 const imagesOf = async ({ images, labels }) => {
-  const levels = Float32Array.from(await mnistlab.readImages(images), level => level / 255);
+  const levels = Float32Array.from(await readImages(images), level => level / 255);
   return labels.map((_, k) => part(levels, k));
 };
 const valid = payload.valid && imagesOf(payload.valid);
 let position = -1;
-
 async function step(by) {
   const { labels, names, mistakes } = payload.valid;
   const shown = $("mistakes").checked ? mistakes : [...labels.keys()];
-  if (!shown.length) return say("which", "There are no mistakes in this page.");
   position = (Math.max(position, by < 0 ? 0 : -1) + by + shown.length) % shown.length;
   const k = shown[position], image = (await valid)[k], is = classes[labels[k]];
   const picture = new OffscreenCanvas(width, height);
   paint(picture, image, 1);
-  const says = mnistlab.judge(model, mnistlab.forward(model, image).logits).class;
+  const says = judge(model, forward(model, image).logits).class;
   say("which", `${position + 1} of ${shown.length}: ${names[k]} is ${is}; the model says ${says}`);
   change({ picture, image });
 }
 $("next").onclick = () => step(1);
 $("previous").onclick = () => step(-1);
 $("mistakes").onchange = () => step(1, position = -1);
-
 const KEYS = { z: "undo", Escape: "clear", n: "next", p: "previous", m: "mistakes" };
 addEventListener("keydown", event => {
   const button = $(KEYS[event.key]), hasControl = event.ctrlKey || event.metaKey;
-  if (!button?.checkVisibility() || event.altKey || hasControl !== (event.key === "z")) return;
+  if (event.altKey || hasControl !== (event.key === "z") || !button?.checkVisibility()) return;
   event.preventDefault();
   button.click();
 });
@@ -182,50 +168,49 @@ const insides = {
     $("line").setAttribute("points", sums.map((y, x) => `${x},${-y}`).join(" "));
     say("sum", `The bias ${signed(sums[0])} and weight × pixel of all pixels are ${logit}.`);
   },
-  "two-layer"({ stages: [{ values }] }, best, logit) {
-    units(values, best, logit, shape, true, k => part(tensors["hidden.weight"].values, k));
-  },
+  "two-layer": ({ stages: [{ values }] }, best, logit) =>
+    units(values, best, logit, shape, true, k => part(tensors["hidden.weight"].values, k)),
   cnn({ stages }, best, logit) {
-    const maps = stages.slice(0, -1), { values } = stages.at(-1);
-    for (const { name, shape: [channels, h, w], values } of maps)
+    const { values } = stages.at(-1);
+    for (const { name, shape: [channels, h, w], values } of stages.slice(0, -1))
       group(name, `${channels} maps of ${h} × ${w}: where each finds what it looks for`, [h, w],
         false, Array.from({ length: channels }, (_, k) => [part(values, k, h * w)]));
     units(values, best, logit, [1, 4], false, k => new Float32Array(4).fill(values[k]));
   },
-  "pixel-similarity"(_, best, logit, image) {
-    const near = similarities(tensors.means, image, model.settings.distance); // minus distances
+  "pixel-similarity": ({ stages: [{ values }] }) =>
     group("Mean images", "And their distances: the least one wins.", shape, false, classes.map(
-      (name, k) => [part(tensors.means.values, k), `${name}: ${(-near[k]).toFixed(4)}`]));
-  },
+      (name, k) => [part(tensors.means.values, k), `${name}: ${values[k].toFixed(4)}`])),
 };
 
 // ---- the answer
 function look() {
+  frame = 0;
+  redraw();
   const last = actions.at(-1);
-  let seen = { image: last?.image ?? new Float32Array(size).fill(model.ground), steps: [] };
-  let why = "";
+  let seen = { image: last?.image ?? new Float32Array(size).fill(model.ground), steps: [] }, why;
   try {
-    if (!last?.image) seen = mnistlab.prepare(...greyOf(last?.picture ?? canvas), model);
+    if (!last?.image) seen = prepare(...greyOf(last?.picture ?? canvas), model);
   } catch (error) {
     why = error.message;
   }
   $("hint").hidden = !why;
   paint($("seen"), seen.image, 1);
   $("steps").innerHTML = seen.steps.map(text => `<li>${text}</li>`).join("");
-  const result = mnistlab.forward(model, seen.image), judged = mnistlab.judge(model, result.logits);
+  const result = forward(model, seen.image), judged = judge(model, result.logits);
   classes.forEach((name, k) => {
     const row = $("bars").rows[k], probability = why ? 0 : judged.probabilities[k];
     row.dataset.probability = probability;
     row.className = !why && name === judged.class ? "best" : "";
     row.querySelector("i").style.width = `${100 * probability}%`;
-    row.cells[2].textContent = `${(100 * probability).toFixed(1)} %`;
+    row.cells[2].textContent = `${(100 * probability).toFixed(1)}\u00a0%`;
   });
   $("answer").ariaBusy = String(pointer !== null); // it is read out when the stroke is done
   say("answer", why ? "–" : judged.sure ? judged.class : "not sure");
-  say("why", why || (judged.sure ? "" : `may be: ${judged.fits.join(", ") || "none of them"}`));
-  const best = Math.max(outputs.indexOf(judged.class), 0);
+  say("why", why || (judged.sure ? "\u00a0" : `may be: ${judged.fits.join(", ") || "none"}`));
+  const best = Math.max(outputs.indexOf(judged.class), 0); // the only one of two classes
   const logit = `the logit for ${outputs[best]}, ${signed(result.logits[best])}`;
-  insides[model.name](result, best, logit, seen.image);
+  insides[model.name](result, best, logit);
+  document.body.dataset.drawing = pointer === null ? "no" : "yes";
 }
 
 // ---- nudge one weight
@@ -237,8 +222,7 @@ function nudging(images) {
   function show() {
     let right = 0, loss = 0;
     images.forEach((image, k) => {
-      const probs = mnistlab.probabilities(mnistlab.forward(model, image).logits);
-      const truth = probs[labels[k]];
+      const probs = probabilities(forward(model, image).logits), truth = probs[labels[k]];
       right += truth === Math.max(...probs);
       loss += (count === 1 ? 1 - truth : -Math.log(truth)) / images.length;
     });
@@ -247,8 +231,7 @@ function nudging(images) {
     say("now", scores);
     const x = Math.floor(at / count) % width, y = Math.floor(at / count / width);
     groups.Weights.forEach((tile, k) => (tile.ariaCurrent = String(k === at % count)));
-    $("inside").style.setProperty("--x", x / width);
-    $("inside").style.setProperty("--y", y / width);
+    $("inside").style.cssText = `--x: ${x / width}; --y: ${y / width}`;
     $("nudge").value = values[at] - trained[at];
     say("weight", `row ${y + 1}, column ${x + 1}: ${signed(values[at])}`);
     change();
@@ -273,3 +256,4 @@ function nudging(images) {
 
 look();
 if (payload.nudge) imagesOf(payload.nudge).then(nudging);
+}
