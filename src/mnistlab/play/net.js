@@ -27,11 +27,10 @@ const bytesOf = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(
 
 // The JSON in the page -> the model, with its tensors in float32 as they were trained.
 function readModel(payload) {
-  const { model: name, classes, settings, ground, fit, calibration } = payload, tensors = {};
-  for (const [key, { shape, data }] of Object.entries(payload.tensors))
-    tensors[key] = { shape, values: new Float32Array(bytesOf(data).buffer) };
-  const [height, width] = payload.image_size;
-  return { name, classes, height, width, settings, ground, fit, calibration, tensors };
+  const [height, width] = payload.image_size, tensors = {};
+  for (const [name, { shape, data }] of Object.entries(payload.tensors))
+    tensors[name] = { shape, values: new Float32Array(bytesOf(data).buffer) };
+  return { ...payload, name: payload.model, height, width, tensors };
 }
 // Images as the page keeps them, compressed -> their pixels, 0…255, one image after another.
 async function readImages(text) {
@@ -142,7 +141,8 @@ function judge(model, logits) {
 function prepare(grey, width, height, model) {
   const size = [model.height, model.width], ground = model.fit === "ink" ? 0 : model.ground;
   const picture = { shape: [1, height, width], values: new Float32Array(grey).map(level => level / 255) };
-  const rim = picture.values.filter((_, i) => i < width || i >= width * (height - 1)).sort()[width];
+  const ends = [picture.values.subarray(0, width), picture.values.subarray(-width)];
+  const rim = Float32Array.of(...ends[0], ...ends[1]).sort()[width]; // the median
   const isOwnSize = width === model.width && height === model.height;
   if (model.fit === "ink" || (!model.fit && !isOwnSize)) return framed(picture, size, ground, rim);
   const { values: image } = resize(picture, size, BICUBIC);
@@ -154,74 +154,72 @@ function framed(picture, size, ground, rim) {
   const { coverage, dark, specks } = findInk(picture, rim), white = ground > 0.5 ? 0 : 1;
   const box = size.map(side => Math.max(round(20 / 28 * side), 1)), longer = Math.max(...box);
   let fine = fitted(coverage, box.map(side => 4 * side)); // in it the strokes are measured
-  const stroke = strokeWidth(fine) / (4 * longer / 20); // in a box of 20; MNIST's have 1.8 to 4.2
+  const unit = 4 * longer / 20, stroke = strokeWidth(fine) / unit; // MNIST's have 1.8 to 4.2
   const thin = stroke < 1.7 && longer <= 32;
-  if (thin) fine = cropped(thickened(fine, (2.2 - stroke) / 2 * 4 * longer / 20));
-  const boxed = fitted(fine, box), [, rows, columns] = boxed.shape;
-  const centre = [i => Math.floor(i / columns), i => i % columns].map(place =>
-    sum(boxed.values.map((c, i) => c * place(i))) / sum(boxed.values));
-  const [top, left] = [rows, columns].map((side, axis) =>
-    clip(round(size[axis] / 2 - centre[axis]), 0, size[axis] - side));
-  const { values } = part(boxed, [-top, -left, size[0] - top, size[1] - left]);
-  const steps = [
-    dark === (white === 1) && "inverted",
-    specks > 0 && (specks === 1 ? "1 other mark left out" : `${specks} other marks left out`),
-    `ink ${coverage.shape[2]} x ${coverage.shape[1]} framed`,
-    thin && "thickened",
-  ].filter(Boolean);
+  if (thin) fine = cropped(thickened(fine, (2.2 - stroke) / 2 * unit));
+  const boxed = fitted(fine, box), [, rows, columns] = boxed.shape, mass = sum(boxed.values);
+  const top = size[0] / 2 - sum(boxed.values.map((c, i) => c * Math.floor(i / columns))) / mass;
+  const left = size[1] / 2 - sum(boxed.values.map((c, i) => c * (i % columns))) / mass;
+  const [y, x] = [clip(round(top), 0, size[0] - rows), clip(round(left), 0, size[1] - columns)];
+  const { values } = part(boxed, [-y, -x, size[0] - y, size[1] - x]);
+  const steps = dark === (white === 1) ? ["inverted"] : [];
+  if (specks) steps.push(`${specks} other mark${specks > 1 ? "s" : ""} left out`);
+  steps.push(`ink ${coverage.shape[2]} x ${coverage.shape[1]} framed`, ...(thin ? ["thickened"] : []));
   return { image: values.map(c => Math.round(255 * (ground + c * (white - ground))) / 255), steps };
 }
 // How much ink covers each pixel, 0…1, cropped to the ink. A drawing has one level around it.
 function findInk({ shape, values }, rim) {
   const dark = sum(values) < rim * values.length; // darker than the ground
   const whole = { shape, values: values.map(v => dark ? (rim - v) / Math.max(rim, 0.25) : v - rim) };
-  const marks = inkBox(whole), margin = Math.ceil(0.25 * sideOf(marks)) + 2;
-  const contrast = part(whole, marks.map((edge, i) =>
-    i < 2 ? Math.max(edge - margin, 0) : Math.min(edge + margin, shape[i - 1])));
+  const marks = inkBox(whole), margin = Math.ceil(0.25 * longerSide(marks)) + 2;
+  const contrast = part(whole, marks.map((at, i) =>
+    i < 2 ? Math.max(at - margin, 0) : Math.min(at + margin, shape[i - 1])));
   const soft = separable(contrast, contrast.shape.slice(1), (row, i) =>
     0.5 * row[i] + 0.25 * (row[Math.max(i - 1, 0)] + row[Math.min(i + 1, row.length - 1)]));
   const peak = largest(soft.values), [core, edge] = dark ? [0.5, 0.3] : [0.35, 0.2];
   const pieces = connected(soft, Math.max(edge * peak, 0.03), Math.max(core * peak, 0.06));
-  const chosen = selected(pieces), box = boxOf(chosen.flatMap(one => one.pixels), soft.shape[2]);
-  if (sideOf(box) < 6) throw new Error("no ink found: nothing stands out from the background");
+  const chosen = selected(pieces), ink = boxOf(chosen.flatMap(one => one.pixels), soft.shape[2]);
+  if (longerSide(ink) < 6) throw new Error("no ink found: nothing stands out from the background");
   for (const one of pieces.filter(one => !chosen.includes(one)))
     for (const i of one.pixels) contrast.values[i] = soft.values[i] = 0;
-  const near = largestNearby(soft, 0.35 * sideOf(box));
-  const coverage = filled(contrast.shape, (c, y, x) => {
-    const full = 0.9 * Math.max(pixel(near, c, y, x), edge * peak), bare = 0.12 * full;
-    return clip((pixel(contrast, c, y, x) - bare) / (full - bare), 0, 1);
+  const near = largestNearby(soft, 0.35 * longerSide(ink));
+  const coverage = filled(contrast.shape, (_, y, x) => {
+    const own = pixel(contrast, 0, y, x);
+    if (own <= 0) return 0;
+    const full = 0.9 * Math.max(near(y, x), edge * peak), bare = 0.12 * full;
+    return clip((own - bare) / (full - bare), 0, 1);
   });
   return { coverage: cropped(coverage), dark, specks: pieces.length - chosen.length };
 }
 // The connected pieces of what is above `edge`, by the eight neighbours, if it rises above `core`.
 function connected({ shape: [, height, width], values }, edge, core) {
-  const seen = new Uint8Array(values.length), pieces = [];
-  for (let start = 0; start < values.length; start++) {
-    const pixels = [];
-    const visit = i => { if (!seen[i] && values[i] > edge) { seen[i] = 1; pixels.push(i); } };
-    visit(start);
+  const seen = Uint8Array.from(values, v => v <= edge), pieces = [];
+  for (let start = seen.indexOf(0); start >= 0; start = seen.indexOf(0, start)) {
+    const pixels = [start];
+    seen[start] = 1;
     for (const i of pixels) // which grow meanwhile
-      for (let x = Math.max(i % width - 1, 0); x < Math.min(i % width + 2, width); x++)
-        for (const row of [-1, 0, 1]) visit(i - i % width + row * width + x);
-    if (!pixels.some(i => values[i] > core)) continue;
-    const box = boxOf(pixels, width), [top, left, bottom, right] = box;
-    const atRim = top === 0 || left === 0 || bottom === height || right === width;
-    pieces.push({ pixels, box, atRim, weight: sum(pixels.map(i => values[i])), width });
+      for (let row = i - i % width - width, n = 0; n < 3; row += width, n++)
+        for (let x = Math.max(i % width - 1, 0); x < Math.min(i % width + 2, width); x++)
+          if (seen[row + x] === 0) seen[row + x] = pixels.push(row + x) && 1;
+    const box = boxOf(pixels, width), atRim = !box[0] || !box[1] || box[2] === height || box[3] === width;
+    if (pixels.some(i => values[i] > core))
+      pieces.push({ pixels, box, atRim, width, weight: sum(pixels.map(i => values[i])) });
   }
   return pieces;
 }
 // The pieces that are ink: the largest, and what is near it and not tiny.
 function selected(pieces) {
-  const rank = piece => piece.weight * (piece.atRim ? 0.1 : 1); // a shadow is at the rim
-  const main = pieces.toSorted((a, b) => rank(b) - rank(a))[0], chosen = main ? [main] : [];
-  for (let count = 0; count < chosen.length;) {
-    count = chosen.length;
+  const rank = piece => piece.weight * (piece.atRim ? 0.1 : 1); // what is at the rim seldom is ink
+  const chosen = pieces.toSorted((a, b) => rank(b) - rank(a)).slice(0, 1), [main] = chosen;
+  for (const _ of chosen) { // which grow meanwhile
     const [top, left, bottom, right] = boxOf(chosen.flatMap(one => one.pixels), main.width);
-    chosen.push(...pieces.filter(({ box, atRim, weight }) => {
-      const gap = Math.hypot(Math.max(top - box[2], box[0] - bottom, 0), Math.max(left - box[3], box[1] - right, 0));
-      const near = gap <= 0.25 * Math.max(bottom - top, right - left);
-      return near && weight >= 0.02 * main.weight && (!atRim || main.atRim);
-    }).filter(one => !chosen.includes(one)));
+    chosen.push(...pieces.filter(one => {
+      const down = Math.max(top - one.box[2], one.box[0] - bottom, 0);
+      const across = Math.max(left - one.box[3], one.box[1] - right, 0);
+      const near = Math.hypot(down, across) <= 0.25 * Math.max(bottom - top, right - left);
+      const likely = one.weight >= 0.02 * main.weight && (!one.atRim || main.atRim);
+      return near && likely && !chosen.includes(one);
+    }));
   }
   return chosen;
 }
@@ -236,11 +234,12 @@ function boxOf(pixels, width) {
   }
   return box;
 }
-const sideOf = ([top, left, bottom, right]) => Math.max(bottom - top, right - left); // the longer
+const longerSide = ([top, left, bottom, right]) => Math.max(bottom - top, right - left);
 // The box around all that has at least half of the largest value.
-function inkBox({ shape: [, , width], values }) {
-  const half = largest(values) / 2;
-  return boxOf([...values.keys()].filter(i => values[i] >= half), width);
+function inkBox({ shape, values }) {
+  const half = largest(values) / 2, pixels = [];
+  values.forEach((value, i) => { if (value >= half) pixels.push(i); });
+  return boxOf(pixels, shape[2]);
 }
 const cropped = coverage => part(coverage, inkBox(coverage));
 
@@ -252,19 +251,28 @@ function separable(picture, [height, width], f) {
   };
   return turned(turned(picture, width), height);
 }
-// For each pixel about the largest value at most `distance` away, changing smoothly.
-function largestNearby(picture, distance) {
-  const [, ...sides] = picture.shape, step = Math.ceil(Math.max(...sides) / 64);
-  const small = sides.map(side => Math.ceil(side / step)), reach = Math.max(round(distance / step), 1) >> 1;
-  const near = (row, i) => row.subarray(Math.max(i - reach, 0), i + reach + 1);
-  const coarse = separable(picture, small, (row, i) => largest(row.subarray(i * step, (i + 1) * step)));
-  const most = separable(coarse, small, (row, i) => largest(near(row, i)));
-  const smooth = separable(most, small, (row, i) => sum(near(row, i)) / near(row, i).length);
-  return resize(smooth, small.map(side => side * step), BILINEAR);
+// A function of row and column: about the largest value at most `distance` away, which changes
+// smoothly. It is found for blocks of `step` x `step` pixels.
+function largestNearby({ shape: [, height, width], values }, distance) {
+  const step = Math.ceil(Math.max(height, width) / 64), reach = Math.max(round(distance / step), 1) >> 1;
+  const size = [Math.ceil(height / step), Math.ceil(width / step)], blocks = filled([1, ...size], () => 0);
+  values.forEach((value, i) => {
+    const block = Math.floor(i / width / step) * size[1] + Math.floor(i % width / step);
+    blocks.values[block] = Math.max(blocks.values[block], value);
+  });
+  const around = (row, i) => row.subarray(Math.max(i - reach, 0), i + reach + 1);
+  const most = separable(blocks, size, (row, i) => largest(around(row, i)));
+  const smooth = separable(most, size, (row, i) => sum(around(row, i)) / around(row, i).length);
+  const block = (row, column) =>
+    smooth.values[clip(row, 0, size[0] - 1) * size[1] + clip(column, 0, size[1] - 1)];
+  return (y, x) => { // between the middles of four blocks, by its distance to each
+    const [v, u] = [(y + 0.5) / step - 0.5, (x + 0.5) / step - 0.5], i = Math.floor(v), j = Math.floor(u);
+    const across = row => block(row, j) * (1 - u + j) + block(row, j + 1) * (u - j);
+    return across(i) * (1 - v + i) + across(i + 1) * (v - i);
+  };
 }
 // Pillow's resize: how much an old pixel counts for a new one, by the distance of their middles.
 const BOX = { support: 0.5, weight: x => Number(x > -0.5 && x <= 0.5) };
-const BILINEAR = { support: 1, weight: x => Math.max(1 - Math.abs(x), 0) };
 const BICUBIC = { support: 2, weight: (signed, x = Math.abs(signed)) =>
   x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((2.5 - 0.5 * x) * x - 4) * x + 2 : 0 };
 function resize(picture, size, { support, weight }) {
@@ -282,7 +290,7 @@ function resize(picture, size, { support, weight }) {
 }
 // Scaled in proportion to the largest size that fits into `box`.
 function fitted(picture, box) {
-  const [, ...sides] = picture.shape, factor = Math.min(...box.map((side, axis) => side / sides[axis]));
+  const [, ...sides] = picture.shape, factor = Math.min(box[0] / sides[0], box[1] / sides[1]);
   const size = sides.map(side => Math.max(round(side * factor), 1));
   const { shape, values } = resize(picture, size, factor < 1 ? BOX : BICUBIC);
   return { shape, values: values.map(c => clip(c, 0, 1)) };
