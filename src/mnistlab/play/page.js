@@ -7,13 +7,13 @@ const payload = JSON.parse($("payload").textContent), model = readModel(payload)
 const { classes, height, width, tensors } = model, size = height * width, shape = [height, width];
 const outputs = classes.length === 2 ? [classes[0]] : classes; // two classes share one logit
 const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
-const largest = values => values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
+const largest = values => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0.01);
 const part = (values, k, length = size) => values.subarray(k * length, (k + 1) * length);
 // the same text written anew would be read out once more
 const say = (id, text) => $(id).textContent === text || ($(id).textContent = text);
 
 // ---- the drawing
-// What was done, in order: {stroke, pen}, or {picture} for an image, where null is empty paper.
+// What was done, in order: {stroke, pen} or {picture, which, image}; null is empty paper.
 const actions = [];
 const canvas = $("canvas"), paper = canvas.getContext("2d", { willReadFrequently: true });
 let frame = 0, pointer = null; // the number of the mouse, finger or pen that draws just now
@@ -40,7 +40,7 @@ function change(action) {
 function draw(event) {
   if (event.pointerId !== pointer) return;
   const box = canvas.getBoundingClientRect(), scale = 280 / box.width;
-  const moves = event.getCoalescedEvents(); // all places since the last event
+  const moves = event.getCoalescedEvents?.() ?? []; // all places since the last event
   for (const { clientX, clientY } of moves.length ? moves : [event])
     actions.at(-1).stroke.lineTo((clientX - box.left) * scale, (clientY - box.top) * scale);
   change();
@@ -69,8 +69,7 @@ async function load(file) {
   context.fillStyle = "#fff"; // behind what is transparent
   context.fillRect(0, 0, ...sides);
   context.drawImage(bitmap, 0, 0, ...sides);
-  say("which", `${file.name}, ${bitmap.width} × ${bitmap.height} pixels`);
-  change({ picture });
+  change({ picture, which: `${file.name}, ${bitmap.width} × ${bitmap.height} pixels` });
 }
 $("file").onchange = () => load($("file").files[0]);
 addEventListener("paste", event => load(event.clipboardData.files[0]));
@@ -101,8 +100,8 @@ async function step(by) {
   const picture = new OffscreenCanvas(width, height);
   paint(picture, image, 1);
   const says = judge(model, forward(model, image).logits).class;
-  say("which", `${position + 1} of ${shown.length}: ${names[k]} is ${is}; the model says ${says}`);
-  change({ picture, image });
+  const which = `${position + 1} of ${shown.length}: ${names[k]} is ${is}; the model says ${says}`;
+  change({ picture, image, which });
 }
 $("next").onclick = () => step(1);
 $("previous").onclick = () => step(-1);
@@ -194,6 +193,7 @@ function look() {
     why = error.message;
   }
   $("hint").hidden = !why;
+  say("which", last?.which ?? "");
   paint($("seen"), seen.image, 1);
   $("steps").innerHTML = seen.steps.map(text => `<li>${text}</li>`).join("");
   const result = forward(model, seen.image), judged = judge(model, result.logits);
@@ -217,7 +217,7 @@ function look() {
 function nudging(images) {
   const { values } = tensors.weights, trained = values.slice(), { labels } = payload.nudge;
   const count = outputs.length, most = 2 * largest(trained);
-  let at = trained.findIndex(weight => Math.abs(weight) === most / 2), before;
+  let at = Math.max(trained.findIndex(weight => Math.abs(weight) === most / 2), 0), before;
 
   function show() {
     let right = 0, loss = 0;
