@@ -130,9 +130,9 @@ const groups = {};
 function group(title, about, [height, width], isSigned, tiles) {
   if (!groups[title]) {
     const tile = `<li><canvas width="${width}" height="${height}"></canvas><i></i><p></p></li>`;
-    $("inside").insertAdjacentHTML("beforeend", `<section class="${isSigned ? "signed" : ""}">
+    $("end").insertAdjacentHTML("beforebegin", `<section class="${isSigned ? "signed" : ""}">
       <h3>${title}</h3><p>${about}</p><ul>${tile.repeat(tiles.length)}</ul></section>`);
-    groups[title] = [...$("inside").lastChild.lastChild.children];
+    groups[title] = [...$("end").previousSibling.lastChild.children];
   }
   const most = Math.max(...tiles.map(([values]) => largest(values)));
   tiles.forEach(([values, text = "", share = 0], k) => {
@@ -152,7 +152,7 @@ function units(active, best, logit, shape, isSigned, pictureOf) {
   group("Hidden units", "How active each is; times its weight, that is its share in the logit.",
     shape, isSigned, Array.from(active, (value, k) => [pictureOf(k),
       `active ${value.toFixed(2)}\nshare ${signed(shares[k])}`, shares[k] / most]));
-  say("sum", `All shares and the bias ${signed(tensors["out.bias"].values[best])} are ${logit}.`);
+  say("sum", `All shares and the bias ${signed(tensors["out.bias"].values[best])} add up to ${logit}.`);
 }
 const insides = {
   linear({ logits, stages: [{ values }] }, best, logit) {
@@ -165,7 +165,7 @@ const insides = {
     const most = 1.05 * largest(sums);
     $("sums").setAttribute("viewBox", `0 ${-most} ${size} ${2 * most}`);
     $("line").setAttribute("points", sums.map((y, x) => `${x},${-y}`).join(" "));
-    say("sum", `The bias ${signed(sums[0])} and weight × pixel of all pixels are ${logit}.`);
+    say("sum", `The bias ${signed(sums[0])} and weight × pixel of all pixels add up to ${logit}.`);
   },
   "two-layer": ({ stages: [{ values }] }, best, logit) =>
     units(values, best, logit, shape, true, k => part(tensors["hidden.weight"].values, k)),
