@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from torch import nn
 
 from mnistlab.data.store import Progress
 from mnistlab.errors import ConfigError, DataError, RunError
-from mnistlab.models import MODELS
+from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
@@ -45,14 +46,15 @@ def make_page(
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.j2").render(
-        title=f"{payload['model']}: {payload['run']}",
-        policy=Markup(policy),  # of nothing but hashes
-        css=Markup(style),
-        scripts=list(map(Markup, scripts)),
-        # so that no name ends the script
-        payload=Markup(json.dumps(payload).replace("<", "\\u003c")),
-        model=payload["model"],
-        has_images=payload["valid"] is not None,
+        **payload
+        | {
+            "title": f"{payload['model']}: {payload['run']}",
+            "policy": Markup(policy),  # of nothing but hashes
+            "css": Markup(style),
+            "scripts": list(map(Markup, scripts)),
+            # so that no name ends the script
+            "payload": Markup(json.dumps(payload).replace("<", "\\u003c")),
+        }
     )
     return page, missing
 
@@ -70,27 +72,9 @@ def payload_of(
             f"{name}: its images have no even ground, so that a drawing cannot be made like "
             "them; use: mnistlab predict"
         )
-    arguments = inspect.signature(MODELS[card.model]).parameters.values()
-    defaults = {one.name: one.default for one in arguments if one.default is not one.empty}
-    payload: dict[str, Any] = {
-        "schema_version": 1,
-        "run": run.name,
-        "model": card.model,
-        "classes": card.classes,
-        "image_size": card.image_size,
-        "settings": defaults | card.settings,
-        "ground": card.ground,
-        "fit": card.fit,
-        "tensors": {
-            key: {"shape": list(tensor.shape), "data": _base64(tensor.float().contiguous())}
-            for key, tensor in model.state_dict().items()
-        },
-        "calibration": None,
-        "accuracy": None,
-        "n_valid": None,
-        "valid": None,
-        "nudge": None,
-    }
+    payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
+    # what is not known, or not asked for
+    payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
     try:
         score = score_run(run, best=best, progress=progress)
     except (DataError, RunError) as error:
@@ -107,6 +91,24 @@ def payload_of(
         spread = torch.linspace(0, score.evaluation.n - 1, min(_NUDGED, score.evaluation.n))
         payload["nudge"] = _images(score, spread.long().tolist())
     return payload, None
+
+
+def model_payload(model: nn.Module, card: ModelCard) -> dict[str, Any]:
+    """What `readModel` makes the model of; a setting that an old file lacks has its default."""
+    arguments = inspect.signature(type(model)).parameters.values()
+    defaults = {one.name: one.default for one in arguments if one.default is not one.empty}
+    return {
+        "model": card.model,
+        "classes": card.classes,
+        "image_size": card.image_size,
+        "settings": defaults | card.settings,
+        "ground": card.ground,
+        "fit": card.fit,
+        "tensors": {
+            name: {"shape": list(tensor.shape), "data": _base64(_float_bytes(tensor))}
+            for name, tensor in model.state_dict().items()
+        },
+    }
 
 
 def _images(score: RunScore, rows: list[int]) -> dict[str, Any]:
@@ -127,7 +129,9 @@ def _source(text: str) -> str:
     return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
-def _base64(content: bytes | torch.Tensor) -> str:
-    if isinstance(content, torch.Tensor):
-        content = content.numpy().astype("<f4").tobytes()
+def _float_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.float().contiguous().numpy().astype("<f4").tobytes()
+
+
+def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
