@@ -32,11 +32,10 @@ def make_page(
     Raises RunError, DamagedFileError, and ConfigError for a model that a page cannot run.
     """
     payload, missing = payload_of(run, best=best, progress=progress)
-    texts = {name: _text(name) for name in ("page.css", "net.js", "page.js")}
-    sources = {name: f"'sha256-{_base64(_sha256(text))}'" for name, text in texts.items()}
+    style, *scripts = _text("page.css"), _text("net.js", "ink.js"), _text("page.js")
     policy = (
-        f"default-src 'none'; script-src {sources['net.js']} {sources['page.js']}; "
-        f"style-src {sources['page.css']}; img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {' '.join(map(_source, scripts))}; "
+        f"style-src {_source(style)}; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -48,8 +47,8 @@ def make_page(
     page = environment.get_template("page.html.j2").render(
         title=f"{payload['model']}: {payload['run']}",
         policy=Markup(policy),  # of nothing but hashes
-        css=Markup(texts["page.css"]),
-        scripts=[Markup(texts["net.js"]), Markup(texts["page.js"])],
+        css=Markup(style),
+        scripts=list(map(Markup, scripts)),
         # so that no name ends the script
         payload=Markup(json.dumps(payload).replace("<", "\\u003c")),
         model=payload["model"],
@@ -119,12 +118,13 @@ def _images(score: RunScore, rows: list[int]) -> dict[str, Any]:
     }
 
 
-def _text(name: str) -> str:
-    return (FOLDER / name).read_text("utf-8")  # with \n on every system, as a browser reads it
+def _text(*names: str) -> str:
+    return "\n".join((FOLDER / name).read_text("utf-8") for name in names)
 
 
-def _sha256(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _source(text: str) -> str:
+    """How a policy names a script or a style that may run: by its hash."""
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
 def _base64(content: bytes | torch.Tensor) -> str:
