@@ -71,6 +71,7 @@ async function load(file) {
   context.drawImage(bitmap, 0, 0, ...sides);
   change({ picture, which: `${file.name}, ${bitmap.width} × ${bitmap.height} pixels` });
 }
+$("file").onclick = () => ($("file").value = ""); // the same file again is a change, too
 $("file").onchange = () => load($("file").files[0]);
 addEventListener("paste", event => load(event.clipboardData.files[0]));
 addEventListener("dragover", event => event.preventDefault());
@@ -152,7 +153,7 @@ function units(active, best, logit, shape, isSigned, pictureOf) {
   group("Hidden units", "How active each is; times its weight, that is its share in the logit.",
     shape, isSigned, Array.from(active, (value, k) => [pictureOf(k),
       `active ${value.toFixed(2)}\nshare ${signed(shares[k])}`, shares[k] / most]));
-  say("sum", `All shares and the bias ${signed(tensors["out.bias"].values[best])} add up to ${logit}.`);
+  say("sum", `All shares and bias ${signed(tensors["out.bias"].values[best])} add up to ${logit}.`);
 }
 const insides = {
   linear({ logits, stages: [{ values }] }, best, logit) {
