@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from mnistlab.play.page import make_page
 from mnistlab.runs import Run
 from tests.command import run_in_process
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SEVEN = [(70, 60), (210, 60), (120, 240)]  # in pixels of the paper, 280 x 280
 INK = """() => document.querySelector('#canvas').getContext('2d').getImageData(0, 0, 280, 280)
     .data.filter((level, i) => i % 4 === 0 && level > 127).length"""
@@ -65,21 +63,6 @@ class Page:
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium; skips the tests where there is none, unless one is required."""
-    required = bool(os.environ.get("MNISTLAB_REQUIRE_CHROMIUM"))
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        why = "no chromium on this machine (Debian: apt-get install chromium)"
-        (pytest.fail if required else pytest.skip)(why)
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
