@@ -17,7 +17,7 @@ Opened = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+def browser() -> Iterator[Any]:
     """A Chromium driven by playwright; skips the test where one of them is absent, unless
     MNISTLAB_REQUIRE_BROWSER says that they must be there."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
@@ -29,9 +29,9 @@ def chromium() -> Iterator[Any]:
     if why:
         (pytest.fail if os.environ.get("MNISTLAB_REQUIRE_BROWSER") else pytest.skip)(why)
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +44,8 @@ def runs(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
             folder = tmp_path_factory.mktemp("play")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("MNISTLAB_CACHE", str(shared_cache))
-                line = ("train", *flags, "--threads", "1", "--run-dir", folder, "-q")
-                run_in_process(*line).ok()
+                own = ("--threads", "1", "--run-dir", str(folder), "-q")
+                run_in_process("train", *flags, *own).ok()
             made[flags] = Run(next(folder.iterdir()))
         return made[flags]
 
@@ -53,10 +53,10 @@ def runs(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.fixture
-def opened(chromium: Any, tmp_path: Path) -> Iterator[Opened]:
+def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
     """`opened(run)` opens the page of a run. At the end: it has asked for nothing but itself, and
     there was no word on the console."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
     heard: list[str] = []
     asked: list[str] = []
 
@@ -68,7 +68,7 @@ def opened(chromium: Any, tmp_path: Path) -> Iterator[Opened]:
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(file.as_uri())
-        page.heard = heard
+        page.heard, page.asked = heard, asked
         return page
 
     yield open_page

@@ -63,7 +63,7 @@ def require_same(found: list[list[float]], logits: torch.Tensor) -> None:
     ],
 )
 def test_every_setting_of_a_model_gives_the_probabilities_of_torch(
-    chromium: Any, model: str, classes: tuple[str, ...], settings: dict[str, Any]
+    browser: Any, model: str, classes: tuple[str, ...], settings: dict[str, Any]
 ) -> None:
     card = ModelCard(model, classes, (27, 30), settings, "any", 0.0)
     net = card.build().eval()
@@ -72,7 +72,7 @@ def test_every_setting_of_a_model_gives_the_probabilities_of_torch(
         if buffer.dtype == torch.float32 and not settings.get("cosines"):
             buffer.copy_(torch.rand(buffer.shape, generator=random))
     images = torch.randint(256, (20, *card.image_size), generator=random, dtype=torch.uint8)
-    page = chromium.new_page()
+    page = browser.new_page()
     page.add_script_tag(content=(FOLDER / "net.js").read_text(encoding="utf-8"))
     found = page.evaluate(GIVEN, [model_payload(net, card), as_text(images)])
     page.close()
@@ -116,7 +116,7 @@ def test_the_ten_thousand_test_digits_get_the_answers_of_eval(
     require_same(found, score.logits)
 
 
-def test_the_probability_of_a_model_changes_with_its_weights(chromium: Any) -> None:
+def test_the_probability_of_a_model_changes_with_its_weights(browser: Any) -> None:
     # what the tests above compare is not the same for any weights
     card = ModelCard("linear", TEN, (2, 2), {}, "any", 0.0)
     net = card.build()
@@ -125,7 +125,7 @@ def test_the_probability_of_a_model_changes_with_its_weights(chromium: Any) -> N
     with torch.no_grad():
         net.get_parameter("weights")[0, 3] = 1.0
     image = torch.tensor([[[255, 0], [0, 0]]], dtype=torch.uint8)
-    page = chromium.new_page()
+    page = browser.new_page()
     page.add_script_tag(content=(FOLDER / "net.js").read_text(encoding="utf-8"))
     [found] = page.evaluate(GIVEN, [model_payload(net, card), as_text(image)])
     page.close()

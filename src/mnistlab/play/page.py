@@ -1,4 +1,4 @@
-"""A run as a page to play with: one HTML text with the weights, some images and the scripts."""
+"""A run as one HTML file to draw on: its weights, some of its images, and the scripts."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Template
 from markupsafe import Markup
 from torch import nn
 
@@ -22,116 +22,90 @@ from mnistlab.scoring import RunScore, open_model, score_run
 
 FOLDER = Path(__file__).parent
 _MAX_PIXELS = 400 * 28 * 28  # of all validation images of a page
-_NUDGED = 200  # images on which a nudged weight of the linear model is tried
 
 
 def make_page(
     run: Run, *, best: bool = False, progress: Progress | None = None
 ) -> tuple[str, str | None]:
-    """The page of a run, and why it has no images, if it has none.
+    """The page of a run; and why it has no images, if it has none.
 
-    Raises RunError, DamagedFileError, and ConfigError for a model that a page cannot run.
+    Raises RunError, DamagedFileError, and ConfigError for a model that no page can run.
     """
-    payload, missing = payload_of(run, best=best, progress=progress)
-    style, *scripts = _text("page.css"), _text("net.js", "ink.js"), _text("page.js")
-    policy = (
-        f"default-src 'none'; script-src {' '.join(map(_source, scripts))}; "
-        f"style-src {_source(style)}; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2").render(
-        **payload
+    model, card = open_model(run, best=best)
+    if card.model == "resnet18" or card.ground is None:
+        why = "no page can run resnet18"
+        if card.ground is None:
+            why = "its images have no even ground, so no drawing can be made like them"
+        raise ConfigError(f"{printable(run.name)}: {why}; use: mnistlab predict")
+    payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
+    payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
+    missing = None
+    try:
+        payload |= _valid_payload(score_run(run, best=best, progress=progress))
+    except (DataError, RunError) as error:
+        missing = str(error)
+
+    def text(*names: str) -> Markup:
+        return Markup("\n".join((FOLDER / name).read_text("utf-8") for name in names))
+
+    css, scripts = text("page.css"), (text("net.js", "ink.js"), text("page.js"))
+    # A browser runs no script and takes no style but those with these hashes, and loads nothing.
+    digests = [hashlib.sha256(part.encode()).digest() for part in (css, *scripts)]
+    style, *code = (f"'sha256-{_base64(digest)}'" for digest in digests)
+    policy = f"default-src 'none'; script-src {' '.join(code)}; style-src {style}; "
+    return Template(
+        text("page.html.j2"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    ).render(
+        payload
         | {
-            "title": f"{payload['model']}: {payload['run']}",
-            "policy": Markup(policy),  # of nothing but hashes
-            "css": Markup(style),
-            "scripts": list(map(Markup, scripts)),
+            "title": f"{card.model}: {run.name}",
+            "policy": Markup(policy + "img-src data: blob:; base-uri 'none'; form-action 'none'"),
+            "css": css,
+            "scripts": scripts,
             # so that no name ends the script
             "payload": Markup(json.dumps(payload).replace("<", "\\u003c")),
         }
-    )
-    return page, missing
-
-
-def payload_of(
-    run: Run, *, best: bool = False, progress: Progress | None = None
-) -> tuple[dict[str, Any], str | None]:
-    """What the scripts of the page get, in plain values; and why it has no images, or None."""
-    model, card = open_model(run, best=best)
-    name = printable(run.name)
-    if card.model == "resnet18":
-        raise ConfigError(f"{name}: a page cannot run resnet18; use: mnistlab predict")
-    if card.ground is None:
-        raise ConfigError(
-            f"{name}: its images have no even ground, so that a drawing cannot be made like "
-            "them; use: mnistlab predict"
-        )
-    payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
-    # what is not known, or not asked for
-    payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
-    try:
-        score = score_run(run, best=best, progress=progress)
-    except (DataError, RunError) as error:
-        return payload, str(error)
-    payload |= {"accuracy": score.evaluation.accuracy, "n_valid": score.evaluation.n}
-    height, width = card.image_size
-    wrong = [verdict.index for verdict in score.mistakes()]
-    count = max(_MAX_PIXELS // (height * width), 1)
-    mistakes = wrong[: count // 2]
-    rest = torch.linspace(0, score.evaluation.n - 1, min(count - len(mistakes), score.evaluation.n))
-    rows = [*mistakes, *(row for row in rest.long().tolist() if row not in set(mistakes))]
-    payload["valid"] = _images(score, rows) | {"mistakes": list(range(len(mistakes)))}
-    if card.model == "linear":
-        spread = torch.linspace(0, score.evaluation.n - 1, min(_NUDGED, score.evaluation.n))
-        payload["nudge"] = _images(score, spread.long().tolist())
-    return payload, None
+    ), missing
 
 
 def model_payload(model: nn.Module, card: ModelCard) -> dict[str, Any]:
-    """What `readModel` makes the model of; a setting that an old file lacks has its default."""
-    arguments = inspect.signature(type(model)).parameters.values()
-    defaults = {one.name: one.default for one in arguments if one.default is not one.empty}
+    """What `readModel` in net.js makes the model of."""
+    own = inspect.signature(type(model)).parameters.values()
+    defaults = {one.name: one.default for one in own if one.default is not one.empty}
+    tensors = {
+        name: {"shape": [*tensor.shape], "data": _base64(tensor.float().contiguous().numpy())}
+        for name, tensor in model.state_dict().items()
+    }
+    values = {
+        key: getattr(card, key) for key in ("model", "classes", "image_size", "ground", "fit")
+    }
+    return values | {"settings": defaults | card.settings, "tensors": tensors}
+
+
+def _valid_payload(score: RunScore) -> dict[str, Any]:
+    """Some validation images, the mistakes first; of a linear model also 200 to nudge it on."""
+
+    def images(rows: list[int]) -> dict[str, Any]:
+        levels = score.split.ds.tensors[0][rows].numpy()
+        names = [score.split.path_of(row) for row in rows]
+        packed = _base64(zlib.compress(levels.tobytes(), 9))
+        return {"images": packed, "labels": score.labels[rows].tolist(), "names": names}
+
+    def spread(count: int) -> list[int]:
+        n = score.evaluation.n
+        return torch.linspace(0, n - 1, min(count, n)).long().tolist()
+
+    height, width = score.card.image_size
+    count = max(_MAX_PIXELS // (height * width), 2)
+    wrong = [verdict.index for verdict in score.mistakes(count // 2)]
+    others = [row for row in spread(count - len(wrong)) if row not in wrong]
     return {
-        "model": card.model,
-        "classes": card.classes,
-        "image_size": card.image_size,
-        "settings": defaults | card.settings,
-        "ground": card.ground,
-        "fit": card.fit,
-        "tensors": {
-            name: {"shape": list(tensor.shape), "data": _base64(_float_bytes(tensor))}
-            for name, tensor in model.state_dict().items()
-        },
+        "accuracy": score.evaluation.accuracy,
+        "n_valid": score.evaluation.n,
+        "valid": images(wrong + others) | {"mistakes": [*range(len(wrong))]},
+        "nudge": images(spread(200)) if score.card.model == "linear" else None,
     }
 
 
-def _images(score: RunScore, rows: list[int]) -> dict[str, Any]:
-    """The images at `rows`, with their labels and names."""
-    return {
-        "images": _base64(zlib.compress(score.split.ds.tensors[0][rows].numpy().tobytes(), 9)),
-        "labels": score.labels[rows].tolist(),
-        "names": [score.split.path_of(row) for row in rows],
-    }
-
-
-def _text(*names: str) -> str:
-    return "\n".join((FOLDER / name).read_text("utf-8") for name in names)
-
-
-def _source(text: str) -> str:
-    """How a policy names a script or a style that may run: by its hash."""
-    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
-
-
-def _float_bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.float().contiguous().numpy().astype("<f4").tobytes()
-
-
-def _base64(content: bytes) -> str:
+def _base64(content: Any) -> str:
     return base64.b64encode(content).decode()
