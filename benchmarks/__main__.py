@@ -179,6 +179,27 @@ def many_seeds() -> str:
     )
 
 
+def page() -> str:
+    """(h): the page to draw on."""
+    rows = []
+    with tempfile.TemporaryDirectory() as base:
+        for preset in ("linear", "two-layer", "cnn"):
+            folder = Path(base, preset)
+            train = ["-m", "mnistlab", "train", "--config", preset, "--run-dir", str(folder)]
+            run([PYTHON, *train, "--threads", "1", "-q"])
+            [own] = folder.iterdir()
+            [found] = told([run([PYTHON, "-m", "benchmarks.play", str(own)])])
+            rows.append(
+                f"| {preset} | {found['bytes'] / 1000:.0f} | {found['seconds']:.2f} | "
+                f"{found['median']:.1f} | {found['largest']:.1f} |"
+            )
+    head = (
+        "| preset | file, kB | seconds to make it, beyond `import torch` | milliseconds from the "
+    )
+    head += "end of a stroke to the answer (median) | largest of 20 |\n" + "|---" * 5 + "|"
+    return "\n".join([head, *rows])
+
+
 def processes() -> str:
     """The whole process, with the ratios in words."""
     with tempfile.TemporaryDirectory() as runs:
@@ -225,6 +246,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "loading": ("Loading", loading),
     "size": ("Cost and memory against the number of images", size),
     "seeds": ("Many models at once", many_seeds),
+    "play": ("The page to draw on, in a headless Chromium", page),
     "cnn": ("A small convolutional net on 3 and 7", deep.quick),
     "digits": ("Ten digits to 99 %", deep.digits),
     "precision": ("In bfloat16 and in float32", lambda: deep.precision(min(ROUNDS, 3))),

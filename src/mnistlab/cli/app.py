@@ -21,6 +21,7 @@ from mnistlab.cli import (
     lesson,
     lr_find,
     pictures,
+    play,
     predict,
     reproduce,
     runs,
@@ -79,6 +80,7 @@ command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_I
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
+command(app, "play", play.play)
 command(app, "export", export.export, ("data", *READING, "skip_bad", "threads"))
 command(app, "lesson", lesson.lesson, ("seed", "lr"))
 command(app, "reproduce", reproduce.reproduce, ("threads",))
