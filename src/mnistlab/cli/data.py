@@ -91,7 +91,7 @@ def import_idx(
 
     Makes train/<class>/<index>.png and valid/<class>/<index>.png.
     """
-    from mnistlab.data.published import import_idx as convert
+    from mnistlab.data.trees import import_idx as convert
 
     wanted = [name.strip() for name in (classes or "").split(",") if name.strip()]
     if classes is not None and not wanted:
