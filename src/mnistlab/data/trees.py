@@ -139,9 +139,7 @@ def _test_from(train: Split, share: float) -> dict[str, Split]:
 def require_new(target: Path) -> None:
     """Raise DataError if there is anything at `target`."""
     if os.path.lexists(target):
-        raise DataError(
-            str(target), [f"{printable(target)}: exists already; name a new folder, or remove it"]
-        )
+        raise fault_in(target, "exists already; name a new folder, or remove it")
 
 
 def write_folders(
