@@ -84,8 +84,7 @@ def write_whole(path: Path, *content: bytes | memoryview) -> None:
             flush(file.fileno())
         move(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        remove(temporary)
         raise
     flush_folder(path.parent)
 

@@ -278,15 +278,10 @@ def clear(
 def _show_entries(out: Output, entries: list[dict[str, Any]]) -> None:
     from mnistlab.report.tables import table
 
-    rows = [
-        (
-            each["kind"],
-            printable(Path(each["path"]).name),
-            each["about"],
-            f"{each['bytes'] / 1e6:,.1f}",
-        )
-        for each in entries
-    ]
+    rows = []
+    for each in entries:
+        name, size = printable(Path(each["path"]).name), f"{each['bytes'] / 1e6:,.1f}"
+        rows.append((each["kind"], name, each["about"], size))
     if rows and out.tables:
         out.result(table(("kind", "name", "of", "MB"), rows, left=3))
 

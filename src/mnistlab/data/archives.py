@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from mnistlab.data.scan import fault_in
+from mnistlab.data.scan import fault_in, stamps_of
 from mnistlab.errors import RunError
 from mnistlab.files import cache_folder, remove, temporary_beside
 from mnistlab.names import printable
@@ -30,10 +30,8 @@ def unpacked(path: Path) -> Path:
     Nothing is written outside that folder, and it appears complete or not at all. Raises DataError
     for an archive that is damaged or hostile, RunError where there is no place for it.
     """
-    status = path.stat()
     place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
-    stamps = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    state = hashlib.sha256(repr(stamps).encode()).hexdigest()[:12]
+    state = hashlib.sha256(repr(stamps_of(path)[1:]).encode()).hexdigest()[:12]
     folder = cache_folder() / "unpacked" / f"{place}-{state}"
     if folder.is_dir():
         return folder

@@ -58,7 +58,7 @@ def audit_folder(
     scans, split_here = scan_layout(layout, (*SPLITS, "test"), options)
     audit = Audit(name, layout=layout.line or "train/, valid/", split_here=split_here)
     if root.is_dir():
-        places = [*layout.sources.values()]
+        places = layout.sources.values()
         used = {place.relative_to(root).parts[0] for place in places if root in place.parents}
         beside = sorted(entry.name for entry in root.iterdir() if entry.name not in used)
         if root not in places:

@@ -96,10 +96,7 @@ def _load_sample(progress: Progress | None) -> ImageData:
             return data if data.fingerprint == FINGERPRINT else None
         return None
 
-    data = load()
-    if data is None:
-        _unpack(folder, unless=load)
-        data = load()
+    data: ImageData | None = load() or _unpack(folder, unless=load) or load()
     if data is None:
         raise RunError(
             f"{printable(folder)}: not the bundled data, although it was unpacked again; does "
@@ -137,14 +134,14 @@ def _temporary_home() -> Path:
     return home
 
 
-def _unpack(folder: Path, unless: Callable[[], object]) -> None:
-    """Unpack in place of `folder`, `unless` another process has just done so."""
+def _unpack(folder: Path, unless: Callable[[], Any]) -> Any:
+    """Unpack in place of `folder`, `unless` another process has just done so: what that gave."""
     archive = packaged("data") / ARCHIVE
     temporary = temporary_beside(folder)
     try:
         with FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE):
-            if unless():
-                return
+            if there := unless():
+                return there
             remove_leftovers(folder.parent)  # of processes that were killed
             content = archive.read_bytes()
             if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:

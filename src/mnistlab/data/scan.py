@@ -92,13 +92,7 @@ class Scan:
             if not is_clean(file):
                 faults[file] = "the name has control characters or is not UTF-8; rename it"
             elif mode == 0:
-                try:
-                    (self.folder / file).stat()
-                    faults[file] = "changed while it was read"
-                except FileNotFoundError:
-                    faults[file] = "a link to a file that is not there, or removed a moment ago"
-                except OSError as error:
-                    faults[file] = f"cannot be reached: {error.strerror}"
+                faults[file] = "cannot be reached: a link to nowhere, or removed a moment ago"
             elif stat.S_ISDIR(mode):
                 faults[file] = "a link to a folder; only images and folders of images belong here"
             elif not stat.S_ISREG(mode):

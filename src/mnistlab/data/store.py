@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab import system
 from mnistlab.errors import DamagedFileError
-from mnistlab.files import remove_leftovers, temporary_beside
+from mnistlab.files import remove, remove_leftovers, temporary_beside
 from mnistlab.names import printable
 from mnistlab.system import flush, map_private, move
 
@@ -190,8 +190,7 @@ def new_store(path: Path | None) -> Iterator[BinaryIO]:
         with open(temporary, "x+b", buffering=BLOCK) as file:
             yield file
     finally:
-        with contextlib.suppress(OSError):  # renamed, or gone
-            temporary.unlink()
+        remove(temporary)  # after the rename there is nothing left of it
 
 
 def finish_store(
