@@ -29,12 +29,11 @@ from mnistlab.data.splitting import leave_out
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import (
+    building,
     cache_folder,
     is_writable,
     packaged,
-    remove,
     remove_leftovers,
-    temporary_beside,
     user_path,
 )
 from mnistlab.names import nearest, printable
@@ -137,9 +136,9 @@ def _temporary_home() -> Path:
 def _unpack(folder: Path, unless: Callable[[], Any]) -> Any:
     """Unpack in place of `folder`, `unless` another process has just done so: what that gave."""
     archive = packaged("data") / ARCHIVE
-    temporary = temporary_beside(folder)
+    lock = FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE)
     try:
-        with FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE):
+        with building(folder) as temporary, lock:
             if there := unless():
                 return there
             remove_leftovers(folder.parent)  # of processes that were killed
@@ -158,8 +157,6 @@ def _unpack(folder: Path, unless: Callable[[], Any]) -> Any:
         why = f"the bundled data cannot be unpacked: {error.strerror or error}"
         remedy = "set MNISTLAB_CACHE to a folder with 60 MB of space"
         raise RunError(f"{printable(folder)}: {why}; {remedy}") from error
-    finally:
-        remove(temporary)
 
 
 def load_split(

@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab import system
 from mnistlab.errors import DamagedFileError
-from mnistlab.files import remove, remove_leftovers, temporary_beside
+from mnistlab.files import building, remove_leftovers
 from mnistlab.names import printable
 from mnistlab.system import flush, map_private, move
 
@@ -185,12 +185,8 @@ def new_store(path: Path | None) -> Iterator[BinaryIO]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, older_than=3600)
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "x+b", buffering=BLOCK) as file:
-            yield file
-    finally:
-        remove(temporary)  # after the rename there is nothing left of it
+    with building(path) as temporary, open(temporary, "x+b", buffering=BLOCK) as file:
+        yield file
 
 
 def finish_store(

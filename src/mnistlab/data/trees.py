@@ -25,7 +25,7 @@ from mnistlab.data.scan import SPLITS, fault_in, is_hidden
 from mnistlab.data.splitting import base_name, folds_of, split_by_digest
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DataError, RunError
-from mnistlab.files import cache_folder, remove, temporary_beside
+from mnistlab.files import building, cache_folder
 from mnistlab.names import natural_key, nearest, printable
 from mnistlab.system import move
 
@@ -155,33 +155,31 @@ def write_folders(
     lists all. Raises RunError.
     """
     counts, rows = {}, ["name,label"]
-    building = temporary_beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for part, split in parts:
-            counts[part] = split.counts
-            for label in split.classes:
-                (building / part / label).mkdir(parents=True)
-            (pixels, numbers), paths = split.ds.tensors, split.paths()
-            for row, (label, name) in enumerate(zip(split.labels(), _names(split), strict=True)):
-                if progress is not None and row % 64 == 0:
-                    progress(part, row, len(paths))
-                place = building / part / label / name
-                if source and (source / paths[row]).is_file():
-                    _link(source / paths[row], place, copy)
-                else:
-                    Image.fromarray(pixels[row].numpy()).save(place, compress_level=9)
+        with building(target) as folder:
+            for part, split in parts:
+                counts[part] = split.counts
+                for label in split.classes:
+                    (folder / part / label).mkdir(parents=True)
+                (pixels, numbers), paths = split.ds.tensors, split.paths()
+                places = zip(split.labels(), _names(split), strict=True)
+                for row, (label, name) in enumerate(places):
+                    if progress is not None and row % 64 == 0:
+                        progress(part, row, len(paths))
+                    place = folder / part / label / name
+                    if source and (source / paths[row]).is_file():
+                        _link(source / paths[row], place, copy)
+                    else:
+                        Image.fromarray(pixels[row].numpy()).save(place, compress_level=9)
+                if source is None:
+                    order = zip(numbers.tolist(), map(natural_key, paths), paths, strict=True)
+                    rows += [f"{part}/{path},{number}" for number, _, path in sorted(order)]
             if source is None:
-                order = sorted(zip(numbers.tolist(), map(natural_key, paths), paths, strict=True))
-                rows += [f"{part}/{path},{number}" for number, _, path in order]
-        if source is None:
-            (building / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
-        move(building, target)
+                (folder / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
+            move(folder, target)
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{printable(target)}: cannot be written: {why}") from error
-    finally:
-        remove(building)
     return counts
 
 
