@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,19 +76,24 @@ def write_whole(path: Path, *content: bytes | memoryview) -> None:
     Several pieces are written one after the other. Raises OSError (disk full, no permission, …);
     `path` is then as it was.
     """
-    temporary = temporary_beside(path)
-    try:
+    with building(path) as temporary:
         with open(temporary, "xb") as file:  # x: never through a link that somebody laid there
             for piece in content:
                 file.write(piece)
             file.flush()
             flush(file.fileno())
         move(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
     flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """Where to build what is to be moved to `path`; what is there at the end is deleted."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
 
 
 def temporary_beside(path: Path) -> Path:

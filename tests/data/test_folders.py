@@ -159,7 +159,9 @@ EXPECTED = "expected train/<class>/*.png and valid/<class>/*.png"
 LOOP = "cannot be listed: Too many levels of symbolic links"
 BAD_TREES = {  # shell command → faults
     "rm -r train": [f"train: no such folder; {EXPECTED}"],
-    "rm -r train; touch train": ["train: cannot be listed: Not a directory"],
+    "rm -r train; touch train": [
+        "train: not a table or a file of arrays that is known: .csv, .npz or IDX"
+    ],
     "rm -r train; ln -s train train": [f"train: {LOOP}"],
     "rm -r train/*": ["train: no class folders; expected train/<class>/*.png"],
     "rm -r valid/*; touch valid/x.png": ["valid: no class folders; expected valid/<class>/*.png"],
@@ -207,8 +209,8 @@ BAD_FILES = {  # shell command in the folder of 2.png → why it cannot be used
     "ln -sfn .. 2.png": "a link to a folder; only images and folders of images belong here",
     "rm 2.png; mkfifo 2.png": "not a regular file",
     "ln -sf /dev/null 2.png": "not a regular file",
-    "rm 2.png; ln -s 2.png 2.png": "cannot be reached: Too many levels of symbolic links",
-    "ln -sf none.png 2.png": "a link to a file that is not there, or removed a moment ago",
+    "rm 2.png; ln -s 2.png 2.png": "cannot be reached: a link to nowhere, or removed a moment ago",
+    "ln -sf none.png 2.png": "cannot be reached: a link to nowhere, or removed a moment ago",
 }
 
 

@@ -18,8 +18,9 @@ from PIL import Image
 
 from mnistlab.data.datasets import DATASETS
 from mnistlab.data.folders import load_folders
-from mnistlab.data.published import import_idx, read_dataset
+from mnistlab.data.published import read_dataset
 from mnistlab.data.store import ImageData
+from mnistlab.data.trees import import_idx
 from mnistlab.errors import DataError, RunError
 from mnistlab.vision import torchvision
 from tests import needs

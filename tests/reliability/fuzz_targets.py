@@ -67,7 +67,7 @@ def config(data: bytes, folder: Path) -> None:
 
 def idx(data: bytes, folder: Path) -> None:
     """A file of MNIST's format, gzipped if it says so; as images or as labels."""
-    from mnistlab.data.published import import_idx
+    from mnistlab.data.trees import import_idx
 
     source, target = folder / "idx", folder / "tree"
     source.mkdir(exist_ok=True)

@@ -91,7 +91,7 @@ def import_idx(
 
     Makes train/<class>/<index>.png and valid/<class>/<index>.png.
     """
-    from mnistlab.data.published import import_idx as convert
+    from mnistlab.data.trees import import_idx as convert
 
     wanted = [name.strip() for name in (classes or "").split(",") if name.strip()]
     if classes is not None and not wanted:
@@ -278,15 +278,10 @@ def clear(
 def _show_entries(out: Output, entries: list[dict[str, Any]]) -> None:
     from mnistlab.report.tables import table
 
-    rows = [
-        (
-            each["kind"],
-            printable(Path(each["path"]).name),
-            each["about"],
-            f"{each['bytes'] / 1e6:,.1f}",
-        )
-        for each in entries
-    ]
+    rows = []
+    for each in entries:
+        name, size = printable(Path(each["path"]).name), f"{each['bytes'] / 1e6:,.1f}"
+        rows.append((each["kind"], name, each["about"], size))
     if rows and out.tables:
         out.result(table(("kind", "name", "of", "MB"), rows, left=3))
 

@@ -8,9 +8,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from mnistlab.data.scan import fault_in
+from mnistlab.data.scan import fault_in, stamps_of
 from mnistlab.errors import RunError
-from mnistlab.files import cache_folder, remove, temporary_beside
+from mnistlab.files import building, cache_folder, remove
 from mnistlab.names import printable
 from mnistlab.system import move
 
@@ -30,25 +30,20 @@ def unpacked(path: Path) -> Path:
     Nothing is written outside that folder, and it appears complete or not at all. Raises DataError
     for an archive that is damaged or hostile, RunError where there is no place for it.
     """
-    status = path.stat()
     place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
-    stamps = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    state = hashlib.sha256(repr(stamps).encode()).hexdigest()[:12]
+    state = hashlib.sha256(repr(stamps_of(path)[1:]).encode()).hexdigest()[:12]
     folder = cache_folder() / "unpacked" / f"{place}-{state}"
     if folder.is_dir():
         return folder
-    temporary = temporary_beside(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         for old in folder.parent.glob(f"{place}-*"):
             remove(old)
-        temporary.mkdir()
-        if zipfile.is_zipfile(path):
-            _unzip(path, temporary)
-        else:
-            _untar(path, temporary)
-        if not folder.is_dir():  # another process may have been quicker
-            move(temporary, folder)
+        with building(folder) as temporary:
+            temporary.mkdir(parents=True)
+            unpack = _unzip if zipfile.is_zipfile(path) else _untar
+            unpack(path, temporary)
+            if not folder.is_dir():  # another process may have been quicker
+                move(temporary, folder)
     except OSError as error:
         raise RunError(
             f"{printable(path)}: cannot be unpacked: {error.strerror or error}; set MNISTLAB_CACHE "
@@ -56,8 +51,6 @@ def unpacked(path: Path) -> Path:
         ) from error
     except _DAMAGE as error:
         raise fault_in(path, f"cannot be unpacked: {error}") from error
-    finally:
-        remove(temporary)
     return folder
 
 

@@ -6,6 +6,7 @@
 import hashlib
 import io
 import zipfile
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -80,14 +81,12 @@ def scan_file(path: Path, split: str, *, transpose: bool = False) -> dict[str, S
         sources = {split: partial(_of_pixels, path, columns, transpose)}
     else:
         raise fault_in(path, "not a table or a file of arrays that is known: .csv, .npz or IDX")
-    scans: dict[str, Scan] = {}
-    for role, source in sources.items():
-        salt = "transposed" if transpose else ""
-        scan = ArrayScan(path, role, source=source, salt=salt)
-        for part in parts:
-            scan.stamps.extend(stamps_of(part))
-        scans[role] = scan
-    return scans
+    stamps = array("q", [stamp for part in parts for stamp in stamps_of(part)])
+    salt = "transposed" if transpose else ""
+    return {
+        role: ArrayScan(path, role, stamps=stamps, salt=salt, source=source)
+        for role, source in sources.items()
+    }
 
 
 def _of_pixels(path: Path, columns: Columns, transpose: bool) -> Arrays:

@@ -42,8 +42,7 @@ class Dataset:
     @property
     def labels(self) -> dict[str, int]:
         """Class name → its label in the files, in the order of `classes`."""
-        labels = {name: label for label, name in enumerate(self.names, self.first_label)}
-        return {name: labels[name] for name in self.classes}
+        return {name: self.first_label + self.names.index(name) for name in self.classes}
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -21,15 +21,10 @@ from filelock import FileLock, Timeout
 from mnistlab import __version__
 from mnistlab.data.datasets import Dataset
 from mnistlab.data.idx import find_files, unpacked
-from mnistlab.data.published import (
-    load_dataset,
-    read_dataset,
-    require_new,
-    store_dataset,
-    write_folders,
-)
+from mnistlab.data.published import load_dataset, read_dataset, store_arrays, store_dataset
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import ImageData, Progress
+from mnistlab.data.trees import require_new, write_folders
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
 from mnistlab.system import move
@@ -97,7 +92,8 @@ def obtain(
         why = f"{error.strerror or error}; MNISTLAB_CACHE may name another folder for the cache"
         raise RunError(f"{where}: {why}") from error
     contents = {split: read_dataset(dataset, split, paths) for split in SPLITS}
-    return write_folders(contents, dataset.labels, to, writing), originals
+    parts = ((split, store_arrays(*contents[split], dataset.labels)) for split in SPLITS)
+    return write_folders(parts, to, writing), originals
 
 
 def _counts(data: ImageData) -> dict[str, dict[str, int]]:

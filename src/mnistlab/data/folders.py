@@ -78,7 +78,7 @@ def load_splits(
     if is_archive(root):
         root, keep_young = unpacked(root), True
     layout = find_layout(root, options)
-    sources = {**layout.folders, **layout.files}
+    sources = layout.sources
     paths = {
         part: store_path(sources.get(part, sources.get("train", root)), part)
         for part in (*SPLITS, *splits)
@@ -237,18 +237,17 @@ def scan_layout(
     Returns the scans by split, and whether the split is made here of the only one.
     Raises DataError for a table that cannot be read.
     """
-    alone = [*layout.folders] == ["train"]
-    scans = {
-        split: scan_folder(folder, split)
-        for split, folder in layout.folders.items()
-        if split in splits or alone
-    }
-    for split, path in layout.files.items():
-        from mnistlab.data.arrays import scan_file  # folders need none of it
+    alone = [*layout.sources] == ["train"]
+    scans: dict[str, Scan] = {}
+    for split, path in layout.sources.items():
+        if os.path.isfile(path):
+            from mnistlab.data.arrays import scan_file  # folders need none of it
 
-        scans |= scan_file(path, split, transpose=options.transpose)
-        alone = [*scans] == ["train"] and len(layout.files) == 1
-    if layout.files and "test" in scans and "valid" not in scans:
+            scans |= scan_file(path, split, transpose=options.transpose)
+        elif split in splits or alone:
+            scans[split] = scan_folder(path, split)
+    alone = alone and [*scans] == ["train"]
+    if "test" in scans and "valid" not in {*scans, *layout.sources}:
         scan = scans["valid"] = scans.pop("test")
         scan.split, scan.note = "valid", "; test scores, as there is no valid"
     return {split: scan for split, scan in scans.items() if split in splits or alone}, alone

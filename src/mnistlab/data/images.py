@@ -95,13 +95,10 @@ def decode_bytes(content: bytes) -> Decoded:
     try:
         with Image.open(io.BytesIO(content), formats=_available()) as image:
             kind = f"{image.format} {image.mode}"
+            # by 2 or 4: a JPEG is decoded at that scale, the pixels of others are averaged
+            by = 2 ** math.ceil(math.log(max(image.width * image.height / WHOLE_PIXELS, 1), 4))
             # returned with its pixels loaded: the file is not needed
-            if image.width * image.height <= WHOLE_PIXELS:
-                return _to_grey(image, content, 1)._replace(kind=kind)
-            with _ONE_LARGE:
-                # by 2 or 4: a JPEG is decoded at that scale, the pixels of others are averaged
-                share = image.width * image.height / WHOLE_PIXELS
-                by = 2 ** math.ceil(math.log(share, 4))
+            with _ONE_LARGE if by > 1 else contextlib.nullcontext():
                 return _to_grey(image, content, by)._replace(kind=kind)
     except UndecodableError:
         raise

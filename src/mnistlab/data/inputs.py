@@ -38,27 +38,23 @@ def find_inputs(arguments: Sequence[str]) -> Inputs:
     """
     inputs = Inputs()
     for argument in arguments:
-        if os.path.isdir(argument):
-            files = set(_files_below(argument, inputs.faults))
-            fault = "no images in it"
-        elif glob.has_magic(argument) and not os.path.lexists(argument):
-            files = set()  # a pattern may match a folder and also the files in it
-            for match in map(os.path.normpath, glob.glob(argument, recursive=True)):
-                is_folder = os.path.isdir(match)
-                files |= set(_files_below(match, inputs.faults)) if is_folder else {match}
-            fault = "matches no image"
-        elif argument == STDIN and STDIN in inputs.names:
-            inputs.faults[STDIN] = "stdin holds one image; name it once"
+        is_glob = glob.has_magic(argument) and not os.path.lexists(argument)
+        if not (is_glob or os.path.isdir(argument)):
+            if argument == STDIN and STDIN in inputs.names:
+                inputs.faults[STDIN] = "stdin holds one image; name it once"
+            else:
+                inputs.names.append(argument)
             continue
-        else:
-            inputs.names.append(argument)
-            continue
+        files: set[str] = set()  # a pattern may match a folder and also the files in it
+        for match in glob.glob(argument, recursive=True) if is_glob else [argument]:
+            below = _files_below(match, inputs.faults) if os.path.isdir(match) else [match]
+            files |= {*map(os.path.normpath, below)}
         ordered = sorted(files, key=lambda name: [natural_key(part) for part in Path(name).parts])
         images = [name for name in ordered if looks_like_image(name)]
         inputs.names += images
         inputs.left_out += [name for name in ordered if not looks_like_image(name)]
         if not images:
-            inputs.faults[argument] = fault
+            inputs.faults[argument] = "matches no image" if is_glob else "no images in it"
     return inputs
 
 
@@ -77,4 +73,4 @@ def _files_below(folder: str, faults: dict[str, str]) -> Iterator[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
-                yield os.path.normpath(os.path.join(parent, name))
+                yield os.path.join(parent, name)

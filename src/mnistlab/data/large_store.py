@@ -1,7 +1,7 @@
 """The images of a store that is too large to be checked at each start: checked as they are read."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 
@@ -9,32 +9,11 @@ import torch
 class CheckedImages(torch.Tensor):
     """Images uint8 (n, H, W): an operation on some of them verifies their part of the file first.
 
-    What an operation gives is an ordinary tensor.
+    What an operation gives is an ordinary tensor. `verify` takes the rows that are read; None for
+    all.
     """
 
-    block_size: int  # bytes
-    unchecked: set[int]  # numbers of the blocks that were not read yet
-    check: Callable[[int], None]
-
-    @classmethod
-    def of(cls, pixels: torch.Tensor, block_size: int, check: Callable[[int], None]) -> Self:
-        """`pixels`, of which `check(block)` verifies block after block of so many bytes."""
-        images = pixels.as_subclass(cls)
-        images.block_size, images.check = block_size, check
-        images.unchecked = set(range(-(-pixels.nbytes // block_size)))
-        return images
-
-    def verify(self, rows: Iterable[int] | None) -> None:
-        """Check the blocks of these images, None for all, that were not read before."""
-        blocks = set(self.unchecked)
-        if rows is not None:
-            size = self.stride(0)  # bytes of an image
-            ends = ((row * size, row * size + size - 1) for row in rows)
-            touched = ((first // self.block_size, last // self.block_size) for first, last in ends)
-            blocks &= {block for first, last in touched for block in range(first, last + 1)}
-        for block in sorted(blocks):
-            self.check(block)
-            self.unchecked.remove(block)
+    verify: Callable[[Iterable[int] | None], None]
 
     @classmethod
     def __torch_function__(
@@ -48,7 +27,7 @@ class CheckedImages(torch.Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             for value in (*args, *kwargs.values()):
                 for images in value if isinstance(value, list | tuple) else (value,):
-                    if isinstance(images, cls) and images.unchecked:
+                    if isinstance(images, cls):
                         images.verify(_rows_read(func, len(images), args))
             return func(*args, **kwargs)
 

@@ -6,7 +6,7 @@ What is understood: the table in docs/data.md.
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -62,13 +62,12 @@ class TwoWaysError(DataError):
 class Layout:
     """Where the images are.
 
-    folders: split → the folder of its class folders; only train where the split is made here.
-    files: split → the table or the arrays that it is in, instead of folders; only train where one
-    file has all. line: how it was read, for a person; empty where there is nothing to explain.
+    sources: split → the folder of its class folders, or the table or file of arrays that it is in;
+    only train where that has all, or is to be split here. line: how it was read, for a person;
+    empty where there is nothing to explain.
     """
 
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
+    sources: Mapping[str, Path]
     line: str = ""
 
 
@@ -79,9 +78,9 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
     """
     if options.valid:
         train, valid = (_class_root(path) for path in (root, Path(options.valid)))
-        return Layout({"train": train, "valid": valid}, line=f"valid is {printable(valid)}")
+        return Layout({"train": train, "valid": valid}, f"valid is {printable(valid)}")
     if root.is_file():
-        return Layout(files={"train": root}, line=printable(root.name))
+        return Layout({"train": root}, printable(root.name))
     top = _entered(root)
     folders, files = _listed(top)
     where = "" if top == root else f"{printable(top.relative_to(root).as_posix())}/: "
@@ -94,10 +93,10 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
             return readings["splits"]  # whatever stands beside them, as fast.ai's labels.csv
     classes = [name for name in folders if _has_images(top / name)]
     if len(classes) > 1 and {*classes} - {*roles.values()}:
-        readings["classes"] = Layout({"train": top}, line=f"{where}class folders {_few(classes)}")
+        readings["classes"] = Layout({"train": top}, f"{where}class folders {_few(classes)}")
     if found := _tables(top, files):
         named = " and ".join(printable(path.name) for path in found.values())
-        readings["table"] = Layout(files=found, line=where + named)
+        readings["table"] = Layout(found, where + named)
     if options.layout != "auto":
         if options.layout not in readings:
             raise fault_in(top, f"--layout {options.layout} does not fit what is in it")
@@ -123,7 +122,7 @@ def _of_splits(top: Path, roles: Mapping[str, str], full: Mapping[str, str], whe
     elif "test" in used:
         used["valid"] = used.pop("test")
         line += f"; {printable(used['valid'])}/ scores, as there is no valid/"
-    return Layout({role: top / name for role, name in used.items()}, line=line)
+    return Layout({role: top / name for role, name in used.items()}, line)
 
 
 def _entered(root: Path) -> Path:

@@ -29,12 +29,11 @@ from mnistlab.data.splitting import leave_out
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.files import (
+    building,
     cache_folder,
     is_writable,
     packaged,
-    remove,
     remove_leftovers,
-    temporary_beside,
     user_path,
 )
 from mnistlab.names import nearest, printable
@@ -96,10 +95,7 @@ def _load_sample(progress: Progress | None) -> ImageData:
             return data if data.fingerprint == FINGERPRINT else None
         return None
 
-    data = load()
-    if data is None:
-        _unpack(folder, unless=load)
-        data = load()
+    data: ImageData | None = load() or _unpack(folder, unless=load) or load()
     if data is None:
         raise RunError(
             f"{printable(folder)}: not the bundled data, although it was unpacked again; does "
@@ -137,14 +133,14 @@ def _temporary_home() -> Path:
     return home
 
 
-def _unpack(folder: Path, unless: Callable[[], object]) -> None:
-    """Unpack in place of `folder`, `unless` another process has just done so."""
+def _unpack(folder: Path, unless: Callable[[], Any]) -> Any:
+    """Unpack in place of `folder`, `unless` another process has just done so: what that gave."""
     archive = packaged("data") / ARCHIVE
-    temporary = temporary_beside(folder)
+    lock = FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE)
     try:
-        with FileLock(folder.with_name(".mnist_sample.lock"), timeout=PATIENCE):
-            if unless():
-                return
+        with building(folder) as temporary, lock:
+            if there := unless():
+                return there
             remove_leftovers(folder.parent)  # of processes that were killed
             content = archive.read_bytes()
             if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
@@ -161,8 +157,6 @@ def _unpack(folder: Path, unless: Callable[[], object]) -> None:
         why = f"the bundled data cannot be unpacked: {error.strerror or error}"
         remedy = "set MNISTLAB_CACHE to a folder with 60 MB of space"
         raise RunError(f"{printable(folder)}: {why}; {remedy}") from error
-    finally:
-        remove(temporary)
 
 
 def load_split(

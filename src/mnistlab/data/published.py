@@ -1,63 +1,25 @@
-"""The files of published datasets → images and labels; and these → folders of PNG files.
+"""The files of published datasets → images and labels.
 
 MNIST and its relatives are IDX files. EMNIST has them in a zip archive, its images on their side;
 USPS is text.
 """
 
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mnistlab.data.datasets import DATASETS, Dataset
-from mnistlab.data.idx import Array, find_files, read_idx, unpacked
+from mnistlab.data.datasets import Dataset
+from mnistlab.data.idx import Array, read_idx, unpacked
 from mnistlab.data.scan import SPLITS, fault_in
-from mnistlab.data.store import ImageData, Progress, Split, finish_store, new_store, open_store
-from mnistlab.errors import DamagedFileError, DataError, RunError
-from mnistlab.files import remove, temporary_beside
-from mnistlab.names import natural_key, nearest, printable
-from mnistlab.system import move
+from mnistlab.data.store import ImageData, Split, finish_store, new_store, open_store
+from mnistlab.errors import DamagedFileError, DataError
+from mnistlab.names import printable
 
 _MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
-
-
-def import_idx(
-    source: Path,
-    target: Path,
-    classes: Sequence[str] | None = None,
-    progress: Progress | None = None,
-) -> dict[str, dict[str, int]]:
-    """Turn MNIST-format files in `source` into `target/train/<class>/<index>.png` and `valid/…`.
-
-    A file's name is the image's index in the source. `classes` keeps only those labels. Returns the
-    counts by split and class. Raises DataError, RunError.
-    """
-    require_new(target)
-    mnist = DATASETS["mnist"]
-    paths = find_files([source], mnist.published)
-    splits = {}
-    for split, (of_images, of_labels) in mnist.files.items():
-        images, labels = read_idx(paths[of_images]), read_idx(paths[of_labels])
-        if images.ndim != 3 or images.dtype != np.uint8 or not images.size:
-            raise fault_in(paths[of_images], f"holds no images, but {_sizes(images)}")
-        if labels.shape != images.shape[:1]:
-            why = f"holds {_sizes(labels)} for the {len(images)} images of {paths[of_images].name}"
-            raise fault_in(paths[of_labels], why)
-        splits[split] = images, labels
-    present = {str(label) for _, labels in splits.values() for label in np.unique(labels)}
-    known = sorted(present, key=natural_key)
-    names = known if classes is None else sorted({*classes}, key=natural_key)
-    if faults := [
-        f"--classes: no images of class {printable(name)}{nearest(name, known)}"
-        for name in names
-        if name not in known
-    ]:
-        raise DataError(printable(source), faults)
-    return write_folders(splits, {name: int(name) for name in names}, target, progress)
 
 
 def load_dataset(dataset: Dataset) -> ImageData:
@@ -93,21 +55,34 @@ def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
         with path.open("rb") as file:
             signature += f" {hashlib.file_digest(file, 'sha256').hexdigest()}"
     contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
-    stored: list[Split] = []
-    for split, (images, labels) in contents.items():
+    stored = []
+    for split, arrays in contents.items():
         path, about = dataset.folder / f"{split}.store", f"{dataset.name}, {split}"
-        by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
-        rows = {name: by_name[labels[by_name] == label] for name, label in dataset.labels.items()}
-        counts = {name: len(indices) for name, indices in rows.items()}
-        names = [f"{name}/{index}.png" for name, indices in rows.items() for index in indices]
-        with new_store(path) as store:
-            for indices in rows.values():
-                store.write(images[indices].tobytes())
-            size = images.shape[1:]
-            stored.append(
-                finish_store(store, path, size, counts, names, signature=signature, about=about)
-            )
+        stored.append(store_arrays(*arrays, dataset.labels, path, signature, about))
     return _as_data(dataset, *stored)
+
+
+def store_arrays(
+    images: Array,
+    labels: Array,
+    classes: Mapping[str, int],
+    path: Path | None = None,
+    signature: str = "",
+    about: str = "",
+) -> Split:
+    """The split of images uint8 (n, H, W) and labels (n,), stored at `path` unless that is None.
+
+    `classes` maps each class to its label; images are called `class/index.png`. Raises OSError.
+    """
+    by_name = np.array(sorted(range(len(labels)), key=str))  # 10.png stands before 2.png
+    rows = {name: by_name[labels[by_name] == label] for name, label in classes.items()}
+    counts = {name: len(indices) for name, indices in rows.items()}
+    names = [f"{name}/{index}.png" for name, indices in rows.items() for index in indices]
+    with new_store(path) as store:
+        for indices in rows.values():
+            store.write(images[indices].tobytes())
+        size = images.shape[1:]
+        return finish_store(store, path, size, counts, names, signature=signature, about=about)
 
 
 def _as_data(dataset: Dataset, train: Split, valid: Split) -> ImageData:
@@ -131,7 +106,7 @@ def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tup
     else:
         images, labels = (read_idx(path, member, n * side**2) for path, member in parts)
     if images.shape != (n, side, side) or images.dtype != np.uint8:
-        why = f"{_sizes(images)}, and {dataset.name} has {n} x {side} x {side} bytes"
+        why = f"{sizes_of(images)}, and {dataset.name} has {n} x {side} x {side} bytes"
         raise fault_in(where[0], f"the images of {split} are {why}")
     if labels.ndim == 2:  # QMNIST: the other columns say where an image comes from
         labels = labels[:, :1].reshape(-1)
@@ -162,52 +137,5 @@ def _read_usps(path: Path, n: int, side: int) -> tuple[Array, Array]:
     return np.frombuffer(images, np.uint8).reshape(-1, side, side), np.array(labels)
 
 
-def require_new(target: Path) -> None:
-    """Raise DataError if there is anything at `target`."""
-    if os.path.lexists(target):
-        raise DataError(
-            str(target), [f"{printable(target)}: exists already; name a new folder, or remove it"]
-        )
-
-
-def write_folders(
-    splits: Mapping[str, tuple[Array, Array]],
-    classes: Mapping[str, int],
-    target: Path,
-    progress: Progress | None = None,
-) -> dict[str, dict[str, int]]:
-    """Write `target/<split>/<class>/<index>.png` and `labels.csv`, completely or not at all.
-
-    `splits` are images uint8 (n, H, W) and labels (n,); `classes` maps each class to its label.
-    Returns the counts by split and class. Raises RunError.
-    """
-    from PIL import Image  # only here: to train on a dataset shall be quick
-
-    counts: dict[str, dict[str, int]] = {}
-    rows = ["name,label"]
-    temporary = temporary_beside(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for split, (images, labels) in splits.items():
-            counts[split] = {name: int((labels == value).sum()) for name, value in classes.items()}
-            done, total = 0, sum(counts[split].values())
-            for position, (name, label) in enumerate(classes.items()):
-                (temporary / split / name).mkdir(parents=True)
-                for index in np.flatnonzero(labels == label):
-                    if progress is not None and done % 64 == 0:
-                        progress(split, done, total)
-                    file = f"{split}/{name}/{index}.png"
-                    Image.fromarray(images[index]).save(temporary / file, compress_level=9)
-                    rows.append(f"{file},{position}")
-                    done += 1
-        (temporary / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
-        move(temporary, target)
-    except OSError as error:
-        raise RunError(f"{printable(target)}: cannot be written: {error.strerror}") from error
-    finally:
-        remove(temporary)
-    return counts
-
-
-def _sizes(array: Array) -> str:
+def sizes_of(array: Array) -> str:
     return f"{' x '.join(map(str, array.shape))} values of {array.dtype.name}"

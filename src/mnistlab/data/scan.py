@@ -92,13 +92,7 @@ class Scan:
             if not is_clean(file):
                 faults[file] = "the name has control characters or is not UTF-8; rename it"
             elif mode == 0:
-                try:
-                    (self.folder / file).stat()
-                    faults[file] = "changed while it was read"
-                except FileNotFoundError:
-                    faults[file] = "a link to a file that is not there, or removed a moment ago"
-                except OSError as error:
-                    faults[file] = f"cannot be reached: {error.strerror}"
+                faults[file] = "cannot be reached: a link to nowhere, or removed a moment ago"
             elif stat.S_ISDIR(mode):
                 faults[file] = "a link to a folder; only images and folders of images belong here"
             elif not stat.S_ISREG(mode):
@@ -244,7 +238,7 @@ def class_faults(scans: Sequence[Scan]) -> list[str]:
         for name in sorted(everywhere.difference(scan.classes), key=natural_key):
             if scan.classes:
                 alike = [own for own in scan.classes if folded(own) == folded(name)]
-                but = f"; {_difference(name, alike[0])}" if alike else ""
+                but = f"; {printable(repr(alike[0]))} there is like it" if alike else ""
                 faults.append(
                     f"{printable(scan.folder / name)}: missing; the class {printable(name)} is "
                     f"only in the other split{but}"
@@ -255,11 +249,3 @@ def class_faults(scans: Sequence[Scan]) -> list[str]:
 def folded(name: str) -> str:
     """What is left of a class name without case, Unicode form and spaces at the ends."""
     return unicodedata.normalize("NFC", name).strip().casefold()
-
-
-def _difference(name: str, other: str) -> str:
-    """In what two names that look alike differ."""
-    kinds = ["case"] if name.strip() != other.strip() else []
-    if name != name.strip() or other != other.strip():
-        kinds.append("spaces at its ends")
-    return f"{printable(repr(other))} there differs in {' and '.join(kinds)}"

@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab import system
 from mnistlab.errors import DamagedFileError
-from mnistlab.files import remove_leftovers, temporary_beside
+from mnistlab.files import building, remove_leftovers
 from mnistlab.names import printable
 from mnistlab.system import flush, map_private, move
 
@@ -185,13 +185,8 @@ def new_store(path: Path | None) -> Iterator[BinaryIO]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, older_than=3600)
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "x+b", buffering=BLOCK) as file:
-            yield file
-    finally:
-        with contextlib.suppress(OSError):  # renamed, or gone
-            temporary.unlink()
+    with building(path) as temporary, open(temporary, "x+b", buffering=BLOCK) as file:
+        yield file
 
 
 def finish_store(
@@ -270,22 +265,31 @@ def open_store(path: Path) -> Split:
         description = read_description(file)
         pixels = _mapped(file, description["shape"])
     flat, checksums = pixels.numpy().reshape(-1).data, description["blocks"]
+    unchecked, size = set(range(len(checksums))), math.prod(description["shape"][1:])
 
-    def check(block: int) -> None:
-        content = flat[block * BLOCK : (block + 1) * BLOCK]
-        if hashlib.sha256(content).hexdigest() != checksums[block]:
-            raise DamagedFileError(
-                f"{printable(path)}: damaged: bytes from {block * BLOCK:,} on are not what was "
-                "written; remove this file and start again"
-            )
+    def verify(rows: Iterable[int] | None = None) -> None:
+        """Check the blocks of these images, None for all, that were not read before."""
+        blocks = unchecked
+        if rows is not None and unchecked:
+            ends = ((row * size // BLOCK, (row * size + size - 1) // BLOCK) for row in rows)
+            touched = {block for first, last in ends for block in range(first, last + 1)}
+            blocks = touched & unchecked
+        for block in sorted(blocks):
+            content = flat[block * BLOCK : (block + 1) * BLOCK]
+            if hashlib.sha256(content).hexdigest() != checksums[block]:
+                raise DamagedFileError(
+                    f"{printable(path)}: damaged: bytes from {block * BLOCK:,} on are not what was "
+                    "written; remove this file and start again"
+                )
+            unchecked.remove(block)
 
     if pixels.nbytes > CHECKED_AT_ONCE:
         from mnistlab.data.large_store import CheckedImages
 
-        pixels = CheckedImages.of(pixels, BLOCK, check)
+        pixels = checked = pixels.as_subclass(CheckedImages)
+        checked.verify = verify
     else:
-        for block in range(len(checksums)):
-            check(block)
+        verify()
     return _split(pixels, description)
 
 

@@ -1,4 +1,4 @@
-"""Trees of images that `data split` writes.
+"""Trees of images: what `data split`, `data import-idx` and `data download --to` write.
 
 What is trained on a tree must be the same images in the same order as what it was made of, as the
 order decides the batches: so files get names whose order, in a folder, is that of the images.
@@ -6,28 +6,69 @@ order decides the batches: so files get names whose order, in a folder, is that 
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from mnistlab.data.archives import is_archive, unpacked
-from mnistlab.data.datasets import NAMED
+from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import scan_layout
+from mnistlab.data.idx import find_files, read_idx
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data, load_split
-from mnistlab.data.published import require_new
-from mnistlab.data.scan import SPLITS, is_hidden
+from mnistlab.data.published import sizes_of, store_arrays
+from mnistlab.data.scan import SPLITS, fault_in, is_hidden
 from mnistlab.data.splitting import base_name, folds_of, split_by_digest
 from mnistlab.data.store import ImageData, Progress, Split
 from mnistlab.errors import DataError, RunError
-from mnistlab.files import cache_folder, remove, temporary_beside
-from mnistlab.names import printable
+from mnistlab.files import building, cache_folder
+from mnistlab.names import natural_key, nearest, printable
 from mnistlab.system import move
 
 _NAME = 200  # characters of a file name that are kept where it gets a number
+
+
+def import_idx(
+    source: Path,
+    target: Path,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, int]]:
+    """Turn MNIST-format files in `source` into `target/train/<class>/<index>.png` and `valid/…`.
+
+    A file's name is the image's index in the source. `classes` keeps only those labels. Returns the
+    counts by split and class. Raises DataError, RunError.
+    """
+    require_new(target)
+    mnist = DATASETS["mnist"]
+    paths = find_files([source], mnist.published)
+    splits = {}
+    for split, (of_images, of_labels) in mnist.files.items():
+        images, labels = read_idx(paths[of_images]), read_idx(paths[of_labels])
+        if images.ndim != 3 or images.dtype != np.uint8 or not images.size:
+            raise fault_in(paths[of_images], f"holds no images, but {sizes_of(images)}")
+        if labels.shape != images.shape[:1]:
+            why = (
+                f"holds {sizes_of(labels)} for the {len(images)} images of {paths[of_images].name}"
+            )
+            raise fault_in(paths[of_labels], why)
+        splits[split] = images, labels
+    present = {str(label) for _, labels in splits.values() for label in np.unique(labels)}
+    known = sorted(present, key=natural_key)
+    names = known if classes is None else sorted({*classes}, key=natural_key)
+    if faults := [
+        f"--classes: no images of class {printable(name)}{nearest(name, known)}"
+        for name in names
+        if name not in known
+    ]:
+        raise DataError(printable(source), faults)
+    numbers = {name: int(name) for name in names}
+    parts = {split: store_arrays(*arrays, numbers) for split, arrays in splits.items()}
+    return write_folders(parts.items(), target, progress)
 
 
 def split_data(
@@ -50,6 +91,15 @@ def split_data(
     if is_archive(Path(source)):
         source = str(unpacked(Path(source)))
     data = load_data(source, options, progress=progress)
+    if faults := [
+        f"{printable(data.name)}: the class {printable(repr(name))} cannot be the name of a folder"
+        for name in data.classes
+        if not name or {"/", "\\"} & {*name} or is_hidden(name)
+    ]:
+        raise DataError(printable(data.name), faults)
+    base = data.root if data.root.is_dir() else data.root.parent
+    with suppress(RunError):  # what is ours may change: nobody's links into it
+        copy = copy or base.resolve().is_relative_to(cache_folder().resolve())
     if folds:
         pool = folds_of(data, folds)
         parts = (
@@ -57,7 +107,7 @@ def split_data(
             for fold in range(folds)
             for part in SPLITS
         )
-        return _write(data, parts, target, copy, progress), data
+        return write_folders(parts, target, progress, base, copy), data
     splits = {"train": data.train, "valid": data.valid}
     is_own = data.name not in NAMED
     if is_own and "test" in scan_layout(find_layout(data.root, options), ("test",), options)[0]:
@@ -68,7 +118,7 @@ def split_data(
         splits["test"] = load_split(source, "test", options, progress=progress)
     elif test_fraction:
         splits |= _test_from(data.train, test_fraction)
-    return _write(data, splits.items(), target, copy, progress), data
+    return write_folders(splits.items(), target, progress, base, copy), data
 
 
 def _test_from(train: Split, share: float) -> dict[str, Split]:
@@ -86,48 +136,50 @@ def _test_from(train: Split, share: float) -> dict[str, Split]:
     return splits
 
 
-def _write(
-    data: ImageData,
+def require_new(target: Path) -> None:
+    """Raise DataError if there is anything at `target`."""
+    if os.path.lexists(target):
+        raise fault_in(target, "exists already; name a new folder, or remove it")
+
+
+def write_folders(
     parts: Iterable[tuple[str, Split]],
     target: Path,
-    copy: bool,
-    progress: Progress | None,
+    progress: Progress | None = None,
+    source: Path | None = None,
+    copy: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """Write the images of `parts` below `target`, whole or not at all; how many of each class."""
-    if faults := [
-        f"{printable(data.name)}: the class {printable(repr(name))} cannot be the name of a folder"
-        for name in data.classes
-        if not name or {"/", "\\"} & {*name} or is_hidden(name)
-    ]:
-        raise DataError(printable(data.name), faults)
-    base = data.root if data.root.is_dir() else data.root.parent
-    with suppress(RunError):  # what is ours may change: nobody's links into it
-        copy = copy or base.resolve().is_relative_to(cache_folder().resolve())
-    counts = {}
-    building = temporary_beside(target)
+    """Write `target/<part>/<class>/…`, completely or not at all; how many there are of each class.
+
+    Images that are files below `source` are linked, or copied. Where that is None, `labels.csv`
+    lists all. Raises RunError.
+    """
+    counts, rows = {}, ["name,label"]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for part, split in parts:
-            counts[part] = split.counts
-            for label in split.classes:
-                (building / part / label).mkdir(parents=True)
-            pixels, paths, n = split.ds.tensors[0], split.paths(), len(split.ds)
-            for row, (label, name) in enumerate(zip(split.labels(), _names(split), strict=True)):
-                if progress is not None and row % 64 == 0:
-                    progress(part, row, n)
-                source, place = base / paths[row], building / part / label / name
-                if source.is_file():
-                    _link(source, place, copy)
-                else:
-                    Image.fromarray(pixels[row].numpy()).save(place)
-            if progress is not None:
-                progress(part, n, n)
-        move(building, target)
+        with building(target) as folder:
+            for part, split in parts:
+                counts[part] = split.counts
+                for label in split.classes:
+                    (folder / part / label).mkdir(parents=True)
+                (pixels, numbers), paths = split.ds.tensors, split.paths()
+                places = zip(split.labels(), _names(split), strict=True)
+                for row, (label, name) in enumerate(places):
+                    if progress is not None and row % 64 == 0:
+                        progress(part, row, len(paths))
+                    place = folder / part / label / name
+                    if source and (source / paths[row]).is_file():
+                        _link(source / paths[row], place, copy)
+                    else:
+                        Image.fromarray(pixels[row].numpy()).save(place, compress_level=9)
+                if source is None:
+                    order = zip(numbers.tolist(), map(natural_key, paths), paths, strict=True)
+                    rows += [f"{part}/{path},{number}" for number, _, path in sorted(order)]
+            if source is None:
+                (folder / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
+            move(folder, target)
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{printable(target)}: cannot be written: {why}") from error
-    finally:
-        remove(building)
     return counts
 
 
