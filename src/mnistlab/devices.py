@@ -2,7 +2,7 @@
 
 import copy
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,24 +22,25 @@ def choose_device(name: str) -> torch.device:
 
     Raises ConfigError for one that is absent or unknown.
     """
-    working: dict[str, Callable[[], bool]] = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-        "cpu": lambda: True,
+    working = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
     }
     name = str(device_name(name))
     if name == "auto":
-        name = next(device for device, works in working.items() if works())
+        name = next(device for device, works in working.items() if works)
     if name not in working:
         raise ConfigError(f"--device {printable(name)}: unknown{nearest(name, ('auto', *working))}")
-    if not working[name]():
+    if not working[name]:
         raise ConfigError(f"--device {name}: torch {torch.__version__} finds no such device here")
     return torch.device(name)
 
 
 def environment(device: torch.device, model: str = "") -> dict[str, Any]:
     """All that can change the last bits of a result of `model`."""
-    found = {
+    libraries = {"torchvision": version("torchvision")} if model == "resnet18" else {}
+    return {
         "mnistlab": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
@@ -47,8 +48,8 @@ def environment(device: torch.device, model: str = "") -> dict[str, Any]:
         "processor": platform.machine() + " " + torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        **libraries,
     }
-    return found | ({"torchvision": version("torchvision")} if model == "resnet18" else {})
 
 
 def differences(
@@ -165,27 +166,21 @@ def _wrong_in_bf16(model: nn.Module, batches: Sequence[torch.Tensor]) -> str:
 @torch.enable_grad()
 def _is_right_in_bf16(layer: nn.Module, xb: torch.Tensor) -> bool:
     """Whether output and gradients of a layer are each time what they are in float32."""
-    xb = xb.bfloat16().float()
+    xb = xb.bfloat16().float().requires_grad_()
     generator = torch.Generator().manual_seed(0)
-    grad = torch.randn(layer.forward(xb).shape, generator=generator).bfloat16().float()
-    right = _answers(layer, xb, grad.to(xb.device), bf16=False)
+    grad = torch.randn(layer.forward(xb).shape, generator=generator).bfloat16().to(xb)
+    movable = [xb, *(param for param in layer.parameters() if param.requires_grad)]
+
+    def answers(bf16: bool) -> list[torch.Tensor]:
+        with torch.autocast(xb.device.type, torch.bfloat16, enabled=bf16):
+            output = layer.forward(xb).float()
+        gradients = torch.autograd.grad(output, movable, grad, materialize_grads=True)
+        return [output.detach(), *gradients]
+
+    right = answers(False)
     for _ in range(_TRIALS):
-        answers = _answers(layer, xb, grad.to(xb.device), bf16=True)
-        for answer, known in zip(answers, right, strict=True):
+        for answer, known in zip(answers(True), right, strict=True):
             error = (answer - known).norm() / known.norm().clamp(min=1e-30)
             if not error < _TOLERANCE:  # also where it is not a number
                 return False
     return True
-
-
-def _answers(
-    layer: nn.Module, xb: torch.Tensor, grad: torch.Tensor, *, bf16: bool
-) -> list[torch.Tensor]:
-    """Output of a layer, and the gradients of its input and its parameters, for that of output."""
-    xb = xb.clone().requires_grad_()
-    layer.zero_grad()
-    with torch.autocast(xb.device.type, torch.bfloat16, enabled=bf16):
-        output = layer.forward(xb).float()
-    output.backward(grad)
-    given = [output.detach(), xb.grad, *(param.grad for param in layer.parameters())]
-    return [tensor for tensor in given if tensor is not None]

@@ -4,6 +4,7 @@ The exact figures are the checks of the lessons; the trained ones are compared w
 128 linear and 24 two-layer models give, since the random draw of the notes is not known.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from mnistlab.resolving import resolve
-from mnistlab.studies.stack import WIDE_LOSSES, StackedLinear, StackedTwoLayer, train_stack
+from mnistlab.studies.stack import STACKS, WIDE_LOSSES, StackedLinear, train_stack
 from mnistlab.training import compute_logits, evaluate
 
 # The figures as the notes print them, all on the 2038 validation images. What their own loop prints
@@ -97,7 +98,8 @@ LINEAR_SEEDS = 128
 TWO_LAYER_SEEDS = 24
 RESIDUAL_SEEDS = 5
 SMOOTHING = 0.98  # of the chapter's train_loss
-STACK = 8  # two-layer models trained at once: more of them fall out of the processor's cache
+# Models trained at once: more two-layer models than that fall out of the processor's cache.
+AT_ONCE = {"linear": 1024, "two-layer": 8}
 # fastai's defaults for `cnn_learner` and `fit_one_cycle(1, 0.1)`
 RESIDUAL_SETTINGS = {
     "model": "resnet18", "batch_size": 64, "lr": 0.1, "optimizer": "adamw", "momentum": 0.95,
@@ -167,43 +169,35 @@ def reproduce(
             progress(f"lesson {lesson}")
             figures += exact_figures(section, lesson)
     progress("random models")
-    linear_seeds, two_layer_seeds = range(seeds or LINEAR_SEEDS), range(seeds or TWO_LAYER_SEEDS)
-    figures += random_figures(data, linear_seeds)
+    counts = {"linear": seeds or LINEAR_SEEDS, "two-layer": seeds or TWO_LAYER_SEEDS}
+    figures += random_figures(data, range(counts["linear"]))
 
     curves = []
-    for title, init, optimizer, values, table in (
-        ("linear from scratch", "normal", BasicOptim, SCRATCH, {}),
-        ("nn.Linear, BasicOptim", "uniform", BasicOptim, BASIC_OPTIM, LINEAR_TABLE),
-        ("nn.Linear, the library's SGD", "uniform", torch.optim.SGD, LIBRARY_SGD, {}),
+    for title, model, settings, optimizer, values, table in (
+        ("linear from scratch", "linear", {"init": "normal"}, BasicOptim, SCRATCH, {}),
+        ("nn.Linear, BasicOptim", "linear", {}, BasicOptim, BASIC_OPTIM, LINEAR_TABLE),
+        ("nn.Linear, the library's SGD", "linear", {}, torch.optim.SGD, LIBRARY_SGD, {}),
+        ("two layers", "two-layer", {}, BasicOptim, (), TWO_LAYER_TABLE),
     ):
-        progress(f"{title}, {len(linear_seeds)} seeds")
-        stack = StackedLinear(models_of(data, linear_seeds, "linear", init=init))
-        ours = train_columns(data, [stack], partial(optimizer, lr=1.0), len(values))
+        progress(f"{title}, {counts[model]} seeds")
+        models = models_of(data, range(counts[model]), model, **settings)
+        parts = range(0, len(models), AT_ONCE[model])
+        stacks = [STACKS[model](models[first : first + AT_ONCE[model]]) for first in parts]
+        make_opt = partial(optimizer, lr=1.0 if model == "linear" else 0.1)
+        ours = train_columns(data, stacks, make_opt, len(values) or max(table) + 1)
         printed = dict(enumerate(zip(values, strict=True)))
         figures += table_figures(title, printed, ours, (BATCH_MEANS,), digits=4)
-        figures += table_figures("nn.Linear", table, ours)
-        curves.append(compared(title, dict(enumerate(values)), ours[BATCH_MEANS]))
-
-    progress(f"two layers, {len(two_layer_seeds)} seeds")
-    models = models_of(data, two_layer_seeds, "two-layer")
-    stacks = [
-        StackedTwoLayer(models[first : first + STACK]) for first in range(0, len(models), STACK)
-    ]
-    epochs = max(TWO_LAYER_TABLE) + 1
-    ours = train_columns(data, stacks, partial(BasicOptim, lr=0.1), epochs)
-    figures += table_figures("two layers", TWO_LAYER_TABLE, ours)
-    chapter = {epoch: accuracy for epoch, (*_, accuracy) in TWO_LAYER_TABLE.items()}
-    curves.append(compared("two layers", chapter, ours["accuracy"]))
+        figures += table_figures(title.partition(",")[0], table, ours)
+        column = BATCH_MEANS if printed else "accuracy"
+        chapter = {epoch: row[-1] for epoch, row in (printed or table).items()}
+        curves.append(compared(title, chapter, ours[column]))
 
     if full:
         figures += residual_figures(range(RESIDUAL_SEEDS), progress)
     else:
-        figures += [
-            Figure(
-                "6 training", f"resnet18 {name}", value, None, "left out", reason="--full trains it"
-            )
-            for name, value in RESNET.items()
-        ]
+        left_out = partial(Figure, ours=None, verdict="left out", reason="--full trains it")
+        for name, value in RESNET.items():
+            figures.append(left_out("6 training", f"resnet18 {name}", value))
     figures.sort(key=lambda figure: figure.section)  # stable: the order within a section stays
     return figures, curves
 
@@ -264,13 +258,13 @@ def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
 
 
 def spread(
-    section: str, item: str, chapter: float, ours: Tensor, digits: int | None = None
+    section: str, item: str, chapter: float, ours: Tensor, digits: float = math.inf
 ) -> Figure:
     """Whether the chapter's value lies within the range of ours, (seeds,).
 
     `digits` are those that the chapter prints: its value stands for half a unit either way.
     """
-    half = 0.0 if digits is None else 0.5 * 10.0**-digits
+    half = 0.5 * 10.0**-digits
     values = ours.double()
     low, high = values.min().item(), values.max().item()
     verdict = "inside" if low - half <= chapter <= high + half else "differs"

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,11 @@ def summarize(run: Run) -> RunSummary:
     elif not result_is_sealed(run, record):
         status = "edited"
     config, result = record.config, record.result
-    summary = RunSummary(
+    epochs = result.epochs if result else []
+    # of several seeds the epochs are one seed's; the band has the time of all
+    band = [float(row.get("seconds", 0.0)) for row in (result and result.band) or []]
+    seconds = band or [row.seconds for row in epochs]
+    return RunSummary(
         name=run.name,
         path=str(run.path),
         created=record.created or None,
@@ -60,20 +64,12 @@ def summarize(run: Run) -> RunSummary:
         seed=config.seed,
         seeds=config.seeds,
         status=status,
+        epochs=len(epochs) if result else None,
+        accuracy=result.accuracy if result else None,
+        best=result.best.accuracy if result and result.best else None,
+        seconds=round(sum(seconds), 6) if seconds else None,
         data=config.data,
         lr=config.lr if config.applies("lr") else None,
-    )
-    if result is None:
-        return summary
-    # of several seeds the epochs are one seed's; the band has the time of all
-    band = [float(row.get("seconds", 0.0)) for row in result.band or []]
-    seconds = band or [row.seconds for row in result.epochs]
-    return replace(
-        summary,
-        epochs=len(result.epochs),
-        accuracy=result.accuracy,
-        best=result.best.accuracy if result.best else None,
-        seconds=round(sum(seconds), 6) if seconds else None,
     )
 
 

@@ -3,6 +3,7 @@
 It takes more than a second to import, so that is done only where it is used.
 """
 
+import contextlib
 from importlib import import_module
 from types import ModuleType
 
@@ -21,15 +22,12 @@ def torchvision() -> ModuleType:
 
     torchvision from the package index is compiled for CUDA and cannot load its operators beside a
     CPU build of torch; then it cannot be imported at all, although neither its datasets nor its
-    classifiers need any. Only in that case the missing operators are declared; nothing can run
-    them. Raises RunError where torchvision cannot be imported even so.
+    classifiers need any. Only then the missing operators are declared; nothing can run them.
+    Raises RunError where torchvision cannot be imported even so.
     """
     try:
-        try:
+        with contextlib.suppress(RuntimeError):
             return import_module("torchvision")
-        except RuntimeError as error:
-            if "operator torchvision::" not in str(error):
-                raise
         for name in _LOOKED_UP:
             if not hasattr(torch.ops.torchvision, name):
                 torch.library.define(f"torchvision::{name}", _SCHEMA)

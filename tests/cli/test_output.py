@@ -267,7 +267,8 @@ def test_reading_many_images_is_told_once_a_split() -> None:
 
 def test_a_download_is_told_once_a_file() -> None:
     err = io.StringIO()
-    with contextlib.redirect_stderr(err), Output().downloading() as progress:
+    bar = Output().loading("downloading", in_bytes=True)
+    with contextlib.redirect_stderr(err), bar as progress:
         for done in (0, 2_000_000, 4_560_000):
             progress("a.gz", done, 4_560_000)
             progress("b.gz", done, 0)

@@ -186,7 +186,8 @@ def download(
     from mnistlab.data.download import obtain
 
     try:
-        with out.downloading() as downloading, out.loading() as writing:
+        downloads = out.loading("downloading", in_bytes=True)
+        with downloads as downloading, out.loading() as writing:
             counts, originals = obtain(
                 dataset,
                 source,

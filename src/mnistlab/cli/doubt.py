@@ -55,7 +55,7 @@ def doubt(
     out.read(experiment.data)
     assert experiment.folds is not None
     images, study = experiment.folds.images, SeedStudy(experiment)
-    with StopSignals() as stop, out.training() as progress:
+    with StopSignals() as stop, out.loading("training") as progress:
         for number, _ in enumerate(study.train(stop), 1):
             progress("folds", number, folds)
         if stop() and not study.finished:

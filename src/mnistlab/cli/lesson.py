@@ -50,7 +50,7 @@ def lesson(
         out.notice("run one with: mnistlab lesson pixels")
         return
     if code:
-        source = source_of(name)
+        source = source_of(name).read_text(encoding="utf-8")
         out.document({"lesson": name, "source": source})
         out.result(source.rstrip("\n"))
         return

@@ -90,20 +90,9 @@ class Output:
         if self._failure is not None:
             raise self._failure
 
-    def loading(self) -> "contextlib.AbstractContextManager[Progress]":
-        """Progress for what reads many images: a bar on a terminal, else one line per split."""
-        return self._progress("reading")
-
-    def training(self) -> "contextlib.AbstractContextManager[Progress]":
-        """Progress for models that train one after the other: a bar on a terminal."""
-        return self._progress("training")
-
-    def downloading(self) -> "contextlib.AbstractContextManager[Progress]":
-        """Progress for files from the network: a bar on a terminal, else one line per file."""
-        return self._progress("downloading", in_bytes=True)
-
     @contextlib.contextmanager
-    def _progress(self, verb: str, *, in_bytes: bool = False) -> "Iterator[Progress]":
+    def loading(self, verb: str = "reading", *, in_bytes: bool = False) -> "Iterator[Progress]":
+        """Progress of what takes long: a bar on a terminal, else one line per split or file."""
         tasks: dict[str, Any] = {}
 
         def print_once(name: str, done: int, total: int) -> None:

@@ -40,10 +40,11 @@ def headline(experiment: "Experiment") -> str:
 
 def _beginning(experiment: "Experiment") -> str:
     """A line of its own where the first weights are those of another run."""
-    taken, weights = experiment.taken, experiment.now.model.state_dict()
+    taken = experiment.taken
     if not taken:
         return ""
-    drawn = sorted({name.rpartition(".")[0] for name in weights if name not in taken})
+    weights = experiment.now.model.state_dict()
+    drawn = sorted({name.rpartition(".")[0] for name in weights.keys() - taken})
     but = f" but those of its last layer ({', '.join(drawn)}): other classes" if drawn else ""
     source = printable(experiment.config.from_run.partition(PIN)[0])
     return f"\nfrom    {source}: all weights{but}"
@@ -123,13 +124,10 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
             },
         }
     )
-    # a net that is all one part (resnet18's `net`) is shown without that name, to fit 80 columns
-    prefix = layers[0].name.partition(".")[0] + "."
-    if not all(layer.name.startswith(prefix) for layer in layers):
-        prefix = ""
     rows = []
     for layer in layers:
-        name, shapes = layer.name.removeprefix(prefix) or card.model, layer.parameters.values()
+        # resnet18 is all one part, its `net`, and shown without that name, to fit 80 columns
+        name, shapes = layer.name.removeprefix("net.") or card.model, layer.parameters.values()
         numbers = f"{sum(map(math.prod, shapes)):,}" if shapes else ""
         parameters = " + ".join(map(_times, shapes))
         rows.append((name, layer.kind, _times(layer.output), parameters, numbers))

@@ -33,22 +33,15 @@ def run_lesson(name: str, **options: Any) -> "Lesson":
 
     Raises ConfigError with the nearest name, or for an option that the lesson does not have.
     """
-    _require_lesson(name)
-    module = import_module(f"mnistlab.lessons.{name}")
-    known = inspect.signature(module.lesson).parameters
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"--{option}: the lesson {name} has no such setting")
-    lesson: Lesson = module.lesson(**options)
-    return lesson
+    lesson = import_module(f"mnistlab.lessons.{source_of(name).stem}").lesson
+    for option in options.keys() - inspect.signature(lesson).parameters:
+        raise ConfigError(f"--{option}: the lesson {name} has no such setting")
+    items: Lesson = lesson(**options)
+    return items
 
 
-def source_of(name: str) -> str:
-    """The text of lesson `name`. Raises ConfigError with the nearest name."""
-    _require_lesson(name)
-    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-
-
-def _require_lesson(name: str) -> None:
+def source_of(name: str) -> Path:
+    """The file of lesson `name`. Raises ConfigError with the nearest name."""
     if name not in LESSONS:
         raise ConfigError(f"lesson {printable(name)}: no such lesson{nearest(name, LESSONS)}")
+    return Path(__file__).with_name(f"{name}.py")

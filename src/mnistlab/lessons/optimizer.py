@@ -5,7 +5,7 @@ and let `BasicOptim` and the library's SGD train side by side on the real images
 differs. fastbook ch. 4, "An End-to-End Example of SGD" and "Creating an Optimizer".
 """
 
-import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,28 +64,25 @@ def lesson(seed: int = 0) -> Lesson:
         the same batches. The library's offers momentum, weight decay and more; at its plainest it
         is BasicOptim.""")
     for name, lr in (("linear", 1.0), ("two-layer", 0.1)):
-        ours = build_model(name, data.image_size, data.classes, seed)
-        theirs = copy.deepcopy(ours)
-        basic, sgd = BasicOptim(ours.parameters(), lr), torch.optim.SGD(theirs.parameters(), lr)
-        our_losses: list[float] = []
-        their_losses: list[float] = []
-        order = epoch_order(len(data.train_ds), seed, epoch=0)
-        for images, labels in batches(data.train_ds, 256, order):
-            xb, targets = to_float(images), targets_for(labels, 2)
-            for model, losses in ((ours, our_losses), (theirs, their_losses)):
-                loss = mnist_loss(model(xb), targets)
+        weights, losses = [], []
+        kinds: list[Any] = [BasicOptim, torch.optim.SGD]
+        for kind in kinds:
+            model = build_model(name, data.image_size, data.classes, seed)
+            opt, history = kind(model.parameters(), lr), []
+            order = epoch_order(len(data.train_ds), seed, epoch=0)
+            for images, labels in batches(data.train_ds, 256, order):
+                loss = mnist_loss(model(to_float(images)), targets_for(labels, 2))
                 loss.backward()
-                losses.append(loss.item())
-            basic.step()
-            basic.zero_grad()
-            sgd.step()
-            sgd.zero_grad()
-        title, steps = f"Two optimizers, one curve ({name})", list(range(len(our_losses)))
-        lines = {"BasicOptim": (steps, our_losses)}
-        dots = {"torch.optim.SGD, on the same curve": (steps, their_losses)}
+                opt.step()
+                opt.zero_grad()
+                history.append(loss.item())
+            weights.append(nn.utils.parameters_to_vector(model.parameters()))
+            losses.append(history)
+        title, steps = f"Two optimizers, one curve ({name})", list(range(len(losses[0])))
+        lines = {"BasicOptim": (steps, losses[0])}
+        dots = {"torch.optim.SGD, on the same curve": (steps, losses[1])}
         yield Curves(title, lines, "step", "loss of the batch", dots)
-        mine, other = (nn.utils.parameters_to_vector(m.parameters()) for m in (ours, theirs))
-        same, total = int((mine == other).sum()), mine.numel()
+        same, total = int((weights[0] == weights[1]).sum()), weights[0].numel()
         yield check(f"{name}: weights equal to the last bit", same, total, source="all of them")
-        largest = max(abs(one - two) for one, two in zip(our_losses, their_losses, strict=True))
+        largest = max(abs(one - two) for one, two in zip(*losses, strict=True))
         yield check(f"{name}: largest difference of a loss", largest, 0, source="none")

@@ -30,18 +30,13 @@ def parabola(params: Tensor) -> Tensor:
     return a * TIME**2 + b * TIME + c
 
 
-def mse(preds: Tensor, speed: Tensor) -> Tensor:
-    """Mean squared error. The chapter's text also takes the root; its figures did not."""
-    return torch.mean((preds - speed) ** 2)
-
-
 def descend(params: Tensor, speed: Tensor, steps: int) -> tuple[list[float], list[Tensor]]:
     """The loss before each step and after the last, and the predictions that it judges."""
     params = params.clone().requires_grad_()
     losses, fits = [], []
     while True:
         preds = parabola(params)  # 2 predict
-        loss = mse(preds, speed)  # 3 loss
+        loss = torch.mean((preds - speed) ** 2)  # 3 loss; its root, in the chapter's text alone
         losses.append(loss.item())
         fits.append(preds.detach())
         if len(losses) > steps:  # 7 stop

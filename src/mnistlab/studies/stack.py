@@ -42,8 +42,8 @@ class StackedLinear(nn.Module):
 
     def state_of(self, index: int) -> dict[str, torch.Tensor]:
         """The state dict of model `index` alone."""
-        own = slice(index * self.each, (index + 1) * self.each)
-        weights, bias = self.weights.detach()[:, own], self.bias.detach()[own]
+        weights = self.weights.detach().split(self.each, dim=1)[index]
+        bias = self.bias.detach().split(self.each)[index]
         return {"weights": weights.cpu().clone(), "bias": bias.cpu().clone()}
 
 
@@ -74,14 +74,13 @@ class StackedTwoLayer(nn.Module):
 
     def state_of(self, index: int) -> dict[str, torch.Tensor]:
         """The state dict of model `index` alone."""
-        hidden, out = (slice(index * each, (index + 1) * each) for each in (self.size, self.each))
-        own = {
-            "hidden.weight": self.weights.T[hidden],
-            "hidden.bias": self.bias[hidden],
-            "out.weight": self.out_weights[out],
-            "out.bias": self.out_bias[out],
+        parts = {
+            "hidden.weight": self.weights.T.split(self.size),
+            "hidden.bias": self.bias.split(self.size),
+            "out.weight": self.out_weights.split(self.each),
+            "out.bias": self.out_bias.split(self.each),
         }
-        return {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
+        return {name: part[index].detach().cpu().clone() for name, part in parts.items()}
 
 
 STACKS: dict[str, type[StackedLinear | StackedTwoLayer]] = {
