@@ -29,7 +29,7 @@ def test_a_file_is_made_and_opened(
     monkeypatch.setattr(webbrowser, "open", opening)
     run = runs("--model", "linear", "--epochs", "2")
     made = mnistlab("play", run.path, "--open", "--json").ok().json
-    assert (made["file"], made["missing"]) == ("play.html", None)
+    assert (made["file"], made["missing"]) == ("play.html", "")
     assert made["bytes"] == Path("play.html").stat().st_size < 300_000
     assert shown == [Path("play.html").absolute().as_uri()]
     assert mnistlab("play", run.path, "-o", "page.txt").code == 2

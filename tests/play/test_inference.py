@@ -1,7 +1,9 @@
 """The same answers in the browser as in Python."""
 
 import base64
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from mnistlab.calibration import Calibration
 from mnistlab.losses import predictions, probabilities
 from mnistlab.models import ModelCard
 from mnistlab.play.page import FOLDER, model_payload
 from mnistlab.runs import Run
-from mnistlab.scoring import RunScore, score_run
+from mnistlab.scoring import RunScore, open_model, score_run
+from mnistlab.storage import weights_sha256
 from tests.play.conftest import Opened
 
 TEN = tuple("0123456789")
@@ -24,7 +28,7 @@ ANSWERS = """([model, text]) => {
   const size = model.height * model.width;
   return Array.from({length: pixels.length / size}, (_, i) => {
     const image = Float32Array.from(pixels.subarray(i * size, (i + 1) * size), v => v / 255);
-    const judged = mnistlab.judge(model, mnistlab.forward(model, image).logits);
+    const judged = mnistlab.judge(model, image, mnistlab.forward(model, image).logits);
     return [model.classes.indexOf(judged.class), ...judged.probabilities];
   });
 }"""
@@ -114,6 +118,32 @@ def test_the_ten_thousand_test_digits_get_the_answers_of_eval(
     assert len(score.labels) == 10_000
     found = opened(run).evaluate(OWN, as_text(score.split.ds.tensors[0]))
     require_same(found, score.logits)
+
+
+def test_a_calibrated_page_is_sure_where_predict_is(
+    runs: Callable[..., Run], opened: Opened, tmp_path: Path
+) -> None:
+    own = runs("--model", "linear", "--epochs", "2")
+    run = Run(shutil.copytree(own.path, tmp_path / "calibrated"))
+    net = {"channels": (6, 4), "kernel": 7, "stride": 3, "cosines": True, "hidden": 5}
+    card = ModelCard("cnn", TEN[:3], (28, 28), net, "cross-entropy", 0.0)
+    model, score = open_model(run)[0], score_run(run)
+    images = score.split.ds.tensors[0]
+    weights = weights_sha256(model.state_dict())
+    drawn = Calibration(weights, 3.0, 0.2, 0.0, card.build().eval(), card)
+    # half of the images are then strange to a guard that has learned nothing
+    calibration = replace(drawn, threshold=float(drawn.familiarity(images).median()))
+    calibration.save(run.calibration_file)
+    judged = OWN.replace("...judged.probabilities", "judged.sure, judged.fits")
+    found = opened(run).evaluate(judged, as_text(images))
+    sure, fits, shares = calibration.judge(score.logits, images)
+    close = (calibration.familiarity(images) - calibration.threshold).abs() < 1e-4
+    close |= ((shares - 0.8).abs() < 1e-5).any(1)
+    assert close.float().mean() < 0.05
+    assert 0.2 < sure.float().mean() < 0.8
+    for row, is_sure, own_fits, unclear in zip(found, sure, fits, close, strict=True):
+        names = [name for name, one in zip(score.card.classes, own_fits, strict=True) if one]
+        assert unclear or (bool(row[1]), sorted(row[2])) == (bool(is_sure), sorted(names))
 
 
 def test_the_probability_of_a_model_changes_with_its_weights(browser: Any) -> None:

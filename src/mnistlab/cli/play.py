@@ -39,7 +39,7 @@ def play(
         page, missing = make_page(chosen, best=best, progress=progress)
     write_file(output, page.encode())
     if missing:
-        out.notice(f"the page has no images of the run: {missing}")
+        out.notice(f"left out of the page: {missing}")
     out.document(
         {
             "run": str(chosen.path),

@@ -25,7 +25,9 @@ function readModel(payload) {
   const [height, width] = payload.image_size, tensors = {};
   for (const [name, { shape, data }] of Object.entries(payload.tensors))
     tensors[name] = { shape, values: new Float32Array(bytesOf(data).buffer) };
-  return { ...payload, name: payload.model, height, width, tensors };
+  const calibration = payload.calibration && { ...payload.calibration,
+    guard: readModel(payload.calibration.guard) };
+  return { ...payload, name: payload.model, height, width, tensors, calibration };
 }
 // Images as the page keeps them, compressed -> their pixels, 0…255, one image after another.
 async function readImages(text) {
@@ -123,15 +125,22 @@ function probabilities(logits, temperature = 1) {
   const powers = scaled.map(x => Math.exp(x - Math.max(...scaled)));
   return Float32Array.from(powers, power => power / sum(powers));
 }
-// What the model answers, and whether it is sure.
-function judge(model, logits) {
-  const { temperature, threshold, quantile } = model.calibration ?? { threshold: 0, quantile: 0 };
+// How familiar an image is to the guard, a small net whose last logit means "none of them": the log
+// of the odds that it is one of the classes. calibration.py says how the guard is made.
+function familiarity(guard, image) {
+  const logits = [...forward(guard, image).logits], none = logits.pop();
+  return Math.log(sum(logits.map(Math.exp))) - none;
+}
+// What the model answers, which classes fit, and whether it is sure: so without a calibration.
+function judge(model, image, logits) {
+  const { temperature, threshold, quantile, guard } = model.calibration ?? {};
   const probs = probabilities(logits, temperature);
   // a single logit of exactly 0 is not above 0: the second class
   const answer = logits.length === 1 ? Number(logits[0] <= 0) : logits.indexOf(Math.max(...logits));
-  const fits = model.classes.filter((_, c) => probs[c] >= 1 - quantile);
+  const fits = model.classes.filter((_, c) => c === answer || probs[c] >= 1 - quantile);
+  const sure = !guard || (fits.length === 1 && familiarity(guard, image) >= threshold);
   const [name, probability] = [model.classes[answer], probs[answer]];
-  return { class: name, probability, probabilities: probs, sure: probability >= threshold, fits };
+  return { class: name, probability, probabilities: probs, sure, fits };
 }
 
 globalThis.mnistlab = { readModel, readImages, forward, probabilities, judge };

@@ -100,7 +100,7 @@ async function step(by) {
   const k = shown[position], image = (await valid)[k], is = classes[labels[k]];
   const picture = new OffscreenCanvas(width, height);
   paint(picture, image, 1);
-  const says = judge(model, forward(model, image).logits).class;
+  const says = judge(model, image, forward(model, image).logits).class;
   const which = `${position + 1} of ${shown.length}: ${names[k]} is ${is}; the model says ${says}`;
   change({ picture, image, which });
 }
@@ -197,7 +197,7 @@ function look() {
   say("which", last?.which ?? "");
   paint($("seen"), seen.image, 1);
   $("steps").innerHTML = seen.steps.map(text => `<li>${text}</li>`).join("");
-  const result = forward(model, seen.image), judged = judge(model, result.logits);
+  const result = forward(model, seen.image), judged = judge(model, seen.image, result.logits);
   classes.forEach((name, k) => {
     const row = $("bars").rows[k], probability = why ? 0 : judged.probabilities[k];
     row.dataset.probability = probability;
@@ -207,7 +207,7 @@ function look() {
   });
   $("answer").ariaBusy = String(pointer !== null); // it is read out when the stroke is done
   say("answer", why ? "–" : judged.sure ? judged.class : "not sure");
-  say("why", why || (judged.sure ? "\u00a0" : `may be: ${judged.fits.join(", ") || "none"}`));
+  say("why", why || (judged.sure ? "\u00a0" : `may be: ${judged.fits.join(", ")}`));
   const best = Math.max(outputs.indexOf(judged.class), 0); // the only one of two classes
   const logit = `the logit for ${outputs[best]}, ${signed(result.logits[best])}`;
   insides[model.name](result, best, logit);

@@ -13,6 +13,8 @@ from jinja2 import Template
 from markupsafe import Markup
 from torch import nn
 
+from mnistlab.calibration import calibration_of
+from mnistlab.config import MODEL_NAMES
 from mnistlab.data.store import Progress
 from mnistlab.errors import ConfigError, DataError, RunError
 from mnistlab.models import ModelCard
@@ -24,26 +26,29 @@ FOLDER = Path(__file__).parent
 _MAX_PIXELS = 400 * 28 * 28  # of all validation images of a page
 
 
-def make_page(
-    run: Run, *, best: bool = False, progress: Progress | None = None
-) -> tuple[str, str | None]:
-    """The page of a run; and why it has no images, if it has none.
+def make_page(run: Run, *, best: bool = False, progress: Progress | None = None) -> tuple[str, str]:
+    """The page of a run; and what it lacks and why, if anything: images, the calibration.
 
     Raises RunError, DamagedFileError, and ConfigError for a model that no page can run.
     """
     model, card = open_model(run, best=best)
-    if card.model == "resnet18" or card.ground is None:
-        why = "no page can run resnet18"
+    if card.model not in MODEL_NAMES or card.model == "resnet18" or card.ground is None:
+        why = f"no page can run {printable(card.model)}"
         if card.ground is None:
             why = "its images have no even ground, so no drawing can be made like them"
         raise ConfigError(f"{printable(run.name)}: {why}; use: mnistlab predict")
     payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
     payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
-    missing = None
+    calibration, missing = calibration_of(run, model)
+    if calibration and calibration.card.image_size != card.image_size:
+        missing = "the page judges images of 28 x 28 alone; predict says where it is not sure"
+    elif calibration:
+        guard = model_payload(calibration.guard, calibration.card)
+        payload["calibration"] = {**calibration.figures(), "guard": guard}
     try:
         payload |= _valid_payload(score_run(run, best=best, progress=progress))
     except (DataError, RunError) as error:
-        missing = str(error)
+        missing = f"no images of the run: {error}"
 
     def text(*names: str) -> Markup:
         return Markup("\n".join((FOLDER / name).read_text("utf-8") for name in names))
