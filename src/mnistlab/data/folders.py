@@ -92,10 +92,7 @@ def load_splits(
     for role, scan in scans.items():
         parts = SPLITS if split_here else (role,)
         own = _current(
-            {part: stored.pop(part).result() for part in parts if part in stored},
-            scan,
-            options,
-            split_here,
+            {part: stored.pop(part).result() for part in parts if part in stored}, scan, options
         )
         if own is None:
             places = {part: paths[part] for part in parts}
@@ -125,7 +122,7 @@ def load_splits(
 
 
 def _current(
-    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions, split_here: bool
+    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions
 ) -> dict[str, Split] | None:
     """The stored splits, if all were made of the files of `scan` as they are, as options ask.
 
@@ -133,7 +130,7 @@ def _current(
     """
     current = {}
     for part, split in stored.items():
-        if split is None or split.signature != _signature(scan, options, split_here):
+        if split is None or split.signature != scan.signature():
             return None
         own = tuple(split.notes["own_size"] or ())
         size = options.image_size or own or DEFAULT_SIZE
@@ -250,6 +247,8 @@ def scan_layout(
     if "test" in scans and "valid" not in {*scans, *layout.sources}:
         scan = scans["valid"] = scans.pop("test")
         scan.split, scan.note = "valid", "; test scores, as there is no valid"
+    if alone:
+        scans["train"].salt += f" {options.valid_fraction}"
     return {split: scan for split, scan in scans.items() if split in splits or alone}, alone
 
 
@@ -267,11 +266,6 @@ def _open_sound_store(path: Path | None) -> Split | None:
         if path is not None and path.is_file():  # a pipe would be waited for
             return open_store(path)
     return None
-
-
-def _signature(scan: Scan, options: LoadOptions, split_here: bool) -> str:
-    """What a store of `scan` was made from."""
-    return f"{scan.signature()} {options.valid_fraction}" if split_here else scan.signature()
 
 
 def _decode(
@@ -359,7 +353,7 @@ def _decode(
                     size,
                     {label: counts[label] for label in scan.classes},
                     [files[usable[row]] for row in rows],
-                    signature=_signature(scan, options, split_here),
+                    signature=scan.signature(),
                     about=printable(scan.folder.absolute()),
                     skipped={} if number else skipped,
                     # of images as they were the pixels say it
