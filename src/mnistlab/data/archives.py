@@ -5,9 +5,9 @@ import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
-from mnistlab.data.idx import DAMAGE
 from mnistlab.data.scan import fault_in, stamps_of
 from mnistlab.errors import RunError
 from mnistlab.files import building, cache_folder, remove
@@ -15,6 +15,8 @@ from mnistlab.names import printable
 from mnistlab.system import move
 
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+# What damage leads the readers to; also members that are locked or packed by unknown methods.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, ValueError)
 
 
 def is_archive(path: Path) -> bool:
@@ -47,7 +49,7 @@ def unpacked(path: Path) -> Path:
             f"{printable(path)}: cannot be unpacked: {error.strerror or error}; set MNISTLAB_CACHE "
             "to a folder with more space"
         ) from error
-    except (tarfile.TarError, *DAMAGE) as error:
+    except _DAMAGE as error:
         raise fault_in(path, f"cannot be unpacked: {error}") from error
     return folder
 

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _DTYPES = {8: "u1", 12: ">i4"}  # by the code in the magic number
 # What damage leads the readers of archives to; also locked members, unknown methods.
-DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_idx(path: Path, member: str = "", most: int = 2**32) -> Array:
@@ -81,7 +81,7 @@ def unpacked(path: Path, member: str = "") -> Iterator[io.BufferedIOBase]:
             yield raw
     except KeyError as error:
         raise fault_in(path, f"no {member} in it") from error
-    except DAMAGE as error:
+    except _DAMAGE as error:
         why = getattr(error, "strerror", None) or f"damaged: {error}"
         raise fault_in(path / member, f"cannot be read: {why}") from error
 
