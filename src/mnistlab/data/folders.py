@@ -116,9 +116,8 @@ def load_splits(
     if options.exclude:
         loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
     _refuse_faults(root, scans, loaded, options, split_here)
-    return [loaded[split] for split in splits], tuple(
-        _notes(layout, scans, loaded, split_here, options)
-    )
+    notes = tuple(_notes(layout, scans, loaded, split_here, options))
+    return [loaded[split] for split in splits], notes
 
 
 def _current(
