@@ -78,16 +78,15 @@ def load_splits(
     if is_archive(root):
         root, keep_young = unpacked(root), True
     layout = find_layout(root, options)
-    sources = layout.sources
     paths = {
-        part: store_path(sources.get(part, sources.get("train", root)), part)
+        part: store_path(layout.sources.get(part, layout.sources.get("train", root)), part)
         for part in (*SPLITS, *splits)
     }
     with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
         stored = {part: pool.submit(_open_sound_store, paths[part]) for part in splits}
         scans, split_here = scan_layout(layout, splits, options)
     if absent := {*splits} - {*scans, *(SPLITS if split_here else ())}:
-        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(sources)}")
+        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(layout.sources)}")
     loaded: dict[str, Split] = {}
     for role, scan in scans.items():
         parts = SPLITS if split_here else (role,)
@@ -338,10 +337,11 @@ def _decode(
             chosen = split_by_digest([labels[i] for i in usable], digests, options.valid_fraction)
         height, width = size = size or (0, 0)
         splits = {}
-        untouched = notes["own_size"] == [*size] and options.fit != "ink"
         for number, (part, path) in enumerate(paths.items()):
             rows = [row for row, is_second in enumerate(chosen) if is_second == bool(number)]
             counts = Counter(labels[usable[row]] for row in rows)
+            if notes["own_size"] != [*size] or options.fit == "ink":  # else the pixels say it
+                notes["digests"] = b"".join(digests[row] for row in rows).hex()
             with new_store(path) if split_here else nullcontext(store) as pixels:
                 for row in rows if split_here else ():
                     store.seek(row * height * width)
@@ -355,9 +355,6 @@ def _decode(
                     signature=scan.signature(),
                     about=printable(scan.folder.absolute()),
                     skipped={} if number else skipped,
-                    # of images as they were the pixels say it
-                    notes=notes
-                    if untouched
-                    else {**notes, "digests": b"".join(digests[row] for row in rows).hex()},
+                    notes=notes,
                 )
         return splits
