@@ -8,7 +8,7 @@ from typing import Any
 from mnistlab.data.archives import is_archive, unpacked
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.folders import scan_layout
-from mnistlab.data.images import UndecodableError, decode, quiet_pillow
+from mnistlab.data.images import UndecodableError, quiet_pillow, read_all
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, class_faults, is_hidden, require_exists
@@ -72,24 +72,23 @@ def audit_folder(
         audit.hidden += scan.hidden
         audit.foreign += [f"{split}/{printable(name)}" for name in sorted(scan.loose)]
         audit.faults += scan.faults
-        unusable, files = scan.unusable(), scan.every_file()
+        faults: dict[str, object] = {**scan.unusable()}
+        files, labels = scan.every_file(), scan.labels()
         counts = dict.fromkeys(scan.classes, 0)
-        for position, (file, label) in enumerate(zip(files, scan.labels(), strict=True)):
-            if progress is not None and position % 64 == 0:
-                progress(split, position, len(files))
-            try:
-                if file in unusable:
-                    raise UndecodableError(unusable[file])
-                with quiet_pillow():
-                    image = scan.read(position) or decode(scan.folder / file)
-            except UndecodableError as fault:
-                audit.faults.append(f"{printable(scan.folder / file)}: {fault}")
-                continue
-            audit.modes[image.kind] += 1
-            audit.sizes["{1} x {0}".format(*image.own_size)] += 1
-            counts[label] += 1
-            digest = image_digest(image.own_size, image.grey.tobytes())
-            groups[digest].append((prefix + file, split, label))
+        with quiet_pillow():
+            for position, image in read_all(scan, files, {*faults}):
+                if progress is not None and position % 64 == 0:
+                    progress(split, position, len(files))
+                file, label = files[position], labels[position]
+                if isinstance(image, UndecodableError):
+                    faults[file] = image
+                    continue
+                audit.modes[image.kind] += 1
+                audit.sizes["{1} x {0}".format(*image.own_size)] += 1
+                counts[label] += 1
+                digest = image_digest(image.own_size, image.grey.tobytes())
+                groups[digest].append((prefix + file, split, label))
+        audit.faults += [f"{printable(scan.folder / file)}: {why}" for file, why in faults.items()]
         audit.counts[split] = counts
         usable = [count for count in counts.values() if count]
         if usable and max(usable) >= IMBALANCE * min(usable):

@@ -78,24 +78,20 @@ def load_splits(
     if is_archive(root):
         root, keep_young = unpacked(root), True
     layout = find_layout(root, options)
-    sources = layout.sources
     paths = {
-        part: store_path(sources.get(part, sources.get("train", root)), part)
+        part: store_path(layout.sources.get(part, layout.sources.get("train", root)), part)
         for part in (*SPLITS, *splits)
     }
     with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
         stored = {part: pool.submit(_open_sound_store, paths[part]) for part in splits}
         scans, split_here = scan_layout(layout, splits, options)
     if absent := {*splits} - {*scans, *(SPLITS if split_here else ())}:
-        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(sources)}")
+        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(layout.sources)}")
     loaded: dict[str, Split] = {}
     for role, scan in scans.items():
         parts = SPLITS if split_here else (role,)
         own = _current(
-            {part: stored.pop(part).result() for part in parts if part in stored},
-            scan,
-            options,
-            split_here,
+            {part: stored.pop(part).result() for part in parts if part in stored}, scan, options
         )
         if own is None:
             places = {part: paths[part] for part in parts}
@@ -119,13 +115,12 @@ def load_splits(
     if options.exclude:
         loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
     _refuse_faults(root, scans, loaded, options, split_here)
-    return [loaded[split] for split in splits], tuple(
-        _notes(layout, scans, loaded, split_here, options)
-    )
+    notes = tuple(_notes(layout, scans, loaded, split_here, options))
+    return [loaded[split] for split in splits], notes
 
 
 def _current(
-    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions, split_here: bool
+    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions
 ) -> dict[str, Split] | None:
     """The stored splits, if all were made of the files of `scan` as they are, as options ask.
 
@@ -133,7 +128,7 @@ def _current(
     """
     current = {}
     for part, split in stored.items():
-        if split is None or split.signature != _signature(scan, options, split_here):
+        if split is None or split.signature != scan.signature():
             return None
         own = tuple(split.notes["own_size"] or ())
         size = options.image_size or own or DEFAULT_SIZE
@@ -250,6 +245,8 @@ def scan_layout(
     if "test" in scans and "valid" not in {*scans, *layout.sources}:
         scan = scans["valid"] = scans.pop("test")
         scan.split, scan.note = "valid", "; test scores, as there is no valid"
+    if alone:
+        scans["train"].salt += f" {options.valid_fraction}"
     return {split: scan for split, scan in scans.items() if split in splits or alone}, alone
 
 
@@ -267,11 +264,6 @@ def _open_sound_store(path: Path | None) -> Split | None:
         if path is not None and path.is_file():  # a pipe would be waited for
             return open_store(path)
     return None
-
-
-def _signature(scan: Scan, options: LoadOptions, split_here: bool) -> str:
-    """What a store of `scan` was made from."""
-    return f"{scan.signature()} {options.valid_fraction}" if split_here else scan.signature()
 
 
 def _decode(
@@ -345,10 +337,11 @@ def _decode(
             chosen = split_by_digest([labels[i] for i in usable], digests, options.valid_fraction)
         height, width = size = size or (0, 0)
         splits = {}
-        untouched = notes["own_size"] == [*size] and options.fit != "ink"
         for number, (part, path) in enumerate(paths.items()):
             rows = [row for row, is_second in enumerate(chosen) if is_second == bool(number)]
             counts = Counter(labels[usable[row]] for row in rows)
+            if notes["own_size"] != [*size] or options.fit == "ink":  # else the pixels say it
+                notes["digests"] = b"".join(digests[row] for row in rows).hex()
             with new_store(path) if split_here else nullcontext(store) as pixels:
                 for row in rows if split_here else ():
                     store.seek(row * height * width)
@@ -359,12 +352,9 @@ def _decode(
                     size,
                     {label: counts[label] for label in scan.classes},
                     [files[usable[row]] for row in rows],
-                    signature=_signature(scan, options, split_here),
+                    signature=scan.signature(),
                     about=printable(scan.folder.absolute()),
                     skipped={} if number else skipped,
-                    # of images as they were the pixels say it
-                    notes=notes
-                    if untouched
-                    else {**notes, "digests": b"".join(digests[row] for row in rows).hex()},
+                    notes=notes,
                 )
         return splits

@@ -26,7 +26,7 @@ from mnistlab.names import printable
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _DTYPES = {8: "u1", 12: ">i4"}  # by the code in the magic number
-# What damage leads the readers of zip, gzip and bzip2 to; also locked members, unknown methods.
+# What damage leads the readers of archives to; also locked members, unknown methods.
 _DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
