@@ -94,9 +94,7 @@ RESNET = {"train_loss": 0.065800, "valid_loss": 0.017196, "accuracy": 0.994112}
 RANDOM_TRAINING_ACCURACY = 0.4912068545818329
 BIAS_GRADIENT = -0.0017
 
-LINEAR_SEEDS = 128
-TWO_LAYER_SEEDS = 24
-RESIDUAL_SEEDS = 5
+SEEDS = {"linear": 128, "two-layer": 24, "resnet18": 5}
 SMOOTHING = 0.98  # of the chapter's train_loss
 # Models trained at once: more two-layer models than that fall out of the processor's cache.
 AT_ONCE = {"linear": 1024, "two-layer": 8}
@@ -169,8 +167,7 @@ def reproduce(
             progress(f"lesson {lesson}")
             figures += exact_figures(section, lesson)
     progress("random models")
-    counts = {"linear": seeds or LINEAR_SEEDS, "two-layer": seeds or TWO_LAYER_SEEDS}
-    figures += random_figures(data, range(counts["linear"]))
+    figures += random_figures(data, range(seeds or SEEDS["linear"]))
 
     curves = []
     for title, model, settings, optimizer, values, table in (
@@ -179,8 +176,9 @@ def reproduce(
         ("nn.Linear, the library's SGD", "linear", {}, torch.optim.SGD, LIBRARY_SGD, {}),
         ("two layers", "two-layer", {}, BasicOptim, (), TWO_LAYER_TABLE),
     ):
-        progress(f"{title}, {counts[model]} seeds")
-        models = models_of(data, range(counts[model]), model, **settings)
+        count = seeds or SEEDS[model]
+        progress(f"{title}, {count} seeds")
+        models = models_of(data, range(count), model, **settings)
         parts = range(0, len(models), AT_ONCE[model])
         stacks = [STACKS[model](models[first : first + AT_ONCE[model]]) for first in parts]
         make_opt = partial(optimizer, lr=1.0 if model == "linear" else 0.1)
@@ -193,7 +191,7 @@ def reproduce(
         curves.append(compared(title, chapter, ours[column]))
 
     if full:
-        figures += residual_figures(range(RESIDUAL_SEEDS), progress)
+        figures += residual_figures(range(SEEDS["resnet18"]), progress)
     else:
         left_out = partial(Figure, ours=None, verdict="left out", reason="--full trains it")
         for name, value in RESNET.items():
