@@ -3,6 +3,7 @@
 import copy
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -130,9 +131,8 @@ def _bf16_instructions(device: torch.device) -> str:
         return torch.cuda.get_device_name(device) if works else ""
     # oneDNN computes it on a CPU, and can be told to leave instructions unused
     # (ONEDNN_MAX_CPU_ISA); on x86 it also takes it where each number is first made a float32
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return ""
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if not onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return ""
     if platform.machine() not in ("x86_64", "AMD64"):
         return "bf16"
@@ -144,16 +144,15 @@ def _wrong_in_bf16(model: nn.Module, batches: Sequence[torch.Tensor]) -> str:
     """The first layer that bfloat16 gets wrong, of each convolution and product; "" for none."""
     trial, wrong = copy.deepcopy(model).train(), list[str]()
 
-    def check(name: str, layer: nn.Module, xb: torch.Tensor) -> None:
-        if not wrong and not _is_right_in_bf16(layer, xb.detach()):
-            wrong.append(f"{name or type(layer).__name__} ({' x '.join(map(str, xb.shape))})")
+    def check(name: str, layer: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if not wrong and not _is_right_in_bf16(layer, inputs[0].detach()):
+            sides = " x ".join(map(str, inputs[0].shape))
+            wrong.append(f"{name or type(layer).__name__} ({sides})")
 
     for name, layer in trial.named_modules():
         own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
         if any(tensor.ndim > 1 for tensor in own):
-            layer.register_forward_pre_hook(
-                lambda layer, args, name=name: check(name, layer, args[0])
-            )
+            layer.register_forward_pre_hook(partial(check, name))
     with torch.no_grad():
         # numbers that bfloat16 can hold, so that both start from the same ones
         for tensor in trial.state_dict().values():

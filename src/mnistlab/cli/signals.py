@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import Any
 
 # SIGBREAK: Ctrl-Break on Windows, and what it sends when the window is closed
 SIGNALS = [
@@ -24,15 +23,13 @@ def exit_code_of(number: int) -> int:
     return 128 + (signal.SIGTERM if number == getattr(signal, "SIGBREAK", None) else number)
 
 
-class StopSignals:
+class StopSignals(contextlib.ExitStack):
     """Context in which the first signal asks for a stop and the second one ends at once.
 
     Call it to learn whether a stop was asked for. `exit_code` is 128 + the signal's number.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
+    received: int | None = None
 
     def __call__(self) -> bool:
         return self.received is not None
@@ -46,12 +43,8 @@ class StopSignals:
         for number in SIGNALS:
             # A signal that the parent had us ignore (nohup) stays ignored.
             if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+                self.callback(signal.signal, number, signal.signal(number, self._handle))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

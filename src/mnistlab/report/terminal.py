@@ -1,8 +1,8 @@
 """Pictures as text for a terminal, and the bar of a training under way."""
 
 import textwrap
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable
+from itertools import cycle, zip_longest
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,38 +36,39 @@ def text_picture(
     No image in it is higher than `height` lines.
     """
     text = Text("".join(f"{line}\n" for line in textwrap.wrap(picture.title, max(width, 1))))
-    if isinstance(picture, Curves):
-        text.append("\n".join(_chart(picture, width)))
-        return text
     if isinstance(picture, Matrix):
         text.right_crop(1)
         return Group(text, confusion_table(picture, width))
-    _append_images(text, picture, width, blocks, 10**9 if height is None else height)
+    if isinstance(picture, Curves):
+        text.append("\n".join(_chart(picture, width)))
+    else:
+        _append_images(text, picture, width, blocks, 10**9 if height is None else height)
     return text
 
 
 def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     """Curves as lines of ASCII: one mark per curve, both axes with their ticks."""
-    axes = x_axis, y_axis = picture.axes()
+    x_axis, y_axis = picture.axes()
     labels = {
         _place(y_axis, y, height): f"{y:.4g}" for y in (*y_axis.ticks(4), y_axis.low, y_axis.high)
     }
     margin = max(map(len, labels.values()))
     columns = max(width - margin - 3, 10)
-    grid = [[" "] * columns for _ in range(height)]
-    legend = {}
-    for name, (xs, *edges) in picture.bands.items():
-        legend[name] = EDGE
-        for ys in edges:
-            _mark(grid, EDGE, picture.points((xs, ys)), axes)
-    marks = iter(MARKS * 9)
-    for name, series in (*picture.lines.items(), *picture.dots.items()):
-        legend[name] = mark = next(marks)
-        if _mark(grid, mark, picture.points(series), axes, above=name in picture.dots):
-            legend["more than one"] = SEVERAL
+    drawn = [(name, EDGE, (xs, ys)) for name, (xs, *both) in picture.bands.items() for ys in both]
+    named = (*picture.lines.items(), *picture.dots.items())
+    drawn += [(name, mark, own) for (name, own), mark in zip(named, cycle(MARKS), strict=False)]
+    legend, grid = {}, [[" "] * columns for _ in range(height)]
+    for name, mark, series in drawn:
+        legend[name] = mark
+        for x, y in filter(None, picture.points(series)):
+            row, column = _place(y_axis, y, height), _place(x_axis, x, columns)
+            if 0 <= row < height:
+                taken = name not in picture.dots and grid[row][column] not in (" ", EDGE, mark)
+                grid[row][column] = SEVERAL if taken else mark
+                legend |= {"more than one": SEVERAL} if taken else {}
     lines = [
-        f"{labels.get(height - 1 - row, ''):>{margin}} |{''.join(cells)}".rstrip()
-        for row, cells in enumerate(grid)
+        f"{labels.get(row, ''):>{margin}} |{''.join(grid[row])}".rstrip()
+        for row in reversed(range(height))
     ]
     numbers = " " * columns
     for x in (x_axis.low, x_axis.high, *x_axis.ticks(columns // 10)):
@@ -86,26 +87,6 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
 
 def _place(axis: Axis, value: float, cells: int) -> int:
     return round(axis.position(value) * (cells - 1))
-
-
-def _mark(
-    grid: list[list[str]],
-    mark: str,
-    points: Sequence[tuple[float, float] | None],
-    axes: tuple[Axis, Axis],
-    *,
-    above: bool = False,
-) -> bool:
-    """Put `mark` at each point; whether another curve passes there too, unless drawn `above` it."""
-    taken = False
-    for x, y in filter(None, points):
-        row = len(grid) - 1 - _place(axes[1], y, len(grid))
-        if 0 <= row < len(grid):
-            column = _place(axes[0], x, len(grid[0]))
-            other = not above and grid[row][column] not in (" ", EDGE, mark)
-            grid[row][column] = SEVERAL if other else mark
-            taken |= other
-    return taken
 
 
 def _append_images(text: Text, picture: Images, width: int, blocks: bool, height: int) -> None:
@@ -163,8 +144,7 @@ def _pixel_lines(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]
 
 def _color(level: float, signed: bool) -> str:
     if not signed:
-        grey = round(255 * level)
-        return f"#{grey:02x}{grey:02x}{grey:02x}"
+        return "#" + 3 * f"{round(255 * level):02x}"
     # blue for minus, white for zero, red for plus
     fade = round(255 * (1 - abs(2 * level - 1)))
     return f"#ff{fade:02x}{fade:02x}" if level >= 0.5 else f"#{fade:02x}{fade:02x}ff"

@@ -35,14 +35,9 @@ class Sweep:
     def steepest(self) -> int:
         """The step at which the smoothed loss falls most per decade of lr."""
         # over a window, as one batch's luck is steeper than any trend
-        half = max(len(self.lrs) // 20, 1)
-        lowest = self.lowest
-        slopes = {
-            i: self.smooth[min(i + half, lowest)] - self.smooth[i - half]
-            for i in range(half, max(lowest - half + 1, half + 1))
-            if i < len(self.lrs)
-        }
-        return min(slopes, key=lambda i: slopes[i], default=0)
+        half, lowest, smooth = max(len(self.lrs) // 20, 1), self.lowest, self.smooth
+        steps = range(half, min(max(lowest - half, half) + 1, len(smooth)))
+        return min(steps, key=lambda i: smooth[min(i + half, lowest)] - smooth[i - half], default=0)
 
     @property
     def lowest(self) -> int:
