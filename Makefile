@@ -9,7 +9,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet $(PIP_FLAGS)
 LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
-.PHONY: train test lint types unit coverage bench campaign audit \
+.PHONY: train test lint types unit optional coverage bench campaign audit \
   sbom archive wheel lock clean help newcomer systems compat
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
@@ -26,6 +26,10 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+optional: $(VENV)/.installed-dev ## the tests that need Chromium, ONNX, TensorBoard and MLflow
+	$(LOCKED_INSTALL) -e '.[plot,onnx,tensorboard,mlflow]' --group browser
+	MNISTLAB_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/play tests/exports $(ARGS)
 
 systems: $(VENV)/.installed-dev ## the tests with what Windows refuses refused, then macOS (on Linux)
 	for system in windows macos; do \
@@ -77,8 +81,9 @@ lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS
 	$(PIP_INSTALL) --group lock
 	mkdir -p build
 	cp $(LOCK) build/$(LOCK)
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra plot --extra heif \
-	  $(foreach group,dev bench campaign compat audit lock tested,--group $(group)) --annotation-style line \
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	  $(foreach extra,plot heif onnx tensorboard mlflow,--extra $(extra)) \
+	  $(foreach group,dev bench browser campaign compat audit lock tested,--group $(group)) --annotation-style line \
 	  --custom-compile-command 'make lock' --output-file build/$(LOCK) $(ARGS)
 	# the CUDA parts go with the build of torch, which names their versions itself
 	grep -vE '^(cuda-|nvidia-|triton=)' build/$(LOCK) > $(LOCK)

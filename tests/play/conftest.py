@@ -25,7 +25,7 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        why = "playwright is not installed (pip install --group browser)"
+        why = "playwright is not installed: make optional"
     if why:
         (pytest.fail if os.environ.get("MNISTLAB_REQUIRE_BROWSER") else pytest.skip)(why)
     with sync_playwright() as driver:
