@@ -33,7 +33,8 @@ def run_lesson(name: str, **options: Any) -> "Lesson":
 
     Raises ConfigError with the nearest name, or for an option that the lesson does not have.
     """
-    lesson = import_module(f"mnistlab.lessons.{source_of(name).stem}").lesson
+    source_of(name)  # refuses another name
+    lesson = import_module(f"mnistlab.lessons.{name}").lesson
     for option in options.keys() - inspect.signature(lesson).parameters:
         raise ConfigError(f"--{option}: the lesson {name} has no such setting")
     items: Lesson = lesson(**options)

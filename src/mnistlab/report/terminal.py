@@ -65,7 +65,8 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
             if 0 <= row < height:
                 taken = name not in picture.dots and grid[row][column] not in (" ", EDGE, mark)
                 grid[row][column] = SEVERAL if taken else mark
-                legend |= {"more than one": SEVERAL} if taken else {}
+                if taken:
+                    legend["more than one"] = SEVERAL
     lines = [
         f"{labels.get(row, ''):>{margin}} |{''.join(grid[row])}".rstrip()
         for row in reversed(range(height))
