@@ -138,7 +138,7 @@ def render(report: Report) -> str:
         "data": data,
         "notes": [note.split("\n") for note in _notes(report)],
         "weights_name": _weights_name(report),
-        "headline": headline(report),
+        "headline": _headline(report),
         "evaluation": score.evaluation if score else None,
         "matrix": confusion_matrix(score.evaluation) if score else None,
         "mistakes": tiles(sources.mistake_images(score)) if score else [],
@@ -290,7 +290,7 @@ def _commands(report: Report) -> list[tuple[str, str]]:
     return [*commands, ("Score it", f"mnistlab eval {run.reference}{best}")]
 
 
-def headline(report: Report) -> dict[str, Any] | None:
+def _headline(report: Report) -> dict[str, Any] | None:
     """The figures on top: those of the score; without the data, those in `run.json`."""
     loss: float | None
     if report.score:
