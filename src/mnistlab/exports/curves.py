@@ -54,10 +54,9 @@ def to_tensorboard(runs: Sequence[Run], output: str, follow: bool) -> dict[str, 
     from torch.utils.tensorboard import SummaryWriter
 
     missing: dict[str, str] = {}
-    folders = {Path(output, run.name): run for run in runs}
-    if taken := [printable(path) for path in folders if path.exists()]:
-        raise ConfigError(f"{taken[0]}: exists already; name another folder with -o")
-    for path, run in folders.items():
+    for run in runs:
+        if (path := Path(output, run.name)).exists():
+            raise ConfigError(f"{printable(path)}: exists already; name another folder with -o")
         with SummaryWriter(path) as writer, tempfile.TemporaryDirectory() as folder:
             writer.add_text("settings", run.config_file.read_text("utf-8").replace("\n", "\n\n"))
             for epoch, figures in epochs(run, follow):
@@ -73,9 +72,8 @@ def to_tensorboard(runs: Sequence[Run], output: str, follow: bool) -> dict[str, 
 
 def to_mlflow(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
     """The same into a folder of MLflow or, at an address, its server."""
-    # without these it reports its use to its makers, refuses folders, and says what it does
+    # without these it reports its use to its makers, and refuses folders
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     import mlflow
 
     missing: dict[str, str] = {}

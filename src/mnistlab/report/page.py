@@ -169,9 +169,18 @@ def render_doubts(doubts: Sequence[Doubt], images: Split, name: str) -> str:
         ][0]
         for one in doubts
     }
-    shown = tiles(Images("", pixels, limits=(0, 255)))
-    content = {"tiles": shown, "name": name, "version": __version__}
-    return _template("doubts.html.j2", str).render(content) + "\n"
+    note = (
+        "Below each: its label, the class that it looks like, the probability of that class by a "
+        "model that was trained without this image, and the file."
+    )
+    worst = Images("Most likely labelled wrongly, the worst first", pixels, False, (0, 255), note)
+    return render_images(f"Doubtful labels of {name}", [worst])
+
+
+def render_images(title: str, pictures: Sequence[Images]) -> str:
+    """A page with nothing but images and what explains them."""
+    content = {"title": title, "pictures": [(one, tiles(one)) for one in pictures]}
+    return _template("images.html.j2", str).render(content) + "\n"
 
 
 # text

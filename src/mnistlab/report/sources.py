@@ -48,7 +48,7 @@ class Options:
     `what` is for runs: curves, confusion, mistakes, weights, samples or reliability, `default` if
     it is None; `count` is how many mistakes, about how many samples; `augmented` is for datasets.
     `split` (valid of a run, train of a dataset), `best`, `settings` are as `score_run` takes them.
-    `why` explains a run's answers to image files.
+    The default `why` explains a run's answers to image files.
     """
 
     what: str | None = None
@@ -58,7 +58,6 @@ class Options:
     split: str | None = None
     best: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    why: bool = False
 
 
 def pictures(
@@ -75,10 +74,10 @@ def pictures(
         raise ConfigError(f"--what {options.what}: is for runs; {others[0]} is none")
     if options.augmented and "dataset" not in kinds.values():
         raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
-    if options.why:
+    if options.default == "why":
         named = [name for name, kind in kinds.items() if kind == "run"] or ["latest"]
         files = [name for name, kind in kinds.items() if kind in ("image", "folder")]
-        if len(named) > 1 or not files or options.what or "dataset" in kinds.values():
+        if len(named) > 1 or not files or "dataset" in kinds.values():
             example = "mnistlab show latest three.png --why"
             raise ConfigError(f"--why: explains image files by one run, as in: {example}")
         return [*why_pictures(find_run(named[0], runs), files, options.best)], {}
