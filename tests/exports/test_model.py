@@ -104,7 +104,7 @@ def test_the_card_says_what_the_run_says_and_the_code_of_the_docs_runs(
     assert front.startswith("license: unknown\nlibrary_name: onnx\n")
     evaluation = score_run(run).evaluation
     assert f"value: {evaluation.accuracy}}}" in front
-    assert f"{evaluation.correct} of {evaluation.n} validation images" in text
+    assert f"{evaluation.correct} of {evaluation.n}\n" in text
     assert run.record().data.fingerprint in text
 
     Image.open(tiny / "valid/light/0.png").save("image.png")

@@ -62,7 +62,6 @@ def export_runs(
         require_packages(f"--to {to}", to, "matplotlib")
     from mnistlab.exports import curves
 
-    missing = curves.FORMATS[to](runs, target, follow)
-    out.skipped(missing)
-    out.document({"output": target, "missing": missing})
+    curves.FORMATS[to](runs, target, follow, out.skipped)
+    out.document({"output": target})
     out.result(printable(target))

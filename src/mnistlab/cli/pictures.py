@@ -59,24 +59,20 @@ def plot(
     Of a run its curves, confusion matrix, most confident mistakes, weights or samples; all of them
     together: mnistlab report.
     """
-    from mnistlab.files import require_file, write_file
+    from mnistlab.files import write_file
     from mnistlab.report.files import draw, require_plot
     from mnistlab.report.page import render_images
     from mnistlab.report.pictures import Images
     from mnistlab.report.sources import Options, kind_of, pictures
 
-    page = why and output.suffix == ".html"
-    if page:
-        require_file(output, ("html",), "-o")
-    else:
-        require_plot(output, "-o")
+    require_plot(output, "-o", *(["html"] if why else []))
     names = sources or ["latest"]
     default = "why" if why else "curves"
     options = Options(what, default=default, split=split, best=best, settings=settings)
     with out.loading() as progress:
         drawn, skipped = pictures(names, run_dir, options, progress)
     out.skipped(skipped)
-    if page:
+    if output.suffix.lower() == ".html":
         content = render_images(
             "Why this answer?", [one for one in drawn if isinstance(one, Images)]
         )

@@ -58,10 +58,8 @@ def export_onnx(
         "model": f"{printable(Path(card.model).name)}, {'best' if best else 'last'} weights",
         "weights_sha256": weights_sha256(model.state_dict()),
         "classes": json.dumps(card.classes),
-        "image_size": f"{height} x {width}",
         "input": f"images, uint8 (n, {height}, {width}): pixels 0 to 255",
         "prepared": "as mnistlab predict --save-prepared DIR writes images",
-        "outputs": "logits (one for two classes), probabilities (one for each class)",
         "opset": str(OPSET),
         "mnistlab": __version__,
     }
