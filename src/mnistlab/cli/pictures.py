@@ -43,9 +43,7 @@ def plot(
     settings: dict[str, Any],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="A PNG, SVG or PDF; replaced if it exists."
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="PNG, SVG, PDF; HTML with --why."),
     ],
     sources: Sources = None,
     what: What = None,

@@ -64,8 +64,7 @@ def to_tensorboard(runs: Sequence[Run], output: str, follow: bool, skipped: Skip
                 writer.flush()
             draw_pictures(run, folder, skipped)
             for file in Path(folder).iterdir():
-                pixels = np.asarray(Image.open(file).convert("RGB"))
-                writer.add_image(file.stem, pixels, dataformats="HWC")
+                writer.add_image(file.stem, np.asarray(Image.open(file)), dataformats="HWC")
 
 
 def to_mlflow(runs: Sequence[Run], output: str, follow: bool, skipped: Skipped) -> None:
