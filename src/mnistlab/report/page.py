@@ -169,7 +169,7 @@ def render_doubts(doubts: Sequence[Doubt], images: Split, name: str) -> str:
         ][0]
         for one in doubts
     }
-    note = "Probabilities are those of models that were trained without the image."
+    note = "Probability of the second class, by a model that was trained without the image."
     worst = Images("Most likely labelled wrongly, the worst first", pixels, False, (0, 255), note)
     return render_images(f"Doubtful labels of {name}", [worst])
 
