@@ -165,9 +165,9 @@ def test_a_run_without_its_data_has_its_curves_and_says_what_is_missing(
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     tiny.rename(tiny.with_name("gone"))
     result = mnistlab("runs", "export", "latest", "--to", "tensorboard", "--json").ok()
-    missing = [f"{run.name}, {what}" for what in ("confusion", "mistakes", "samples")]
-    assert sorted(result.json["missing"]) == missing
-    assert f"skipped {missing[-1]}: " in result.err
+    for what in ("confusion", "mistakes", "samples"):
+        assert f"skipped {run.name}, {what}: " in result.err
+    assert result.err.count("skipped ") == 3
 
 
 def test_mlflow_reads_curves_settings_and_pictures(mnistlab: Mnistlab, run: Run) -> None:

@@ -32,13 +32,12 @@ def export(
     source = find_run(run, run_dir)
     target = Path(output) if output else source.path / "model.onnx"
     require_file(target, (to,), "-o")
-    require_packages(f"--to {to}", "onnx", "onnxscript")
+    require_packages(f"--to {to}", "onnx", "onnxscript", "onnxruntime")
     from mnistlab.exports.model import export_onnx
-    from mnistlab.report.page import headline, open_report
 
     with out.loading() as progress:
-        report = open_report(source, {**settings, "device": "cpu"}, best=best, progress=progress)
-    facts = {"file": str(target), **export_onnx(report, headline(report), target)}
+        facts = export_onnx(source, target, settings, best, progress)
+    facts["file"] = str(target)
     out.document(facts)
     out.result(*(f"{key:<16}{printable(value)}" for key, value in facts.items()))
 
@@ -63,7 +62,6 @@ def export_runs(
         require_packages(f"--to {to}", to, "matplotlib")
     from mnistlab.exports import curves
 
-    missing = curves.FORMATS[to](runs, target, follow)
-    out.skipped(missing)
-    out.document({"to": to, "output": target, "missing": missing})
+    curves.FORMATS[to](runs, target, follow, out.skipped)
+    out.document({"output": target})
     out.result(printable(target))

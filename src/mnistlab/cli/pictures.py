@@ -43,9 +43,7 @@ def plot(
     settings: dict[str, Any],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="A PNG, SVG or PDF; replaced if it exists."
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="PNG, SVG, PDF; HTML with --why."),
     ],
     sources: Sources = None,
     what: What = None,
@@ -59,23 +57,29 @@ def plot(
     Of a run its curves, confusion matrix, most confident mistakes, weights or samples; all of them
     together: mnistlab report.
     """
+    from mnistlab.files import write_file
     from mnistlab.report.files import draw, require_plot
+    from mnistlab.report.page import render_images
+    from mnistlab.report.pictures import Images
     from mnistlab.report.sources import Options, kind_of, pictures
 
-    require_plot(output, "-o")
+    require_plot(output, "-o", *(["html"] if why else []))
     names = sources or ["latest"]
-    options = Options(what, default="curves", split=split, best=best, settings=settings, why=why)
+    default = "why" if why else "curves"
+    options = Options(what, default=default, split=split, best=best, settings=settings)
     with out.loading() as progress:
         drawn, skipped = pictures(names, run_dir, options, progress)
     out.skipped(skipped)
-    draw(drawn, output)
+    if output.suffix.lower() == ".html":
+        content = render_images(
+            "Why this answer?", [one for one in drawn if isinstance(one, Images)]
+        )
+        write_file(output, content.encode())
+    else:
+        draw(drawn, output)
     runs = [str(find_run(name, run_dir).path) for name in names if kind_of(name, run_dir) == "run"]
     document: dict[str, Any] = {"run": runs[0] if len(runs) == 1 else None, "sources": names}
-    document |= {
-        "what": "why" if why else what or "curves",
-        "file": str(output),
-        "bytes": output.stat().st_size,
-    }
+    document |= {"what": what or default, "file": str(output), "bytes": output.stat().st_size}
     out.document(document)
     out.result(printable(output))
 
@@ -106,7 +110,8 @@ def show(
     from mnistlab.report.terminal import text_picture
 
     names = sources or ["latest"]
-    options = Options(what, "weights", count, augment, split, best, settings, why)
+    default = "why" if why else "weights"
+    options = Options(what, default, count, augment, split, best, settings)
     with out.loading() as progress:
         drawn, skipped = pictures(names, run_dir, options, progress)
     out.skipped(skipped)

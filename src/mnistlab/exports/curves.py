@@ -7,7 +7,7 @@ import csv
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from mnistlab.names import printable
 from mnistlab.report.files import draw
 from mnistlab.report.sources import Options, run_pictures
 from mnistlab.runs import Run
+
+Skipped = Callable[[dict[str, str]], None]  # is told what could not be drawn, and why
 
 
 def epochs(run: Run, follow: bool) -> Iterator[tuple[int, dict[str, float]]]:
@@ -38,47 +40,39 @@ def epochs(run: Run, follow: bool) -> Iterator[tuple[int, dict[str, float]]]:
             time.sleep(0.5)
 
 
-def draw_pictures(run: Run, folder: str) -> dict[str, str]:
-    """The pictures of a run as PNG files in `folder`; which there are not, and why."""
-    missing = {}
+def draw_pictures(run: Run, folder: str, skipped: Skipped) -> None:
+    """The pictures of a run as PNG files in `folder`."""
     for what in ("curves", "confusion", "mistakes", "weights", "samples"):
         try:
             draw(run_pictures(run, Options(what)), Path(folder, f"{what}.png"))
         except MnistlabError as error:
-            missing[f"{run.name}, {what}"] = str(error)
-    return missing
+            skipped({f"{run.name}, {what}": str(error)})
 
 
-def to_tensorboard(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
-    """Event files in `output`/<run>; which pictures are not in them, and why."""
+def to_tensorboard(runs: Sequence[Run], output: str, follow: bool, skipped: Skipped) -> None:
+    """Event files in `output`/<run>."""
     from torch.utils.tensorboard import SummaryWriter
 
-    missing: dict[str, str] = {}
-    folders = {Path(output, run.name): run for run in runs}
-    if taken := [printable(path) for path in folders if path.exists()]:
-        raise ConfigError(f"{taken[0]}: exists already; name another folder with -o")
-    for path, run in folders.items():
+    for run in runs:
+        if (path := Path(output, run.name)).exists():
+            raise ConfigError(f"{printable(path)}: exists already; name another folder with -o")
         with SummaryWriter(path) as writer, tempfile.TemporaryDirectory() as folder:
             writer.add_text("settings", run.config_file.read_text("utf-8").replace("\n", "\n\n"))
             for epoch, figures in epochs(run, follow):
                 for key, value in figures.items():
                     writer.add_scalar(key, value, epoch)
                 writer.flush()
-            missing |= draw_pictures(run, folder)
+            draw_pictures(run, folder, skipped)
             for file in Path(folder).iterdir():
-                pixels = np.asarray(Image.open(file).convert("RGB"))
-                writer.add_image(file.stem, pixels, dataformats="HWC")
-    return missing
+                writer.add_image(file.stem, np.asarray(Image.open(file)), dataformats="HWC")
 
 
-def to_mlflow(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
+def to_mlflow(runs: Sequence[Run], output: str, follow: bool, skipped: Skipped) -> None:
     """The same into a folder of MLflow or, at an address, its server."""
-    # without these it reports its use to its makers, refuses folders, and says what it does
+    # without these it reports its use to its makers, and refuses folders
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
-    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
     import mlflow
 
-    missing: dict[str, str] = {}
     try:
         mlflow.set_tracking_uri(output if "://" in output else Path(output).absolute().as_uri())
         mlflow.set_experiment("mnistlab")
@@ -89,13 +83,12 @@ def to_mlflow(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
             mlflow.log_params(run.record().config.applicable())
             for epoch, figures in epochs(run, follow):
                 mlflow.log_metrics(figures, step=epoch)
-            missing |= draw_pictures(run, folder)
+            draw_pictures(run, folder, skipped)
             mlflow.log_artifacts(folder, "pictures")
-    return missing
 
 
-def to_csv(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
-    """One row for each epoch (and seed) of all runs, with all settings; nothing is missing."""
+def to_csv(runs: Sequence[Run], output: str, follow: bool, skipped: Skipped) -> None:
+    """One row for each epoch (and seed) of all runs, with all settings."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         list(epochs(run, follow))  # waits for the last
@@ -105,7 +98,6 @@ def to_csv(runs: Sequence[Run], output: str, follow: bool) -> dict[str, str]:
         rows += [about | row for row in csv.DictReader(lines)] or [about]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(Path(output), columns, [[row.get(key, "") for key in columns] for row in rows])
-    return {}
 
 
 FORMATS = {"tensorboard": to_tensorboard, "mlflow": to_mlflow, "csv": to_csv}

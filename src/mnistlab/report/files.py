@@ -25,9 +25,9 @@ _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of t
 FORMATS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def require_plot(path: Path, flag: str = "--plot") -> None:
-    """Refuse before any work what cannot be drawn. Raises ConfigError, RunError."""
-    require_file(path, tuple(FORMATS), flag)
+def require_plot(path: Path, flag: str = "--plot", *more: str) -> None:
+    """Refuse before any work what is in no format, nor in `more`. Raises ConfigError, RunError."""
+    require_file(path, (*FORMATS, *more), flag)
     require_packages(flag, "matplotlib")
 
 

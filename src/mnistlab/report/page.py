@@ -138,7 +138,7 @@ def render(report: Report) -> str:
         "data": data,
         "notes": [note.split("\n") for note in _notes(report)],
         "weights_name": _weights_name(report),
-        "headline": headline(report),
+        "headline": _headline(report),
         "evaluation": score.evaluation if score else None,
         "matrix": confusion_matrix(score.evaluation) if score else None,
         "mistakes": tiles(sources.mistake_images(score)) if score else [],
@@ -169,9 +169,15 @@ def render_doubts(doubts: Sequence[Doubt], images: Split, name: str) -> str:
         ][0]
         for one in doubts
     }
-    shown = tiles(Images("", pixels, limits=(0, 255)))
-    content = {"tiles": shown, "name": name, "version": __version__}
-    return _template("doubts.html.j2", str).render(content) + "\n"
+    note = "Probability of the second class, by a model that was trained without the image."
+    worst = Images("Most likely labelled wrongly, the worst first", pixels, False, (0, 255), note)
+    return render_images(f"Doubtful labels of {name}", [worst])
+
+
+def render_images(title: str, pictures: Sequence[Images]) -> str:
+    """A page with nothing but images and what explains them."""
+    content = {"title": title, "pictures": [(one, tiles(one)) for one in pictures]}
+    return _template("images.html.j2", str).render(content) + "\n"
 
 
 # text
@@ -290,7 +296,7 @@ def _commands(report: Report) -> list[tuple[str, str]]:
     return [*commands, ("Score it", f"mnistlab eval {run.reference}{best}")]
 
 
-def headline(report: Report) -> dict[str, Any] | None:
+def _headline(report: Report) -> dict[str, Any] | None:
     """The figures on top: those of the score; without the data, those in `run.json`."""
     loss: float | None
     if report.score:

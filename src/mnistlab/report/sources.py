@@ -33,12 +33,6 @@ from mnistlab.training import compute_logits
 MAX_WEIGHTS = 64
 MAX_CLASSES = 26
 MAX_MISTAKES = 24
-WHY = {
-    "What the model saw": "",
-    "Weight x pixel": "Red is for the answer, blue against it. All and the bias are the logit.",
-    "Gradient x input": "Red is for the answer, blue against it.",
-    "Occlusion": "What the logit loses (red) or gains (blue) where a grey patch hides the image.",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class Options:
     `what` is for runs: curves, confusion, mistakes, weights, samples or reliability, `default` if
     it is None; `count` is how many mistakes, about how many samples; `augmented` is for datasets.
     `split` (valid of a run, train of a dataset), `best`, `settings` are as `score_run` takes them.
-    `why` explains a run's answers to image files.
+    The default `why` explains a run's answers to image files.
     """
 
     what: str | None = None
@@ -58,7 +52,6 @@ class Options:
     split: str | None = None
     best: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    why: bool = False
 
 
 def pictures(
@@ -75,10 +68,10 @@ def pictures(
         raise ConfigError(f"--what {options.what}: is for runs; {others[0]} is none")
     if options.augmented and "dataset" not in kinds.values():
         raise ConfigError("--augment: is for datasets; name one, as in: mnistlab show mnist_sample")
-    if options.why:
+    if options.default == "why":
         named = [name for name, kind in kinds.items() if kind == "run"] or ["latest"]
         files = [name for name, kind in kinds.items() if kind in ("image", "folder")]
-        if len(named) > 1 or not files or options.what or "dataset" in kinds.values():
+        if len(named) > 1 or not files or "dataset" in kinds.values():
             example = "mnistlab show latest three.png --why"
             raise ConfigError(f"--why: explains image files by one run, as in: {example}")
         return [*why_pictures(find_run(named[0], runs), files, options.best)], {}
@@ -277,25 +270,24 @@ def why_pictures(run: Run, names: Sequence[str], best: bool = False) -> list[Ima
     results, faults = predict_images(model, card, inputs.names)
     if faults := inputs.faults | faults:
         raise DataError("images", [f"{printable(name)}: {faults[name]}" for name in faults])
-    drawn: dict[str, dict[str, torch.Tensor]] = {title: {} for title in WHY}
+    seen, shares, lost = {}, {}, {}
     for one in results:
         label, image = card.classes.index(one.predicted), torch.tensor(one.levels)
         logit = logit_of(compute_logits(model, image[None]), label).item()
         name = f"{Path(one.file).name}\n{one.predicted}, logit {logit:.4f}"
-        drawn["What the model saw"][f"{name}\nprobability {one.probability:.4f}"] = image
+        seen[f"{name}\nprobability {one.probability:.4f}"] = image
         share = gradient_times_input(model, image, label)
-        if isinstance(model, LinearModel):
-            bias = logit_of(model.bias[None], label).item()
-            name += f"\nsum of shares {share.sum():.4f}\nbias {bias:.4f}"
-            drawn["Weight x pixel"][name] = share
-        else:
-            drawn["Gradient x input"][name] = share
-            drawn["Occlusion"][name] = occlusion(model, image, label)
-    return [
-        Images(title, images, signed=bool(WHY[title]), limits=(0, 255), note=WHY[title])
-        for title, images in drawn.items()
-        if images
-    ]
+        total = share.sum().item()
+        shares[f"{name}\nsum of shares {total:.4f}\nthe rest {logit - total:.4f}"] = share
+        lost[name] = occlusion(model, image, label)
+    drawn = [Images("What the model saw", seen, limits=(0, 255))]
+    note = "Red is for the answer, blue against it."
+    if isinstance(model, LinearModel):
+        note += " The rest is the bias: nothing is left out."
+        return [*drawn, Images("Weight x pixel", shares, signed=True, note=note)]
+    drawn.append(Images("Gradient x input", shares, signed=True, note=note))
+    note = "What the logit loses (red) or gains (blue) where a grey patch hides the image."
+    return [*drawn, Images("Occlusion", lost, signed=True, note=note)]
 
 
 # of data

@@ -35,11 +35,11 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int) -> torch.Tensor
 
     A patch is a seventh of the image; the next is half of that on. Zeiler, Fergus, arXiv:1311.2901.
     """
-    side = max(1, min(image.shape) // 7)
-    starts = [{*range(0, end - side, max(1, side // 2)), end - side} for end in image.shape]
-    masks = torch.zeros(len(starts[0]) * len(starts[1]), *image.shape)
-    for mask, (y, x) in zip(masks, product(*starts), strict=True):
-        mask[y : y + side, x : x + side] = 1
+    step = max(1, min(image.shape) // 14)
+    corners = [*product(*(range(0, end, step) for end in image.shape))]
+    masks = torch.zeros(len(corners), *image.shape)
+    for mask, (y, x) in zip(masks, corners, strict=True):
+        mask[y : y + 2 * step, x : x + 2 * step] = 1
     hidden = torch.where(masks > 0, GREY, image).byte()
     logits = logit_of(compute_logits(model, torch.cat([image[None], hidden])), label)
     lost: torch.Tensor = torch.tensordot(logits[0] - logits[1:], masks, dims=1)
