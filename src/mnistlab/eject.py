@@ -33,7 +33,7 @@ from mnistlab.losses import class_weights, predictions, targets_for
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import one_cycle
-from mnistlab.own_code import SourceCode, is_definition, kept
+from mnistlab.own_code import SourceCode, is_definition
 from mnistlab.runs import Run
 from mnistlab.system import quoted
 from mnistlab.training import check_model
@@ -98,7 +98,7 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:
         sha = str(record.result.weights_sha256)
-    return script(replace(config, data=loaded.name), loaded, name, sha, kept(record.sources))
+    return script(replace(config, data=loaded.name), loaded, name, sha, record.sources)
 
 
 def require_known(config: TrainConfig) -> None:
@@ -185,15 +185,13 @@ def _call(name: str, named: Mapping[str, Any], *first: str) -> str:
 def _require_alone(code: SourceCode) -> None:
     """Raise ConfigError unless own code can stand in a script."""
     for node in ast.parse(code.text).body:
-        where = f"{printable(code.name)}, line {node.lineno}: "
-        if not is_definition(node):
-            raise ConfigError(f"{where}a script takes imports, functions, classes and constants")
-        for part in ast.walk(node):
-            names = [str(part.module)] if isinstance(part, ast.ImportFrom) else []
-            names += [each.name for each in part.names] if isinstance(part, ast.Import) else []
-            for name in names:
-                if name.partition(".")[0] not in _ALONE:
-                    raise ConfigError(f"{where}imports {name}; a script has torch and Python alone")
+        imports = [one for one in ast.walk(node) if isinstance(one, ast.Import | ast.ImportFrom)]
+        names = [getattr(one, "module", None) or each.name for one in imports for each in one.names]
+        if not is_definition(node) or {name.partition(".")[0] for name in names} - _ALONE:
+            raise ConfigError(
+                f"{printable(code.name)}, line {node.lineno}: a script takes torch, Python's own "
+                "modules, functions, classes and constants"
+            )
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:

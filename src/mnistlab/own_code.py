@@ -40,7 +40,7 @@ class SourceCode:
     def __post_init__(self) -> None:
         found = hashlib.sha256(str(self.text).encode()).hexdigest()
         if not is_own(self.name) or self.sha256 not in ("", found):
-            raise ConfigError("own code needs a name FILE.py:NAME, its text and the hash of that")
+            raise ValueError("own code needs a name FILE.py:NAME, its text and the hash of that")
         object.__setattr__(self, "sha256", found)
 
     @property
@@ -68,8 +68,6 @@ class SourceCode:
         file, _, own = self.name.rpartition(":")
         module = types.ModuleType(_MODULE + self.sha256)
         if module.__name__ not in sys.modules:
-            # what a traceback shows is this text, not what the file has become since
-            linecache.cache[file] = len(self.text), None, self.text.splitlines(True), file
             sys.modules[module.__name__] = module  # where dataclasses look for it
             try:
                 with blamed(self.name):
@@ -86,8 +84,7 @@ class SourceCode:
 
     def asked(self, offered: Mapping[str, Any]) -> dict[str, Any]:
         """Those of `offered` that it has a parameter for."""
-        with blamed(self.name):
-            names = inspect.signature(self.load()).parameters
+        names = inspect.signature(self.load()).parameters
         return {key: value for key, value in offered.items() if key in names}
 
     def make(self, *arguments: Any, **named: Any) -> Any:
@@ -109,17 +106,12 @@ def read(
             path, _, own = name.rpartition(":")
             with blamed(name):
                 text = Path(path).read_bytes().decode()
-            sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
+            code = sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
             if origins[key] == flag_of(key):
-                _trusted.add(sources[key].key)
-            sources[key].require_trust(origins[key])
+                _trusted.add(code.key)
+            code.require_trust(origins[key])
+            code.load()  # before the data: a typo is refused at once
     return sources
-
-
-def kept(plain: Mapping[str, Mapping[str, str]]) -> dict[str, SourceCode]:
-    """The code that a file of a run holds. Raises ConfigError where it cannot be right."""
-    with blamed("own code"):
-        return {key: SourceCode(**one) for key, one in plain.items()}
 
 
 def of_object(own: Any) -> tuple[str, SourceCode]:

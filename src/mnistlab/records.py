@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from mnistlab.config import TrainConfig
 from mnistlab.errors import DamagedFileError
 from mnistlab.names import printable
+from mnistlab.own_code import SourceCode
 
 
 class _Record(BaseModel):
@@ -104,7 +105,7 @@ class RunRecord(_Record):
     environment: dict[str, Any] = {}
     mixed: bool = False
     result: Result | None = None
-    sources: dict[str, dict[str, str]] = {}
+    sources: dict[str, SourceCode] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON: of the settings those that apply."""

@@ -12,7 +12,7 @@ from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.own_code import blamed, kept
+from mnistlab.own_code import blamed
 from mnistlab.resolving import Resolved, read_toml
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_state
@@ -68,7 +68,7 @@ def resume(
     origins = dict.fromkeys(SETTINGS, "resumed run") | (record.origins if record else {})
     origins |= {key: f"--{key}" for key in given}
     config = replace(config, data=whereabouts(run, config.data, data))
-    sources = state.card.sources if state else kept(record.sources) if record else {}
+    sources = state.card.sources if state else record.sources if record else {}
     experiment = prepare(Resolved(config, origins, sources), progress, restored=state is not None)
     if state is not None:
         require_same(run, experiment.data, state.record.data_fingerprint)
