@@ -32,7 +32,7 @@ from mnistlab.errors import ConfigError
 from mnistlab.losses import class_weights, predictions, targets_for
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
-from mnistlab.optim import one_cycle
+from mnistlab.optim import RATES, one_cycle
 from mnistlab.own_code import SourceCode, is_definition
 from mnistlab.runs import Run
 from mnistlab.system import quoted
@@ -104,9 +104,8 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
 def require_known(config: TrainConfig) -> None:
     """Raise ConfigError, which names them all, for settings that a script does not follow."""
     # It follows those that the template names, and those that are arguments of the model.
-    known = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE)).union(
-        MODEL_SETTINGS, {"model_set"}
-    )
+    written = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE))
+    known = {*written, *MODEL_SETTINGS, "model_set"}
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
@@ -128,9 +127,7 @@ def script(
     card = ModelCard(*names, settings, short(config.loss), sources=dict(own))
     model, loss_func = card.build(), card.loss_func()
     draws, least = check_model(model, data.train_ds, len(data.classes))
-    borrowed: list[Any] = [] if "model" in own else [type(model)]
-    borrowed += [] if "loss" in own else [loss_func]
-    borrowed += [targets_for, predictions, reader]
+    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, reader]
     borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
@@ -138,7 +135,7 @@ def script(
     done: dict[str, Any] = {}
     texts: list[str] = []
     imports: set[str] = set()
-    for item in borrowed:
+    for item in (one for one in borrowed if one.__module__.startswith("mnistlab.")):
         _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
     if config.class_weights == "none":  # then no word about them
         texts = [_WEIGHTS.sub("", text) for text in texts]
@@ -146,13 +143,14 @@ def script(
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     for code in own.values():
-        _require_alone(code)
-    sizes, name, own_optimizer = ("tuple(x.shape[1:])", "len(CLASSES)"), type(model).__name__, ""
-    made = _call(name, card.arguments()) if "model" in own else _call(name, settings, *sizes)
-    if stepping := own.get("optimizer"):
-        rates = {key: getattr(config, key) for key in ("lr", "momentum", "beta2", "weight_decay")}
-        name = stepping.name.rpartition(":")[2]
-        own_optimizer = _call(name, stepping.asked(rates), "model.parameters()")
+        require_alone(code)
+    made = _call(type(model).__name__, settings, "tuple(x.shape[1:])", "len(CLASSES)")
+    if code := own.get("model"):
+        made = _call(code.own, card.arguments())
+    own_optimizer = ""
+    if code := own.get("optimizer"):
+        rates = {key: getattr(config, key) for key in ("lr", *RATES)}
+        own_optimizer = _call(code.own, code.asked(rates), "model.parameters()")
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),
@@ -182,7 +180,7 @@ def _call(name: str, named: Mapping[str, Any], *first: str) -> str:
     return f"{name}({', '.join([*first, *(f'{k}={v!r}' for k, v in named.items())])})"
 
 
-def _require_alone(code: SourceCode) -> None:
+def require_alone(code: SourceCode) -> None:
     """Raise ConfigError unless own code can stand in a script."""
     for node in ast.parse(code.text).body:
         imports = [one for one in ast.walk(node) if isinstance(one, ast.Import | ast.ImportFrom)]

@@ -147,11 +147,9 @@ class Experiment:
 
     def on_device(self) -> tuple[TensorDataset, TensorDataset]:
         """The training and the validation images and labels on the device."""
-
-        def moved(ds: TensorDataset) -> TensorDataset:
-            return TensorDataset(*(tensor.to(self.device) for tensor in ds.tensors))
-
-        return moved(self.data.train_ds), moved(self.data.valid_ds)
+        both = [self.data.train_ds.tensors, self.data.valid_ds.tensors]
+        train, valid = (TensorDataset(*(one.to(self.device) for one in part)) for part in both)
+        return train, valid
 
     def class_weights(self) -> torch.Tensor | None:
         """The weights of the classes in the training loss, (C,) on the device; None for none."""

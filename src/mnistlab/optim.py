@@ -171,14 +171,14 @@ OPTIMIZERS: dict[str, Callable[..., BasicOptim]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
+RATES = ("momentum", "beta2", "weight_decay")
 
 
 def new_optimizer(
     config: TrainConfig, model: torch.nn.Module, card: "ModelCard | None" = None
 ) -> Any:
     """The optimizer that `config` asks for, perhaps of the user's own, at its first step."""
-    keys = ("momentum", "beta2", "weight_decay")
-    extra = {key: getattr(config, key) for key in keys if config.applies(key)}
+    extra = {key: getattr(config, key) for key in RATES if config.applies(key)}
     if card and (own := card.sources.get("optimizer")):
         return own.make(model.parameters(), **own.asked({"lr": config.lr, **extra}))
     return OPTIMIZERS[config.optimizer](model.parameters(), config.lr, **extra)

@@ -176,6 +176,9 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
     message = str(item["msg"])
     if item["type"] == "literal_error":
         message = "not a known name" + nearest(str(item["input"]), choices_of(key))
+        if key in CODE and str(item["input"]).endswith(".py"):
+            kind = "FUNCTION" if key == "loss" else "CLASS"
+            message = f"write it as {printable(item['input'])}:{kind}"
         gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
         if key == "device" and gpu:
             message = (

@@ -138,7 +138,7 @@ def _output(
     runs; `app.run` sees to `debug`.
     """
     out = Output(as_json=as_json, quiet=quiet, color=color)
-    own_code.allow_all(out.notice if trust_code else None)
+    own_code.tell = out.notice if trust_code else None
     return out
 
 
