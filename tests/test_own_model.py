@@ -296,7 +296,7 @@ def strange(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def sha_of(run: Run) -> str:
-    return run.record().sources["model"].sha256
+    return run.record().sources["model"]["sha256"]
 
 
 COMMANDS = [
@@ -374,9 +374,9 @@ def test_a_batch_job_goes_on_with_its_own_model(net: Path, tiny: Path) -> None:
 
 
 def test_a_text_that_is_not_that_of_its_hash_is_damage() -> None:
-    with pytest.raises(ValueError, match="hash"):
+    with pytest.raises(ConfigError, match="hash"):
         own_code.SourceCode("net.py:Net", "x = 1", "0" * 64)
-    with pytest.raises(ValueError, match="name"):
+    with pytest.raises(ConfigError, match="name"):
         own_code.SourceCode("net.exe", "x = 1")
 
 

@@ -33,7 +33,7 @@ from mnistlab.losses import class_weights, predictions, targets_for
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.optim import RATES, one_cycle
-from mnistlab.own_code import SourceCode, is_definition
+from mnistlab.own_code import SourceCode, is_definition, kept
 from mnistlab.runs import Run
 from mnistlab.system import quoted
 from mnistlab.training import check_model
@@ -75,12 +75,9 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
     if config.is_study:
         file = printable(quoted(run.config_file))
-        alone = f"train one alone with mnistlab train --config {file} --seeds 1 --seed N"
-        if config.folds:
-            alone = "write the folds with mnistlab data split --folds, train on one of them"
         raise ConfigError(
-            f"{name}: trained {config.folds or config.seeds} models, and a script trains one; "
-            f"{alone}, and eject that run"
+            f"{name}: trained several models, and a script trains one; train one alone with "
+            f"mnistlab train --config {file} --seeds 1 --folds 0 --seed N, and eject that run"
         )
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
@@ -98,7 +95,7 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
     sha = "(unknown: not one finished run on one machine)"
     if record.status == "done" and not record.mixed and record.result is not None:
         sha = str(record.result.weights_sha256)
-    return script(replace(config, data=loaded.name), loaded, name, sha, record.sources)
+    return script(replace(config, data=loaded.name), loaded, name, sha, kept(record.sources))
 
 
 def require_known(config: TrainConfig) -> None:
@@ -145,12 +142,12 @@ def script(
     for code in own.values():
         require_alone(code)
     made = _call(type(model).__name__, settings, "tuple(x.shape[1:])", "len(CLASSES)")
-    if code := own.get("model"):
-        made = _call(code.own, card.arguments())
+    if "model" in own:
+        made = _call(own["model"].own, card.arguments())
     own_optimizer = ""
-    if code := own.get("optimizer"):
+    if stepping := own.get("optimizer"):
         rates = {key: getattr(config, key) for key in ("lr", *RATES)}
-        own_optimizer = _call(code.own, code.asked(rates), "model.parameters()")
+        own_optimizer = _call(stepping.own, stepping.asked(rates), "model.parameters()")
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),

@@ -223,7 +223,7 @@ class Experiment:
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
             result=result,
-            sources=self.card.sources,
+            sources=asdict(self.card)["sources"],
         )
 
     def write_start(self, run: Run) -> None:
@@ -288,7 +288,7 @@ def prepare(
         )
         config = replace(config, precision="bf16" if bf16 else "fp32")
         origins["precision"] = why or origins.get("precision", "default")
-    now = TrainingState(model, new_optimizer(config, model, card))
+    now = TrainingState(model, new_optimizer(config, model, sources))
     folds = folds_of(data, config.folds) if config.folds else None
     return Experiment(
         config, origins, data, device, card, now, n_batches=n_batches, taken=taken, folds=folds

@@ -54,7 +54,7 @@ def _after_a_step(
 ) -> str:
     """The hash of the weights after one step of training."""
     torch.manual_seed(config.seed)
-    opt, stepping = new_optimizer(config, model, card), short(config.optimizer)
+    opt, stepping = new_optimizer(config, model, card.sources), short(config.optimizer)
     for name in ("step", "zero_grad"):
         _require(stepping, f"it has no {name}", callable(getattr(opt, name, None)))
     has_rate = hasattr(opt, "lr") or config.schedule == "constant"

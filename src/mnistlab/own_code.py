@@ -40,7 +40,7 @@ class SourceCode:
     def __post_init__(self) -> None:
         found = hashlib.sha256(str(self.text).encode()).hexdigest()
         if not is_own(self.name) or self.sha256 not in ("", found):
-            raise ValueError("own code needs a name FILE.py:NAME, its text and the hash of that")
+            raise ConfigError("own code needs a name FILE.py:NAME, its text and the hash of that")
         object.__setattr__(self, "sha256", found)
 
     @property
@@ -70,19 +70,15 @@ class SourceCode:
     def load(self) -> Any:
         """The class or function itself; its text runs once in a process. Raises ConfigError."""
         self.require_trust("the run")
-        module = types.ModuleType(_MODULE + self.sha256)
-        if module.__name__ not in sys.modules:
-            sys.modules[module.__name__] = module  # where dataclasses look for it
-            try:
-                with blamed(self.name):
-                    file = self.name.rpartition(":")[0]
-                    code = compile(self.text.removeprefix("\ufeff"), file, "exec")
-                    # The one place that runs code which is not ours: see above.
-                    exec(code, vars(module))  # noqa: S102
-            except BaseException:
-                del sys.modules[module.__name__]
-                raise
-        known = {k: v for k, v in vars(sys.modules[module.__name__]).items() if callable(v)}
+        name, file = _MODULE + self.sha256, self.name.rpartition(":")[0]
+        module = sys.modules.setdefault(name, types.ModuleType(name))  # dataclasses look there
+        if not hasattr(module, "__file__"):  # it has not run to its end yet
+            with blamed(self.name):
+                code = compile(self.text.removeprefix("\ufeff"), file, "exec")
+                # The one place that runs code which is not ours: see above.
+                exec(code, vars(module))  # noqa: S102
+            module.__file__ = file
+        known = {k: v for k, v in vars(module).items() if callable(v)}
         if self.own not in known:
             raise ConfigError(f"{printable(self.name)}: not in this file{nearest(self.own, known)}")
         return known[self.own]
@@ -119,6 +115,12 @@ def read(
     return sources
 
 
+def kept(plain: Mapping[str, Mapping[str, str]]) -> dict[str, SourceCode]:
+    """The code that a file of a run holds. Raises ConfigError where it cannot be right."""
+    with blamed("own code"):
+        return {key: SourceCode(**one) for key, one in plain.items()}
+
+
 def of_object(own: Any) -> tuple[str, SourceCode]:
     """The absolute name of a class or function, and its code; trusted, as it is here already.
 
@@ -129,9 +131,7 @@ def of_object(own: Any) -> tuple[str, SourceCode]:
     path = Path(next((code.co_filename for code in codes if code), own.__qualname__))
     lines = list(linecache.getlines(str(path)))
     if not lines or not own.__qualname__.isidentifier():
-        raise ConfigError(
-            f"{own.__qualname__}: define it at the top of a file or a notebook's cell"
-        )
+        raise ConfigError(f"{own.__qualname__}: define it at the top of a file or of a cell")
     for node in ast.parse("".join(lines)).body:
         if not is_definition(node):
             for number in range(node.lineno - 1, node.end_lineno or 0):

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from mnistlab.config import TrainConfig
 from mnistlab.errors import DamagedFileError
 from mnistlab.names import printable
-from mnistlab.own_code import SourceCode
 
 
 class _Record(BaseModel):
@@ -105,7 +104,7 @@ class RunRecord(_Record):
     environment: dict[str, Any] = {}
     mixed: bool = False
     result: Result | None = None
-    sources: dict[str, SourceCode] = {}
+    sources: dict[str, dict[str, str]] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON: of the settings those that apply."""

@@ -17,7 +17,7 @@ from mnistlab.config import TrainConfig
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.models import ModelCard, shapes_of
 from mnistlab.names import printable
-from mnistlab.own_code import SourceCode
+from mnistlab.own_code import kept
 from mnistlab.records import Best, EpochRow
 from mnistlab.sealed import read_tensors, write_tensors
 
@@ -189,11 +189,11 @@ def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, di
         classes, image_size = tuple(card["classes"]), tuple(card["image_size"])
         # a setting that its model got later has its default in older files
         own = TrainConfig(model=card["model"]).model_settings() | card["settings"]
-        code = {key: SourceCode(**one) for key, one in card.get("sources", {}).items()}
+        code = kept(card.get("sources", {}))
         changed = {"classes": classes, "image_size": image_size, "settings": own, "sources": code}
         card = ModelCard(**card | changed)
         card.check()
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _unusable(path, printable(error)[:200]) from error
     for one in code.values():
         one.require_trust(str(path))

@@ -136,7 +136,7 @@ def compare_runs(
     first, second = (record.config.applicable() if record else {} for record in records)
     for settings_of, record in zip((first, second), records, strict=True):
         for key, code in record.sources.items() if record else ():
-            settings_of[key] = f"{settings_of[key]} ({code.sha256[:16]})"
+            settings_of[key] = f"{settings_of[key]} ({code['sha256'][:16]})"
     differing = differences(first, {**dict.fromkeys(first), **second})
     fingerprints = {record.data.fingerprint for record in records if record} - {""}
     notes = ["they were trained on different data; images that one has trained on favour it"]

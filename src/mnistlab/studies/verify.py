@@ -11,6 +11,7 @@ from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
+from mnistlab.own_code import kept
 from mnistlab.records import Result
 from mnistlab.resolving import resolve
 from mnistlab.runs import Run
@@ -65,7 +66,7 @@ def verify_run(
         raise RunError(f"{printable(run.config_file)}: no such file; it has the settings")
     result = record.result or Result()
     outcome = Verification(run)
-    resolved = replace(resolve({"data": data}, str(run.config_file)), sources=record.sources)
+    resolved = replace(resolve({"data": data}, str(run.config_file)), sources=kept(record.sources))
     whereabouts(run, resolved.config.data, data)
     experiment = prepare(resolved, progress)
     if data is not None:
