@@ -169,7 +169,7 @@ def test_a_setting_stands_in_one_place_with_its_help_and_what_it_needs() -> None
         assert setting.help.endswith("."), key
         for other, values in setting.needs.items():
             assert set(values) <= set(choices_of(other)), key
-    assert set(MODEL_DEFAULTS) <= set(MODEL_NAMES)
+    assert set(MODEL_DEFAULTS) <= {*MODEL_NAMES, "own models"}
     for model in MODEL_NAMES:
         checked({"model": model, **MODEL_DEFAULTS.get(model, {})})
 

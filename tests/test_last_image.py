@@ -122,7 +122,9 @@ def test_lr_find_takes_the_same_batches(nine: Path) -> None:
     images, labels = experiment.data.train_ds.tensors
     opt, losses = new_optimizer(config, model), list[torch.Tensor]()
     recipe = replace(
-        recipe_of(config, 2), schedule=lambda step: (next(lrs), config.momentum), least=2
+        recipe_of(config, 2, experiment.train_loss()),
+        schedule=lambda step: (next(lrs), config.momentum),
+        least=2,
     )
     assert recipe.train_loss is not None
     for epoch in range(5):

@@ -79,14 +79,16 @@ def test_smoothed_losses_equal_torchs(smoothing: float) -> None:
     torch.manual_seed(3)
     logits, targets = torch.randn(200, 10) * 5, torch.randint(0, 10, (200,))
     expected = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-    torch.testing.assert_close(training_loss("cross-entropy", smoothing)(logits, targets), expected)
+    torch.testing.assert_close(
+        training_loss(LOSSES["cross-entropy"], smoothing)(logits, targets), expected
+    )
     # one logit is the cross-entropy of two: of (x, 0)
     one, first = torch.randn(200, 1) * 5, torch.randint(0, 2, (200, 1)).float()
     both = torch.cat([one, torch.zeros(200, 1)], dim=1)
     labels = (first.squeeze(1) == 0).long()
     expected = functional.cross_entropy(both, labels, label_smoothing=smoothing)
-    torch.testing.assert_close(training_loss("bce", smoothing)(one, first), expected)
-    assert training_loss("mnist", 0.0) is mnist_loss
+    torch.testing.assert_close(training_loss(LOSSES["bce"], smoothing)(one, first), expected)
+    assert training_loss(LOSSES["mnist"], 0.0) is mnist_loss
 
 
 def test_weights_are_inverse_to_the_images_of_a_class_and_one_on_average() -> None:
@@ -124,15 +126,15 @@ def test_weighted_losses_are_torchs_sums_divided_by_the_size_value_and_gradient(
         probs = theirs.sigmoid()
         distances = torch.where(targets == 1, 1 - probs, probs)
         reference = sum(weights[int(label)] * d for label, d in zip(labels, distances, strict=True))
-    loss = training_loss(name, smoothing, weights)(ours, targets)
+    loss = training_loss(LOSSES[name], smoothing, weights)(ours, targets)
     loss.backward()
     (reference.sum() / b).backward()
     torch.testing.assert_close(loss, reference.sum() / b, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=0)
-    assert (loss - training_loss(name, smoothing)(ours, targets)).abs() > 0.01
+    assert (loss - training_loss(LOSSES[name], smoothing)(ours, targets)).abs() > 0.01
     # parts of a batch add up, whatever classes are in them
     parts = [
-        training_loss(name, smoothing, weights)(ours[part], targets[part]) * len(part)
+        training_loss(LOSSES[name], smoothing, weights)(ours[part], targets[part]) * len(part)
         for part in (torch.arange(10), torch.arange(10, b))
     ]
     torch.testing.assert_close(torch.stack(parts).sum() / b, loss)

@@ -1,6 +1,5 @@
 """The loop: the chapter's steps, exact stops, honest averages, no silent divergence."""
 
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -252,8 +251,8 @@ def test_no_value_is_read_within_an_epoch(
     )
     ds = TensorDataset(ds.tensors[0], targets_for(ds.tensors[1], 2))
     place, opt = Place(), new_optimizer(config, model)
-    loss_func = training_loss("bce", config.label_smoothing)
-    recipe = recipe_of(replace(config, loss="bce"), 3)
+    loss_func = training_loss(LOSSES["bce"], config.label_smoothing)
+    recipe = recipe_of(config, 3, loss_func)
     for _ in train_batches(model, opt, loss_func, ds, 8, None, 0, recipe, place):
         pass
     assert place.batch == 3

@@ -54,8 +54,8 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "cnn": {**_DEEP, "epochs": 2, "lr": 0.01, "momentum": 0.75, "beta2": 0.9, "hidden": 128},
     "resnet18": {**_DEEP, "epochs": 1, "lr": 0.003, "momentum": 0.95, "beta2": 0.99},
     "pixel-similarity": {"epochs": 1},
+    "own models": {"epochs": 5, "optimizer": "adam", "lr": 0.001},
 }
-OWN_DEFAULTS = {"epochs": 5, "optimizer": "adam", "lr": 0.001}
 
 
 @dataclass(frozen=True)

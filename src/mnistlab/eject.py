@@ -32,7 +32,7 @@ from mnistlab.errors import ConfigError
 from mnistlab.losses import class_weights, predictions, targets_for
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
-from mnistlab.optim import one_cycle
+from mnistlab.optim import RATES, one_cycle
 from mnistlab.own_code import SourceCode, is_definition, kept
 from mnistlab.runs import Run
 from mnistlab.system import quoted
@@ -75,12 +75,9 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
         raise ConfigError(f"{name}: pixel similarity trains nothing; eject a trained run")
     if config.is_study:
         file = printable(quoted(run.config_file))
-        alone = f"train one alone with mnistlab train --config {file} --seeds 1 --seed N"
-        if config.folds:
-            alone = "write the folds with mnistlab data split --folds, train on one of them"
         raise ConfigError(
-            f"{name}: trained {config.folds or config.seeds} models, and a script trains one; "
-            f"{alone}, and eject that run"
+            f"{name}: trained several models, and a script trains one; train one alone with "
+            f"mnistlab train --config {file} --seeds 1 --folds 0 --seed N, and eject that run"
         )
     require_known(config)
     loaded = load_data(whereabouts(run, config.data, data), options_of(config))
@@ -104,9 +101,8 @@ def eject(run: Run, data: str | None = None) -> tuple[str, str]:
 def require_known(config: TrainConfig) -> None:
     """Raise ConfigError, which names them all, for settings that a script does not follow."""
     # It follows those that the template names, and those that are arguments of the model.
-    known = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE)).union(
-        MODEL_SETTINGS, {"model_set"}
-    )
+    written = meta.find_undeclared_variables(ENVIRONMENT.parse(TEMPLATE))
+    known = {*written, *MODEL_SETTINGS, "model_set"}
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
@@ -128,9 +124,7 @@ def script(
     card = ModelCard(*names, settings, short(config.loss), sources=dict(own))
     model, loss_func = card.build(), card.loss_func()
     draws, least = check_model(model, data.train_ds, len(data.classes))
-    borrowed: list[Any] = [] if "model" in own else [type(model)]
-    borrowed += [] if "loss" in own else [loss_func]
-    borrowed += [targets_for, predictions, reader]
+    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, reader]
     borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
@@ -138,7 +132,7 @@ def script(
     done: dict[str, Any] = {}
     texts: list[str] = []
     imports: set[str] = set()
-    for item in borrowed:
+    for item in (one for one in borrowed if one.__module__.startswith("mnistlab.")):
         _borrow(sys.modules[item.__module__], item.__name__, done, texts, imports)
     if config.class_weights == "none":  # then no word about them
         texts = [_WEIGHTS.sub("", text) for text in texts]
@@ -146,13 +140,14 @@ def script(
     definitions = [text for text in texts if text.startswith(("def ", "class ", "@"))]
     constants = dict.fromkeys(text for text in texts if text not in definitions)
     for code in own.values():
-        _require_alone(code)
-    sizes, name, own_optimizer = ("tuple(x.shape[1:])", "len(CLASSES)"), type(model).__name__, ""
-    made = _call(name, card.arguments()) if "model" in own else _call(name, settings, *sizes)
+        require_alone(code)
+    made = _call(type(model).__name__, settings, "tuple(x.shape[1:])", "len(CLASSES)")
+    if "model" in own:
+        made = _call(own["model"].own, card.arguments())
+    own_optimizer = ""
     if stepping := own.get("optimizer"):
-        rates = {key: getattr(config, key) for key in ("lr", "momentum", "beta2", "weight_decay")}
-        name = stepping.name.rpartition(":")[2]
-        own_optimizer = _call(name, stepping.asked(rates), "model.parameters()")
+        rates = {key: getattr(config, key) for key in ("lr", *RATES)}
+        own_optimizer = _call(stepping.own, stepping.asked(rates), "model.parameters()")
     folder, argument = (config.data, "") if is_download else _without_machine(data.root.absolute())
     values = config.applicable() | {
         "data": printable(config.data if config.data in NAMED else folder),
@@ -182,18 +177,16 @@ def _call(name: str, named: Mapping[str, Any], *first: str) -> str:
     return f"{name}({', '.join([*first, *(f'{k}={v!r}' for k, v in named.items())])})"
 
 
-def _require_alone(code: SourceCode) -> None:
+def require_alone(code: SourceCode) -> None:
     """Raise ConfigError unless own code can stand in a script."""
     for node in ast.parse(code.text).body:
-        where = f"{printable(code.name)}, line {node.lineno}: "
-        if not is_definition(node):
-            raise ConfigError(f"{where}a script takes imports, functions, classes and constants")
-        for part in ast.walk(node):
-            names = [str(part.module)] if isinstance(part, ast.ImportFrom) else []
-            names += [each.name for each in part.names] if isinstance(part, ast.Import) else []
-            for name in names:
-                if name.partition(".")[0] not in _ALONE:
-                    raise ConfigError(f"{where}imports {name}; a script has torch and Python alone")
+        imports = [one for one in ast.walk(node) if isinstance(one, ast.Import | ast.ImportFrom)]
+        names = [getattr(one, "module", None) or each.name for one in imports for each in one.names]
+        if not is_definition(node) or {name.partition(".")[0] for name in names} - _ALONE:
+            raise ConfigError(
+                f"{printable(code.name)}, line {node.lineno}: a script takes torch, Python's own "
+                "modules, functions, classes and constants"
+            )
 
 
 def _without_machine(folder: Path) -> tuple[str, str]:

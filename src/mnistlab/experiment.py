@@ -41,7 +41,7 @@ from mnistlab.models import ModelCard, PixelSimilarity
 from mnistlab.names import printable
 from mnistlab.optim import BasicOptim, new_optimizer, one_cycle
 from mnistlab.own_checks import check_own
-from mnistlab.own_code import of_object, read, remember
+from mnistlab.own_code import read, remember
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
 from mnistlab.resolving import Resolved, resolve, to_toml
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
@@ -147,11 +147,9 @@ class Experiment:
 
     def on_device(self) -> tuple[TensorDataset, TensorDataset]:
         """The training and the validation images and labels on the device."""
-
-        def moved(ds: TensorDataset) -> TensorDataset:
-            return TensorDataset(*(tensor.to(self.device) for tensor in ds.tensors))
-
-        return moved(self.data.train_ds), moved(self.data.valid_ds)
+        both = [self.data.train_ds.tensors, self.data.valid_ds.tensors]
+        train, valid = (TensorDataset(*(one.to(self.device) for one in part)) for part in both)
+        return train, valid
 
     def class_weights(self) -> torch.Tensor | None:
         """The weights of the classes in the training loss, (C,) on the device; None for none."""
@@ -225,7 +223,7 @@ class Experiment:
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
             result=result,
-            sources=self.card.as_dict().get("sources", {}),
+            sources=asdict(self.card)["sources"],
         )
 
     def write_start(self, run: Run) -> None:
@@ -251,8 +249,6 @@ def prepare(
     device = choose_device(config.device)
     set_threads(config.threads)
     sources = read(config, origins, resolved.sources)
-    for code in sources.values():
-        code.load()  # before the data: a typo is refused at once
     if data is None:
         data = load_data(config.data, options_of(config), progress=progress)
     chapter = config.model in _MODELS_OF_THE_CHAPTER
@@ -292,7 +288,7 @@ def prepare(
         )
         config = replace(config, precision="bf16" if bf16 else "fp32")
         origins["precision"] = why or origins.get("precision", "default")
-    now = TrainingState(model, new_optimizer(config, model, card))
+    now = TrainingState(model, new_optimizer(config, model, sources))
     folds = folds_of(data, config.folds) if config.folds else None
     return Experiment(
         config, origins, data, device, card, now, n_batches=n_batches, taken=taken, folds=folds
@@ -324,9 +320,7 @@ def train_run(
     `settings` are those of the command line by name; `config` is a file or a preset. `data`: images
     in memory, in place of the setting. Raises ConfigError, DataError, RunError.
     """
-    settings = dict(settings or {})
-    own = {key: of_object(value) for key, value in settings.items() if callable(value)}
-    settings |= {key: name for key, (name, _) in own.items()}
+    settings = settings or {}
     resolved = resolve(settings, config, user_path(folder))
     if data is not None and (given := {*DATA_SETTINGS} & {*settings}):
         raise ConfigError(f"{', '.join(sorted(given))}: given twice, as `data` is too")
@@ -334,7 +328,6 @@ def train_run(
         raise ConfigError(
             "train_run trains one seed and no folds; for several see studies.seeds.SeedStudy"
         )
-    resolved = replace(resolved, sources={key: code for key, (_, code) in own.items()})
     experiment = start(prepare(resolved, data=data), user_path(folder), ["train_run"])
     assert experiment.run is not None
     with experiment.run.locked():
@@ -368,7 +361,7 @@ def run_epochs(
     )
 
 
-def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss | None = None) -> Recipe:
+def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss) -> Recipe:
     """What `config` adds to the chapter's loop over `n_batches` an epoch."""
     schedule = None
     if config.schedule == "one-cycle":
@@ -376,7 +369,7 @@ def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss | None = Non
         n_steps = config.epochs * n_batches
         schedule = one_cycle(config.lr, momentum, n_steps, warmup=config.warmup)
     return Recipe(
-        train_loss=train_loss or training_loss(config.loss, config.label_smoothing),
+        train_loss=train_loss,
         schedule=schedule,
         augment=config.augment,
         bf16=config.precision == "bf16",

@@ -145,15 +145,14 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 
 
 def training_loss(
-    loss: str | Callable[..., torch.Tensor], smoothing: float, weights: torch.Tensor | None = None
+    loss_func: Callable[..., torch.Tensor], smoothing: float, weights: torch.Tensor | None = None
 ) -> Loss:
-    """A loss, or its name, as training makes it smaller: with smoothed targets, class weights.
+    """A loss as training makes it smaller: with smoothed targets, with class weights.
 
     Scores are always of the plain loss. Only those of `SMOOTHABLE` take a smoothing other than 0.
     """
     extra: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
     extra |= {} if weights is None else {"weights": weights}
-    loss_func = LOSSES[loss] if isinstance(loss, str) else loss
     return partial(loss_func, **extra) if extra else loss_func
 
 

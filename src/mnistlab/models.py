@@ -21,7 +21,6 @@ from mnistlab.names import nearest, printable
 from mnistlab.own_code import SourceCode
 
 _MAX_SIDE = 2**16  # pixels
-FITS = choices_of("fit")
 
 # Grey levels of MNIST's training images, 0…1. Nets with many layers train better on inputs around
 # zero; for other images a shift and a scale that are merely close do as well.
@@ -184,10 +183,7 @@ class Cnn(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """torchvision's resnet18 for grey images, from scratch. He et al., arXiv:1512.03385.
-
-    The chapter's last step; its first convolution takes one channel instead of three.
-    """
+    """torchvision's resnet18 for grey images, from scratch. He et al., arXiv:1512.03385."""
 
     def __init__(self, image_size: tuple[int, int], n_classes: int) -> None:
         super().__init__()
@@ -214,15 +210,13 @@ class PixelSimilarity(nn.Module):
     fastbook ch. 4, § "Pixel Similarity".
     """
 
-    means: torch.Tensor
-
     def __init__(self, image_size: tuple[int, int], n_classes: int, distance: str = "l1") -> None:
         super().__init__()
         if distance not in ("l1", "rmse"):
             raise ConfigError(f"distance {distance}{nearest(distance, ('l1', 'rmse'))}")
         self.distance = distance
         # A buffer is saved with the weights and moves to the GPU with them, but is not trained.
-        self.register_buffer("means", torch.zeros(n_classes, 1, *image_size))
+        self.means = nn.Buffer(torch.zeros(n_classes, 1, *image_size))
 
     def fit(self, images: torch.Tensor, labels: torch.Tensor) -> "PixelSimilarity":
         """Set the mean image of each class from images uint8 (n, H, W) and labels (n,)."""
@@ -310,9 +304,7 @@ class ModelCard:
             return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = self.sources["model"].make(**self.arguments())
-        if not isinstance(model, nn.Module):
-            raise ConfigError(f"{self.model}: must make an nn.Module, not {type(model).__name__}")
+            model: nn.Module = self.sources["model"].make(**self.arguments())
         return model
 
     def arguments(self) -> dict[str, Any]:
@@ -328,6 +320,7 @@ class ModelCard:
     def check(self) -> None:
         """Raise ConfigError, which says why, unless a model can be built and used as this says."""
         sides, ground, fitting = self.image_size, self.ground, losses_for(len(self.classes))
+        fits = choices_of("fit")
         faults = {
             "classes: two or more different names": {type(name) for name in self.classes} == {str}
             and len(set(self.classes)) == len(self.classes) > 1,
@@ -337,7 +330,7 @@ class ModelCard:
             f"loss: one of {', '.join(fitting)}": self.loss in fitting or "loss" in self.sources,
             "ground: a grey level from 0 to 1, or None": ground is None
             or (type(ground) is float and 0 <= ground <= 1),
-            f"fit: one of {', '.join(FITS)}, or None": self.fit is None or self.fit in FITS,
+            f"fit: one of {', '.join(fits)}, or None": self.fit in (None, *fits),
         }
         for needed, holds in faults.items():
             if not holds:
@@ -385,19 +378,18 @@ def layers_of(card: ModelCard) -> list[Layer]:
     A layer is a module without parts of its own, or one with parameters of its own.
     """
     layers: list[Layer] = []
-    device = "cpu" if "model" in card.sources else "meta"  # shapes without values
-    with torch.device(device):
-        model = card.build().eval()
 
     def hook(name: str, parameters: dict[str, tuple[int, ...]]) -> Callable[..., None]:
         return lambda module, _, output: layers.append(
             Layer(name, type(module).__name__, tuple(getattr(output, "shape", ())[1:]), parameters)
         )
 
-    for name, module in model.named_modules():
-        own = {key: tuple(param.shape) for key, param in module.named_parameters(recurse=False)}
-        if own or not list(module.children()):
-            module.register_forward_hook(hook(name, own))
-    with torch.no_grad():
-        model(torch.zeros(1, 1, *card.image_size, device=device))
+    device = "cpu" if "model" in card.sources else "meta"  # shapes without values
+    with torch.no_grad(), torch.device(device):
+        model = card.build().eval()
+        for name, module in model.named_modules():
+            own = {key: tuple(param.shape) for key, param in module.named_parameters(recurse=False)}
+            if own or not list(module.children()):
+                module.register_forward_hook(hook(name, own))
+        model(torch.zeros(1, 1, *card.image_size))
     return layers

@@ -6,15 +6,13 @@ torch.optim takes. A schedule may set `lr` and `momentum` before any step.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from mnistlab.config import TrainConfig
 from mnistlab.errors import DamagedFileError
-
-if TYPE_CHECKING:
-    from mnistlab.models import ModelCard
+from mnistlab.own_code import SourceCode
 
 Params = Iterable[torch.nn.Parameter]
 Buffers = Mapping[str, torch.Tensor]
@@ -171,15 +169,15 @@ OPTIMIZERS: dict[str, Callable[..., BasicOptim]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
+RATES = ("momentum", "beta2", "weight_decay")
 
 
 def new_optimizer(
-    config: TrainConfig, model: torch.nn.Module, card: "ModelCard | None" = None
+    config: TrainConfig, model: torch.nn.Module, sources: Mapping[str, SourceCode] = {}
 ) -> Any:
     """The optimizer that `config` asks for, perhaps of the user's own, at its first step."""
-    keys = ("momentum", "beta2", "weight_decay")
-    extra = {key: getattr(config, key) for key in keys if config.applies(key)}
-    if card and (own := card.sources.get("optimizer")):
+    extra = {key: getattr(config, key) for key in RATES if config.applies(key)}
+    if own := sources.get("optimizer"):
         return own.make(model.parameters(), **own.asked({"lr": config.lr, **extra}))
     return OPTIMIZERS[config.optimizer](model.parameters(), config.lr, **extra)
 

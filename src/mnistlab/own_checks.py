@@ -27,8 +27,10 @@ def check_own(card: ModelCard, config: TrainConfig, ds: TensorDataset) -> None:
     images, labels = (tensor[torch.arange(7) % len(tensor)] for tensor in ds.tensors)
     xb, targets = to_float(images), targets_for(labels, len(card.classes))
     with blamed(card.model), torch.random.fork_rng(devices=[]):
-        model, before = card.build(config.seed).eval(), xb.clone()
-        start = copy.deepcopy(model).state_dict()
+        model, before = card.build(config.seed), xb.clone()
+        module = f"must make an nn.Module, not {type(model).__name__}"
+        _require(card.model, module, isinstance(model, nn.Module))
+        start = copy.deepcopy(model.eval()).state_dict()
         check_weights(start, card)
         with torch.no_grad():
             one, seven, again = (model(part) for part in (xb[:1], xb, xb))
@@ -52,7 +54,7 @@ def _after_a_step(
 ) -> str:
     """The hash of the weights after one step of training."""
     torch.manual_seed(config.seed)
-    opt, stepping = new_optimizer(config, model, card), short(config.optimizer)
+    opt, stepping = new_optimizer(config, model, card.sources), short(config.optimizer)
     for name in ("step", "zero_grad"):
         _require(stepping, f"it has no {name}", callable(getattr(opt, name, None)))
     has_rate = hasattr(opt, "lr") or config.schedule == "constant"

@@ -26,7 +26,7 @@ from mnistlab.names import nearest, printable
 
 _MODULE = "mnistlab_own_"  # and the hash: the module that a text becomes
 _trusted: set[str] = set()  # keys, or hashes, in this process
-_told: list[Callable[[str], None]] = []  # with --trust-code: who is told of all that runs
+tell: Callable[[str], None] | None = None  # with --trust-code all runs, and this tells of it
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,14 @@ class SourceCode:
         object.__setattr__(self, "sha256", found)
 
     @property
+    def own(self) -> str:
+        """The name of the class or function."""
+        return self.name.rpartition(":")[2]
+
+    @property
     def key(self) -> str:
         """What is trusted: this text, and of it this name, not whatever it imports."""
-        return f"{self.sha256}-{self.name.rpartition(':')[2]}"
+        return f"{self.sha256}-{self.own}"
 
     def require_trust(self, where: str) -> None:
         """Raise ConfigError, which says `where` it was found, unless it may run."""
@@ -54,40 +59,33 @@ class SourceCode:
             if {self.key, self.sha256} & _trusted or (_folder_of_trust() / self.key).exists():
                 return
         code = f"{where}: code that was not trained here: {self.name}, SHA-256 {self.sha256}"
-        if not _told:
+        if tell is None:
             raise ConfigError(
                 f"{printable(code)}; it could do all that you can: read it, then let it run with "
                 "--trust-code (in Python with trust_code and this hash)"
             )
-        _told[0](f"note: {printable(code)}; --trust-code lets it run")
+        tell(f"note: {printable(code)}; --trust-code lets it run")
         _trusted.add(self.key)
 
     def load(self) -> Any:
         """The class or function itself; its text runs once in a process. Raises ConfigError."""
         self.require_trust("the run")
-        file, _, own = self.name.rpartition(":")
-        module = types.ModuleType(_MODULE + self.sha256)
-        if module.__name__ not in sys.modules:
-            # what a traceback shows is this text, not what the file has become since
-            linecache.cache[file] = len(self.text), None, self.text.splitlines(True), file
-            sys.modules[module.__name__] = module  # where dataclasses look for it
-            try:
-                with blamed(self.name):
-                    code = compile(self.text.removeprefix("\ufeff"), file, "exec")
-                    # The one place that runs code which is not ours: see above.
-                    exec(code, vars(module))  # noqa: S102
-            except BaseException:
-                del sys.modules[module.__name__]
-                raise
-        known = {k: v for k, v in vars(sys.modules[module.__name__]).items() if callable(v)}
-        if own not in known:
-            raise ConfigError(f"{printable(self.name)}: not in this file{nearest(own, known)}")
-        return known[own]
+        name, file = _MODULE + self.sha256, self.name.rpartition(":")[0]
+        module = sys.modules.setdefault(name, types.ModuleType(name))  # dataclasses look there
+        if not hasattr(module, "__file__"):  # it has not run to its end yet
+            with blamed(self.name):
+                code = compile(self.text.removeprefix("\ufeff"), file, "exec")
+                # The one place that runs code which is not ours: see above.
+                exec(code, vars(module))  # noqa: S102
+            module.__file__ = file
+        known = {k: v for k, v in vars(module).items() if callable(v)}
+        if self.own not in known:
+            raise ConfigError(f"{printable(self.name)}: not in this file{nearest(self.own, known)}")
+        return known[self.own]
 
     def asked(self, offered: Mapping[str, Any]) -> dict[str, Any]:
         """Those of `offered` that it has a parameter for."""
-        with blamed(self.name):
-            names = inspect.signature(self.load()).parameters
+        names = inspect.signature(self.load()).parameters
         return {key: value for key, value in offered.items() if key in names}
 
     def make(self, *arguments: Any, **named: Any) -> Any:
@@ -109,10 +107,11 @@ def read(
             path, _, own = name.rpartition(":")
             with blamed(name):
                 text = Path(path).read_bytes().decode()
-            sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
+            code = sources[key] = SourceCode(f"{Path(path).name}:{own}", text)
             if origins[key] == flag_of(key):
-                _trusted.add(sources[key].key)
-            sources[key].require_trust(origins[key])
+                _trusted.add(code.key)
+            code.require_trust(origins[key])
+            code.load()  # before the data: a typo is refused at once
     return sources
 
 
@@ -132,9 +131,7 @@ def of_object(own: Any) -> tuple[str, SourceCode]:
     path = Path(next((code.co_filename for code in codes if code), own.__qualname__))
     lines = list(linecache.getlines(str(path)))
     if not lines or not own.__qualname__.isidentifier():
-        raise ConfigError(
-            f"{own.__qualname__}: define it at the top of a file or a notebook's cell"
-        )
+        raise ConfigError(f"{own.__qualname__}: define it at the top of a file or of a cell")
     for node in ast.parse("".join(lines)).body:
         if not is_definition(node):
             for number in range(node.lineno - 1, node.end_lineno or 0):
@@ -175,11 +172,6 @@ def explained(error: BaseException, name: str = "") -> str:
 def trust_code(sha256: str) -> None:
     """Let code with this SHA-256, which the refusal to run it names, run in this process."""
     _trusted.add(sha256)
-
-
-def allow_all(tell: Callable[[str], None] | None) -> None:
-    """Let all code run from now on, which `tell` is told of; None: only what is trusted."""
-    _told[:] = [tell] if tell else []
 
 
 def remember(sources: Mapping[str, SourceCode]) -> None:

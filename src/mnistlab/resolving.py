@@ -19,7 +19,6 @@ from mnistlab import runs
 from mnistlab.config import (
     CODE,
     MODEL_DEFAULTS,
-    OWN_DEFAULTS,
     SETTINGS,
     TrainConfig,
     checked,
@@ -31,7 +30,7 @@ from mnistlab.config import (
 from mnistlab.errors import ConfigError
 from mnistlab.files import packaged, user_path
 from mnistlab.names import nearest, printable
-from mnistlab.own_code import SourceCode
+from mnistlab.own_code import SourceCode, of_object
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_VALUE_CHARACTERS = 100  # of a wrong value, in a message
@@ -76,8 +75,11 @@ def resolve(
                 faults.append(f"{where}unknown setting {printable(key)}{nearest(key, SETTINGS)}")
     if "device" in values:
         values["device"] = device_name(values["device"])
+    sources: dict[str, SourceCode] = {}
     for key in CODE:
-        if is_own(values.get(key)):
+        if callable(values.get(key)):
+            values[key], sources[key] = of_object(values[key])
+        elif is_own(values.get(key)):
             values[key] = str(user_path(values[key]).absolute())
     wanted = values.get("from_run")
     if wanted and isinstance(wanted, str):
@@ -99,17 +101,16 @@ def resolve(
     faults += _misplaced(asdict(TrainConfig()) | values, given)
     if faults:
         raise ConfigError("\n".join(faults))
-    return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS})
+    return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS}, sources)
 
 
 def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
     """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
     model = values.get("model", "linear")
-    own = OWN_DEFAULTS if is_own(model) else MODEL_DEFAULTS.get(str(model), {})
-    for key, value in own.items():
+    kind = "own models" if is_own(model) else str(model)
+    for key, value in MODEL_DEFAULTS.get(kind, {}).items():
         if key not in values:
-            name = "own models" if is_own(model) else model
-            values[key], origins[key] = value, f"default of {name}"
+            values[key], origins[key] = value, f"default of {kind}"
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
     if seeds == 1 or values.get("from_run") or any(is_own(values.get(key)) for key in CODE):
         return
@@ -175,6 +176,9 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
     message = str(item["msg"])
     if item["type"] == "literal_error":
         message = "not a known name" + nearest(str(item["input"]), choices_of(key))
+        if key in CODE and str(item["input"]).endswith(".py"):
+            kind = "FUNCTION" if key == "loss" else "CLASS"
+            message = f"write it as {printable(item['input'])}:{kind}"
         gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
         if key == "device" and gpu:
             message = (

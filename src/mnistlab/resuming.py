@@ -12,7 +12,7 @@ from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
-from mnistlab.own_code import blamed, kept
+from mnistlab.own_code import kept
 from mnistlab.resolving import Resolved, read_toml
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_state
@@ -85,12 +85,10 @@ def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -
     if state.card != experiment.card:
         raise DamagedFileError(f"{printable(run.state_file)}: model and settings do not agree")
     now.model.load_state_dict(state.weights)
-    optimizer = experiment.config.optimizer
     if not hasattr(now.opt, "load_state"):
-        why = "has no state and load_state, so it trains whole runs only"
-        raise ConfigError(f"--resume: {printable(optimizer)} {why}; start a new run")
-    with blamed(optimizer):
-        now.opt.load_state(state.optimizer)
+        why = "has no state and load_state, so it trains whole runs only; start a new run"
+        raise ConfigError(f"--resume: {printable(experiment.config.optimizer)} {why}")
+    now.opt.load_state(state.optimizer)
     now.place = Place(record.epoch, record.batch, list(state.losses.unbind()), record.seconds)
     now.history, now.best = list(record.history), record.best
     now.best_weights = state.best_weights

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistlab import system
-from mnistlab.config import PIN
+from mnistlab.config import MODEL_SETTINGS, PIN
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
     is_temporary,
@@ -289,10 +289,9 @@ def source(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     except ConfigError as error:
         raise ConfigError(f"--from {error}") from error
     record = run.known_record()
-    own = record.config.model_settings() if record else {}
-    own = {"model_set": own} if record and record.config.model_set else own
-    own |= {"model": record.config.model} if record else {}
-    return f"{run.path.absolute()}{pin}{sha}", own
+    settings = record.config.applicable() if record else {}
+    keys = ("model", "model_set", *MODEL_SETTINGS)
+    return f"{run.path.absolute()}{pin}{sha}", {k: v for k, v in settings.items() if k in keys}
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -134,11 +134,9 @@ def _output(
         bool, typer.Option("--trust-code", help="Run code of others that a run or config holds.")
     ] = False,
 ) -> Output:
-    """The output of a command, by the flags that every command has, `trust_code` of those that open
-    runs; `app.run` sees to `debug`.
-    """
+    """The output of a command, by the flags that commands share; `app.run` sees to `debug`."""
     out = Output(as_json=as_json, quiet=quiet, color=color)
-    own_code.allow_all(out.notice if trust_code else None)
+    own_code.tell = out.notice if trust_code else None
     return out
 
 

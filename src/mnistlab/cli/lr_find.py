@@ -66,9 +66,8 @@ def lr_find(
         from mnistlab.report.terminal import text_picture
 
         out.result(text_picture(picture), "")
-    out.result(
-        f"suggestion  {sweep.suggestion:g}  for {printable(experiment.card.model)}: {sweep.reason}"
-    )
+    name = printable(experiment.card.model)
+    out.result(f"suggestion  {sweep.suggestion:g}  for {name}: {sweep.reason}")
     if plot is not None:
         from mnistlab.report.files import draw
 

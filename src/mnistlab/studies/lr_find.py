@@ -75,7 +75,7 @@ def find_lr(
     if not config.applies("lr"):
         raise ConfigError(f"{config.model}: is fitted, not trained; it has no learning rate")
     model = experiment.draw(config.seed)
-    opt = new_optimizer(config, model, experiment.card)
+    opt = new_optimizer(config, model, experiment.card.sources)
     if not hasattr(opt, "lr"):
         raise ConfigError(f"{config.optimizer}: has no attribute lr, whose value could grow")
     train_ds, _ = experiment.on_device()

@@ -164,7 +164,7 @@ class SeedStudy:
             if experiment.folds:
                 experiment, seed = of_fold(experiment, number), experiment.config.seed
             model = experiment.draw(seed)
-            opt = new_optimizer(experiment.config, model, experiment.card)
+            opt = new_optimizer(experiment.config, model, experiment.card.sources)
             result = SeedResult(number)
             try:
                 for metrics in run_epochs(experiment, model, opt, seed, self.place):
