@@ -24,12 +24,6 @@ def calibrate(
 
     with chosen.locked(), out.loading() as progress:
         fitted = calibrate_run(chosen, settings["data"], progress)
-    own = {"weights_sha256": fitted.weights_sha256, **fitted.figures()}
-    out.document({"run": str(chosen.path), **own})
-    out.notice(
-        f"calibrated: {printable(chosen.calibration_file)}\n"
-        f"temperature {fitted.temperature:.3f}; a class fits from {1 - fitted.quantile:.4f} on\n"
-        f"next    mnistlab eval {printable(chosen.reference)}"
-    )
-    if out.quiet:
-        out.result(f"temperature {fitted.temperature:.6f}")
+    out.document({"run": str(chosen.path), **fitted.figures()})
+    out.notice(f"calibrated; next: mnistlab eval {printable(chosen.reference)}")
+    out.result(f"temperature {fitted.temperature:.6f}")
