@@ -22,12 +22,11 @@ from mnistlab.sealed import read_tensors, write_tensors
 from mnistlab.storage import FORMAT, load_model, weights_sha256
 from mnistlab.training import compute_logits
 
-LEVEL = 0.95  # of new images, the share whose true class fits
 BINS = 15  # of confidence, of equal width
 FIGURES = ("temperature", "quantile", "threshold")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Calibration:
     """See above. weights_sha256: of the weights that it was fitted for. card: of the guard."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from mnistlab.calibration import LEVEL, Calibration
+from mnistlab.calibration import Calibration
 from mnistlab.data.batches import epoch_order
 from mnistlab.data.memory import load_tensors
 from mnistlab.data.moved import require_same, whereabouts
@@ -31,6 +31,7 @@ from mnistlab.training import compute_logits
 
 PARTS = 10
 LEAST = 400  # training images: of a tenth, 19 are needed to say what 95 % are
+LEVEL = 0.95  # of new images, the share whose true class fits
 KEPT = 0.985  # share of the held-out images that are familiar enough
 EXAMPLES = 12_000  # that the guard learns from at most, and as many strangers
 _NET = {"model": "cnn", "channels": [32, 24], "hidden": 16, "kernel": 7, "stride": 3}
@@ -45,7 +46,7 @@ def calibrate_run(
     `data` says where its data are now. Raises ConfigError for a run of several models or of too
     few images, RunError, DataError, DamagedFileError, DivergedError.
     """
-    weights, record = open_model(run)[0].state_dict(), run.record()
+    digest, record = weights_sha256(open_model(run)[0].state_dict()), run.record()
     if run.is_study or record.status != "done":
         raise ConfigError(f"{printable(run.path)}: not a finished run of one model")
     resolved = resolve({"data": data}, str(run.config_file))
@@ -66,11 +67,8 @@ def calibrate_run(
     shares = probabilities(logits / temperature)
     quantile = conformal_quantile(1 - shares[torch.arange(len(labels)), labels], LEVEL)
     guard = train_guard(sibling)
-    fitted = Calibration(
-        weights_sha256(weights), temperature, quantile, 0.0, guard.now.model, guard.card
-    )
-    strangest = conformal_quantile(-fitted.familiarity(images), KEPT)
-    fitted = replace(fitted, threshold=-strangest)
+    fitted = Calibration(digest, temperature, quantile, 0.0, guard.now.model, guard.card)
+    fitted.threshold = -conformal_quantile(-fitted.familiarity(images), KEPT)
     fitted.save(run.calibration_file)
     return fitted
 
@@ -113,9 +111,9 @@ def train_guard(sibling: Experiment) -> Experiment:
     strange = strangers(1 - known if light else known, seed)
     images = torch.cat([known, 1 - strange if light else strange]).mul(255).round().byte()
     labels = torch.cat([labels[rows], torch.full((len(rows),), n_classes)])
-    names = [str(number) for number in range(n_classes + 1)]
     first = [labels.tolist().index(label) for label in range(n_classes + 1)]
-    data = load_tensors(images, labels, names, valid=(images[first], labels[first]))
+    valid = images[first], labels[first]  # not looked at
+    data = load_tensors(images, labels, [*map(str, range(n_classes + 1))], valid)
     own = {"seed": seed, "threads": sibling.config.threads, "device": sibling.config.device}
     guard = prepare(resolve({**_NET, **_STEPS, **own, "cosines": True, "augment": True}), data=data)
     list(guard.train())
