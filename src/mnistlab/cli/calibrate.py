@@ -14,11 +14,7 @@ def calibrate(
     run: flags.RunArgument = "latest",
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
-    """Let a run say when it does not know.
-
-    A sibling is trained on nine tenths of the training images, and probabilities are fitted on the
-    last tenth; a guard learns what images look like. The weights of the run stay as they are.
-    """
+    """Let a run say when it does not know, with a sibling of it; its weights stay as they are."""
     chosen = find_run(run, run_dir)
     from mnistlab.studies.calibrate import calibrate_run
 
