@@ -23,7 +23,6 @@ from mnistlab.storage import FORMAT, load_model, weights_sha256
 from mnistlab.training import compute_logits
 
 BINS = 15  # of confidence, of equal width
-FIGURES = ("temperature", "quantile", "threshold")
 
 
 @dataclass
@@ -85,14 +84,12 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it, as a whole or not at all. Raises OSError."""
-        own = {"weights_sha256": self.weights_sha256, **self.figures()}
-        card = asdict(self.card)
-        content = {"kind": "calibration", "format": FORMAT, "card": card, "own": own}
-        write_tensors(path, self.guard.state_dict(), content)
+        content = {"kind": "calibration", "format": FORMAT, "card": asdict(self.card)}
+        write_tensors(path, self.guard.state_dict(), content | {"own": self.figures()})
 
-    def figures(self) -> dict[str, float]:
-        """The three numbers by name."""
-        return {key: getattr(self, key) for key in FIGURES}
+    def figures(self) -> dict[str, Any]:
+        """All but the guard, by name."""
+        return {key: value for key, value in vars(self).items() if key not in ("guard", "card")}
 
 
 def reliability(shares: torch.Tensor, labels: torch.Tensor) -> tuple[float, list[list[float]]]:
