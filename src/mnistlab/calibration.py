@@ -7,7 +7,6 @@ guard, threshold: a small net beside the model, with one logit more than there a
 "none of them". An image that is less familiar to it than the threshold is strange.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,17 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import to_float
-from mnistlab.errors import DamagedFileError
 from mnistlab.losses import predictions, probabilities
 from mnistlab.models import ModelCard
-from mnistlab.names import printable
 from mnistlab.runs import Run
-from mnistlab.sealed import write_tensors
-from mnistlab.storage import FORMAT, load_net, weights_sha256
+from mnistlab.sealed import read_tensors, write_tensors
+from mnistlab.storage import FORMAT, load_model, weights_sha256
 from mnistlab.training import compute_logits
 
-LEVEL = 0.95  # of new images, the share whose true class fits
 BINS = 15  # of confidence, of equal width
-FIGURES = ("temperature", "quantile", "threshold")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Calibration:
     """See above. weights_sha256: of the weights that it was fitted for. card: of the guard."""
 
@@ -77,13 +72,11 @@ class Calibration:
         sure, fits, shares = self.judge(logits, images)
         logits, labels = logits.cpu().double(), labels.cpu()
         right = predictions(logits) == labels
-        both = (probabilities(logits), shares)
-        before, after = (reliability(one, labels) for one in both)
+        before, after = (reliability(one, labels) for one in (probabilities(logits), shares))
         return {
             **self.figures(),
             "ece": {"before": before[0], "after": after[0]},
             "coverage": float(fits[torch.arange(len(labels)), labels].double().mean()),
-            "classes_that_fit": float(fits.sum(1).double().mean()),
             "not_sure": float((~sure).double().mean()),
             "lost": float((right & ~sure).double().mean()),
             "reliability": {"before": before[1], "after": after[1]},
@@ -92,12 +85,11 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write it, as a whole or not at all. Raises OSError."""
         content = {"kind": "calibration", "format": FORMAT, "card": asdict(self.card)}
-        own = {"weights_sha256": self.weights_sha256, "figures": self.figures()}
-        write_tensors(path, self.guard.state_dict(), content | own)
+        write_tensors(path, self.guard.state_dict(), content | {"own": self.figures()})
 
-    def figures(self) -> dict[str, float]:
-        """The three numbers by name."""
-        return {key: getattr(self, key) for key in FIGURES}
+    def figures(self) -> dict[str, Any]:
+        """All but the guard, by name."""
+        return {key: value for key, value in vars(self).items() if key not in ("guard", "card")}
 
 
 def reliability(shares: torch.Tensor, labels: torch.Tensor) -> tuple[float, list[list[float]]]:
@@ -114,24 +106,14 @@ def reliability(shares: torch.Tensor, labels: torch.Tensor) -> tuple[float, list
     return sum(abs(sure - right) * share for sure, right, share in rows), rows
 
 
-def calibration_of(run: Run, model: nn.Module) -> tuple[Calibration | None, str]:
-    """The calibration of a run's `model`, and a notice where there is one that is not used.
+def calibration_of(run: Run, model: nn.Module) -> Calibration | None:
+    """The calibration of a run's `model`; None without one, or where it is of other weights.
 
     Raises DamagedFileError, RunError.
     """
-    path = run.calibration_file
-    if not path.exists():
-        return None, ""
-    guard, card, content = load_net(path, "calibration")
-    own = content.get("weights_sha256")
-    if own != weights_sha256(model.state_dict()):
-        again = f"mnistlab calibrate {printable(run.reference)}"
-        return None, f"{printable(path)} belongs to other weights and is not used; again: {again}"
-    try:
-        temperature, quantile, threshold = (float(content["figures"][key]) for key in FIGURES)
-        if not (0 < temperature < math.inf and 0 <= quantile <= 1 and math.isfinite(threshold)):
-            raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
-        why = "cannot be loaded: its figures cannot be right"
-        raise DamagedFileError(f"{printable(path)}: {why}") from error
-    return Calibration(own, temperature, quantile, threshold, guard, card), ""
+    if not run.calibration_file.exists():
+        return None
+    guard, card = load_model(run.calibration_file, "calibration")
+    own = read_tensors(run.calibration_file)[1]["own"]
+    is_of_model = own["weights_sha256"] == weights_sha256(model.state_dict())
+    return Calibration(**own, guard=guard, card=card) if is_of_model else None

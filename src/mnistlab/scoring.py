@@ -65,7 +65,7 @@ class RunScore:
 
     `labels` int64 (n,) and `logits` (n, 1) or (n, C), on the CPU, are in the order of the files of
     `split` and of the classes of `card`. calibration: what `Calibration.assess` says, if there is
-    one. notice: why one that is there is not used.
+    one.
     """
 
     card: ModelCard
@@ -76,7 +76,6 @@ class RunScore:
     labels: torch.Tensor
     logits: torch.Tensor
     calibration: dict[str, Any] | None = None
-    notice: str = ""
 
     def mistakes(self, top: int | None = None) -> list[Verdict]:
         """The images that are wrong, the most confident first; at most `top` of them."""
@@ -165,11 +164,9 @@ def score_run(
     images, labels = (tensor.to(device) for tensor in ds.tensors)
     logits = compute_logits(model.to(device), images)
     evaluation = score_logits(logits, labels, card.classes, card.loss_func())
-    calibration, notice = calibration_of(run, model)
+    calibration = calibration_of(run, model)
     assessed = calibration.assess(logits, images, labels) if calibration else None
-    return RunScore(
-        *(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu(), assessed, notice)
-    )
+    return RunScore(card, name, split, loaded, evaluation, ds.tensors[1], logits.cpu(), assessed)
 
 
 def data_of(run: Run) -> tuple[str, LoadOptions]:
@@ -222,8 +219,13 @@ class Prediction:
     levels: Levels
     steps: tuple[str, ...]
     inverted: bool
-    sure: bool = True
-    fits: tuple[str, ...] = ()
+    sure: bool
+    fits: tuple[str, ...]
+
+    @property
+    def answer(self) -> str:
+        """In words: the class, or "not sure" and those that fit."""
+        return self.predicted if self.sure else f"not sure ({', '.join(self.fits)}?)"
 
 
 def predict_images(
@@ -277,18 +279,16 @@ def predict_images(
             continue
         xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
         logits = compute_logits(model, xb)
-        sure, fits = torch.full((len(xb),), True), torch.zeros(len(xb), len(card.classes))
+        sure = torch.full((len(xb),), True)
+        fits = nn.functional.one_hot(predictions(logits), len(card.classes))
         if calibration is not None:
             sure, fits, _ = calibration.judge(logits, xb)
             logits = logits / calibration.temperature
-        rows = zip(
-            *(batch, answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist()), strict=True
-        )
-        for (name, prepared), answer, is_sure, row in rows:
-            fitting = [one for one, fit in zip(card.classes, row, strict=True) if fit]
-            ranked = tuple(sorted(fitting, key=answer[2].__getitem__, reverse=True))
+        judged = zip(answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist(), strict=True)
+        for (name, prepared), (answer, is_sure, fit) in zip(batch, judged, strict=True):
             seen = (prepared.levels, prepared.steps, prepared.inverted)
-            results.append(Prediction(name, *answer, *seen, is_sure, ranked or (answer[0],)))
+            fitting = tuple(itertools.compress(card.classes, fit))
+            results.append(Prediction(name, *answer, *seen, is_sure, fitting))
     progress(len(names), len(names))
     return results, faults
 

@@ -80,26 +80,20 @@ def save_model(
     write_tensors(Path(path), weights, content)
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, ModelCard]:
-    """The model in `path`, on the CPU, in eval mode.
+def load_model(path: str | Path, kind: str = "model") -> tuple[nn.Module, ModelCard]:
+    """The model in `path`, a file of this kind, on the CPU, in eval mode.
 
     Raises DamagedFileError for a file that is damaged, not ours, or does not fit its own card;
     FileNotFoundError where there is none.
     """
-    model, card, _ = load_net(Path(path), "model")
-    return model, card
-
-
-def load_net(path: Path, kind: str) -> tuple[nn.Module, ModelCard, dict[str, Any]]:
-    """The net in a file of that kind, as `load_model` has it, and all metadata of the file."""
-    tensors, card, content = _read(path, kind)
+    tensors, card, _ = _read(Path(path), kind)
     try:
         check_weights(tensors, card)
     except ConfigError as error:
-        raise _unusable(path, str(error)) from error
+        raise _unusable(Path(path), str(error)) from error
     model = card.build()
     model.load_state_dict(tensors)
-    return model.eval(), card, content
+    return model.eval(), card
 
 
 def save_state(path: Path, state: RunState) -> None:

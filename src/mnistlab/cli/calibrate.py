@@ -14,22 +14,12 @@ def calibrate(
     run: flags.RunArgument = "latest",
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
-    """Let a run say when it does not know.
-
-    A sibling is trained on nine tenths of the training images, and probabilities are fitted on the
-    last tenth; a guard learns what images look like. The weights of the run stay as they are.
-    """
+    """Let a run say when it does not know, with a sibling of it; its weights stay as they are."""
     chosen = find_run(run, run_dir)
     from mnistlab.studies.calibrate import calibrate_run
 
     with chosen.locked(), out.loading() as progress:
         fitted = calibrate_run(chosen, settings["data"], progress)
-    own = {"weights_sha256": fitted.weights_sha256, **fitted.figures()}
-    out.document({"run": str(chosen.path), **own})
-    out.notice(
-        f"calibrated: {printable(chosen.calibration_file)}\n"
-        f"temperature {fitted.temperature:.3f}; a class fits from {1 - fitted.quantile:.4f} on\n"
-        f"next    mnistlab eval {printable(chosen.reference)}"
-    )
-    if out.quiet:
-        out.result(f"temperature {fitted.temperature:.6f}")
+    out.document({"run": str(chosen.path), **fitted.figures()})
+    out.notice(f"calibrated; next: mnistlab eval {printable(chosen.reference)}")
+    out.result(f"temperature {fitted.temperature:.6f}")

@@ -71,12 +71,10 @@ def evaluate(
         f"{printable(the_run.path)} ({score.card.model}, {weights} weights) on {split} of "
         f"{printable(score.data)}"
     )
-    if score.notice:
-        out.notice(score.notice)
     if out.quiet:
         out.result(f"accuracy {evaluation.accuracy:.6f}")
     elif out.tables:
-        from mnistlab.report.tables import calibration_lines, evaluation_tables, mistakes_table
+        from mnistlab.report.tables import evaluation_tables, mistakes_table
 
         out.result(*evaluation_tables(evaluation))
         if mistakes:
@@ -86,7 +84,6 @@ def evaluate(
             from mnistlab.report.terminal import text_picture
 
             out.result("", text_picture(reliability_diagram(score.calibration)))
-            out.result("", *calibration_lines(score.calibration))
     accuracy = evaluation.accuracy
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")

@@ -13,7 +13,7 @@ from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 What = Annotated[
-    Literal["curves", "confusion", "mistakes", "weights", "samples", "reliability"] | None,
+    Literal["curves", "confusion", "mistakes", "weights", "samples"] | None,
     typer.Option("--what", help="Which picture of a run.  [default: plot curves, show weights]"),
 ]
 Sources = Annotated[

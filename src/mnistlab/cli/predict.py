@@ -92,9 +92,7 @@ def predict(
     set_threads(source.threads if threads is None else threads)
     target = choose_device(device or "auto")
     model, card = scoring.open_model(source, best=best)
-    calibration, notice = calibration_of(source, model)
-    if notice:
-        out.notice(notice)
+    calibration = calibration_of(source, model)
     inputs, stdin = find_inputs(images), b""
     if STDIN in inputs.names:
         if sys.stdin is None or sys.stdin.isatty():
@@ -127,13 +125,12 @@ def predict(
         )
 
     if csv is not None:
-        header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes))
-        answers = [(r.file, r.predicted, r.probability, *r.probabilities.values()) for r in results]
-        if calibration:
-            header = (*header, "sure", "fits")
-            ends = ((int(r.sure), " ".join(r.fits)) for r in results)
-            answers = [(*row, *end) for row, end in zip(answers, ends, strict=True)]
-        write_csv(csv, header, answers)
+        header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes), "sure")
+        answers = (
+            (r.file, r.predicted, r.probability, *r.probabilities.values(), int(r.sure))
+            for r in results
+        )
+        write_csv(csv, header if calibration else header[:-1], answers)
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
     weights = "best" if best else "last"
@@ -164,13 +161,7 @@ def predict(
         f"one of {listed(Counter(map(printable, card.classes)), '{}')}"
     )
     columns = ("file", "class", "probability", "prepared")
-    rows = [
-        (
-            *(r.file, r.predicted if r.sure else f"not sure ({', '.join(r.fits)}?)"),
-            *(f"{r.probability:.4f}", ", ".join(r.steps) or "-"),
-        )
-        for r in results
-    ]
+    rows = [(r.file, r.answer, f"{r.probability:.4f}", ", ".join(r.steps) or "-") for r in results]
     if out.quiet:
         out.result(*("\t".join(map(printable, row[:3])) for row in rows))
     elif out.tables:

@@ -112,7 +112,7 @@ def train(
         from mnistlab.studies.calibrate import calibrate_run
 
         calibrate_run(run)
-        out.notice(f"calibrated: {printable(run.calibration_file)}")
+        out.notice("calibrated")
     if min_accuracy is not None and accuracy < min_accuracy:
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
 

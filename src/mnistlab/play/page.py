@@ -39,7 +39,7 @@ def make_page(run: Run, *, best: bool = False, progress: Progress | None = None)
         raise ConfigError(f"{printable(run.name)}: {why}; use: mnistlab predict")
     payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
     payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
-    calibration, missing = calibration_of(run, model)
+    calibration, missing = calibration_of(run, model), ""
     if calibration and calibration.card.image_size != card.image_size:
         missing = "the page judges images of 28 x 28 alone; predict says where it is not sure"
     elif calibration:

@@ -164,17 +164,18 @@ def reliability_diagram(assessed: Mapping[str, Any]) -> Curves:
     """Of images about as sure as each other, the share that is right (`Calibration.assess`)."""
     bins, ece = assessed["reliability"], assessed["ece"]
     dots = {
-        f"{when}, error {ece[when]:.4f}": ([row[0] for row in rows], [row[1] for row in rows])
+        f"{when}, {ece[when]:.4f}": ([row[0] for row in rows], [row[1] for row in rows])
         for when, rows in bins.items()
     }
-    low = min(min(xs + ys) for xs, ys in dots.values())
-    even = [low + (1 - low) * step / 40 for step in range(41)]
+    even = sorted(row[0] for rows in bins.values() for row in rows)
     return Curves(
-        "Reliability: right as often as sure, before and after calibration",
+        "Reliability: calibration error before and after",
         {"right as often as sure": (even, even)},
         "probability",
         "share that is right",
         dots,
+        note="The true class fits in {coverage:.4f} of the images. Not sure: {not_sure:.4f}; right "
+        "and yet not sure: {lost:.4f}.".format_map(assessed),
     )
 
 

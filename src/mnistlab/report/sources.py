@@ -24,7 +24,7 @@ from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import natural_key, nearest, printable
 from mnistlab.records import RunRecord
-from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix, reliability_diagram
+from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
 from mnistlab.report.why import gradient_times_input, logit_of, occlusion
 from mnistlab.runs import Run, find_run, list_runs
 from mnistlab.scoring import RunScore, open_model, predict_images, score_run
@@ -39,9 +39,9 @@ MAX_MISTAKES = 24
 class Options:
     """What to draw.
 
-    `what` is for runs: curves, confusion, mistakes, weights, samples or reliability, `default` if
-    it is None; `count` is how many mistakes, about how many samples; `augmented` is for datasets.
-    `split` (valid of a run, train of a dataset), `best`, `settings` are as `score_run` takes them.
+    `what` is for runs: curves, confusion, mistakes, weights or samples, `default` if it is None;
+    `count` is how many mistakes, about how many samples; `augmented` is for datasets. `split`
+    (valid of a run, train of a dataset), `best` and `settings` are as `score_run` takes them.
     The default `why` explains a run's answers to image files.
     """
 
@@ -141,11 +141,6 @@ def run_pictures(run: Run, options: Options, progress: Progress | None = None) -
     if what == "samples":
         each = max(1, options.count // len(score.split.classes))
         return [sample_images(score.split, score.split_name, each)]
-    if what == "reliability":
-        if score.calibration is None:
-            first = f"mnistlab calibrate {printable(run.reference)}"
-            raise ConfigError(f"{where}: not calibrated; first: {first}")
-        return [reliability_diagram(score.calibration)]
     mistakes = mistake_images(score, options.count)
     if not mistakes.images:
         raise ConfigError(f"{where}: no mistakes; every image is right")

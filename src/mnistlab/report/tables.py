@@ -82,18 +82,6 @@ def evaluation_tables(evaluation: "Evaluation") -> list[Any]:
     return [summary, "", *title, by_class, "", confusion_table(confusion_matrix(evaluation))]
 
 
-def calibration_lines(assessed: Mapping[str, Any]) -> list[str]:
-    """What `Calibration.assess` found, in words."""
-    ece = assessed["ece"]
-    return [
-        f"calibration error  {ece['before']:.4f} before, {ece['after']:.4f} after (temperature "
-        f"{assessed['temperature']:.3f})",
-        f"true class fits    {assessed['coverage']:.4f} of the images, of which "
-        f"{assessed['classes_that_fit']:.3f} classes fit",
-        f"not sure           {assessed['not_sure']:.4f}; {assessed['lost']:.4f} were right",
-    ]
-
-
 def confusion_table(matrix: "Matrix", width: int = 80) -> Table | str:
     """The counts under the names of the classes; where wider than `width`, the mistakes as pairs.
 

@@ -13,17 +13,14 @@ _POINTS, _ARCS = 80, 5  # of a stroke
 _AT_ONCE = 256  # images: the distances of all points to all pixels then need 64 MB
 
 
-def strangers(ink: torch.Tensor, seed: int, *, pen: bool) -> torch.Tensor:
-    """As many as there are known images `ink`, float (n, 28, 28) in 0…1, in mixed order.
-
-    pen: also strokes, for bright ink on an even ground; else halves alone.
-    """
+def strangers(ink: torch.Tensor, seed: int) -> torch.Tensor:
+    """As many as there are known images `ink`, float (n, 28, 28) in 0…1, in mixed order."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for number, known in enumerate(ink.split(_AT_ONCE)):
         one = known.rot90(1 + number % 3, (1, 2))
         other = known.roll(1, 0).rot90(number % 4, (1, 2)).flip(1)  # of another image
-        kind = torch.arange(len(known))[:, None, None] % 4 if pen else torch.tensor(2)
+        kind = torch.arange(len(known))[:, None, None] % 4
         strokes = pen_strokes(len(known), generator)
         one, other = torch.where(kind == 3, known, one), torch.where(kind == 3, strokes, other)
         # a line through the image, about the middle: one lies on its one side, other on the other
