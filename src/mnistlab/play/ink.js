@@ -48,9 +48,38 @@ function findInk({ shape, values }, rim) {
   const { box, left } = selected(pieces, shape);
   if (!(longerSide(box) >= 6)) throw new Error("no ink found: nothing stands out from the ground");
   for (const i of left.flatMap(piece => piece.pixels)) contrast[i] = 0;
-  const ink = part(picture, grown(box, 2)), full = 0.9 * peak, bare = 0.12 * full;
-  const coverage = ink.values.map(v => clip((v - bare) / (full - bare), 0, 1));
-  return { coverage: cropped({ shape: ink.shape, values: coverage }), dark, specks: left.length };
+  const margin = Math.ceil(0.25 * longerSide(box)) + 2, around = grown(box, margin).map((at, i) =>
+    i < 2 ? Math.max(at, 0) : Math.min(at, shape[i - 1]));
+  const ink = part(picture, around), soft = resize(ink, ink.shape.slice(1), BILINEAR, 2);
+  const near = largestNearby(soft, 0.35 * longerSide(box));
+  const coverage = filled(ink.shape, (_, y, x) => {
+    const value = ink.values[y * ink.shape[2] + x];
+    if (value === 0) return 0;
+    const full = 0.9 * Math.max(near.values[y * near.shape[2] + x], edge * peak), bare = 0.12 * full;
+    return clip((value - bare) / (full - bare), 0, 1);
+  });
+  return { coverage: cropped(coverage), dark, specks: left.length };
+}
+// For each pixel about the largest value at most `distance` away, which changes smoothly.
+function largestNearby({ shape: [, height, width], values }, distance) {
+  const step = Math.ceil(Math.max(height, width) / 64), size = [height, width].map(side =>
+    Math.ceil(side / step)), reach = Math.max(round(distance / step), 1) >> 1;
+  const most = filled([1, ...size], () => 0);
+  for (let i = 0; i < values.length; i++) {
+    const block = Math.floor(i / width / step) * size[1] + Math.floor(i % width / step);
+    most.values[block] = Math.max(most.values[block], values[i]);
+  }
+  const smooth = resize(widened(widened(most, reach), reach), size, BOX, 2 * reach + 1);
+  return resize(smooth, size.map(side => side * step), BILINEAR);
+}
+// The largest value of each row at most `reach` away; rows become columns.
+function widened({ shape: [, rows, columns], values }, reach) {
+  return filled([1, columns, rows], (_, place, row) => {
+    let most = 0;
+    for (let x = Math.max(place - reach, 0); x < Math.min(place + reach + 1, columns); x++)
+      most = Math.max(most, values[row * columns + x]);
+    return most;
+  });
 }
 // The pieces of what is above `edge` that hang together, by the eight neighbours, and rise above
 // `core`: for each its pixels and the box around them.
@@ -109,13 +138,14 @@ function cropped(coverage) {
 }
 // Pillow's resize: how much an old pixel counts for a new one, by the distance of their middles.
 const BOX = { support: 0.5, weight: x => Number(x > -0.5 && x <= 0.5) };
+const BILINEAR = { support: 1, weight: x => Math.max(1 - Math.abs(x), 0) };
 const BICUBIC = { support: 2, weight: (signed, x = Math.abs(signed)) =>
   x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((2.5 - 0.5 * x) * x - 4) * x + 2 : 0 };
-const resize = (picture, [height, width], filter) =>
-  turned(turned(picture, width, filter), height, filter);
+const resize = (picture, [height, width], filter, wide) =>
+  turned(turned(picture, width, filter, wide), height, filter, wide);
 // Every row made `size` long; rows become columns.
-function turned({ shape: [, rows, columns], values }, size, { support, weight }) {
-  const scale = columns / size, wide = Math.max(scale, 1), result = filled([1, size, rows], () => 0);
+function turned({ shape: [, rows, columns], values }, size, { support, weight }, width = 1) {
+  const scale = columns / size, wide = Math.max(scale, width), result = filled([1, size, rows], () => 0);
   for (let place = 0; place < size; place++) {
     const middle = (place + 0.5) * scale, end = Math.floor(middle + support * wide + 0.5);
     const start = Math.max(Math.floor(middle - support * wide + 0.5), 0);
