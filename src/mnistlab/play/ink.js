@@ -2,7 +2,6 @@
 // under the same names, for clean strokes on one even ground. It goes on where net.js ends.
 
 const largest = numbers => numbers.reduce((a, b) => Math.max(a, b), 0);
-const smallest = numbers => numbers.reduce((a, b) => Math.min(a, b), Infinity);
 const clip = (x, low, high) => Math.min(Math.max(x, low), high);
 const round = x => x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x); // as Python, 2.5 to 2
 
@@ -42,107 +41,121 @@ function framed(picture, size, ground, rim) {
 // How much ink covers each pixel, 0…1, cropped to the ink.
 function findInk({ shape, values }, rim) {
   const dark = sum(values) < rim * values.length; // darker than the ground
-  const whole = { shape, values: values.map(v => dark ? (rim - v) / Math.max(rim, 0.25) : v - rim) };
-  const marks = inkBox(whole), margin = Math.ceil(0.25 * longerSide(marks)) + 2;
-  const contrast = part(whole, marks.map((at, i) =>
-    i < 2 ? Math.max(at - margin, 0) : Math.min(at + margin, shape[i - 1])));
-  const soft = separable(contrast, contrast.shape.slice(1), (row, i) =>
-    0.5 * row[i] + 0.25 * (row[Math.max(i - 1, 0)] + row[Math.min(i + 1, row.length - 1)]));
-  const peak = largest(soft.values), [core, edge] = dark ? [0.5, 0.3] : [0.35, 0.2];
-  const pieces = connected(soft, Math.max(edge * peak, 0.03), Math.max(core * peak, 0.06));
-  const { box, left } = selected(pieces, soft.shape);
+  const contrast = values.map(v => dark ? (rim - v) / Math.max(rim, 0.25) : v - rim);
+  const peak = largest(contrast), [core, edge] = dark ? [0.5, 0.3] : [0.35, 0.2];
+  const picture = { shape, values: contrast };
+  const pieces = connected(picture, Math.max(edge * peak, 0.03), Math.max(core * peak, 0.06));
+  const { box, left } = selected(pieces, shape);
   if (!(longerSide(box) >= 6)) throw new Error("no ink found: nothing stands out from the ground");
-  for (const i of left.flat()) contrast.values[i] = soft.values[i] = 0;
+  for (const i of left.flatMap(piece => piece.pixels)) contrast[i] = 0;
+  const margin = Math.ceil(0.25 * longerSide(box)) + 2, around = grown(box, margin).map((at, i) =>
+    i < 2 ? Math.max(at, 0) : Math.min(at, shape[i - 1]));
+  const ink = part(picture, around), soft = resize(ink, ink.shape.slice(1), BILINEAR, 2);
   const near = largestNearby(soft, 0.35 * longerSide(box));
-  const coverage = filled(soft.shape, (_, y, x) => {
-    const full = 0.9 * Math.max(pixel(near, 0, y, x), edge * peak), bare = 0.12 * full;
-    return clip((pixel(contrast, 0, y, x) - bare) / (full - bare), 0, 1);
+  const coverage = filled(ink.shape, (_, y, x) => {
+    const value = ink.values[y * ink.shape[2] + x];
+    if (value === 0) return 0;
+    const full = 0.9 * Math.max(near.values[y * near.shape[2] + x], edge * peak), bare = 0.12 * full;
+    return clip((value - bare) / (full - bare), 0, 1);
   });
   return { coverage: cropped(coverage), dark, specks: left.length };
 }
+// For each pixel about the largest value at most `distance` away, which changes smoothly.
+function largestNearby({ shape: [, height, width], values }, distance) {
+  const step = Math.ceil(Math.max(height, width) / 64), size = [height, width].map(side =>
+    Math.ceil(side / step)), reach = Math.max(round(distance / step), 1) >> 1;
+  const most = filled([1, ...size], () => 0);
+  for (let i = 0; i < values.length; i++) {
+    const block = Math.floor(i / width / step) * size[1] + Math.floor(i % width / step);
+    most.values[block] = Math.max(most.values[block], values[i]);
+  }
+  const smooth = resize(widened(widened(most, reach), reach), size, BOX, 2 * reach + 1);
+  return resize(smooth, size.map(side => side * step), BILINEAR);
+}
+// The largest value of each row at most `reach` away; rows become columns.
+function widened({ shape: [, rows, columns], values }, reach) {
+  return filled([1, columns, rows], (_, place, row) => {
+    let most = 0;
+    for (let x = Math.max(place - reach, 0); x < Math.min(place + reach + 1, columns); x++)
+      most = Math.max(most, values[row * columns + x]);
+    return most;
+  });
+}
 // The pieces of what is above `edge` that hang together, by the eight neighbours, and rise above
-// `core`: for each its pixels.
+// `core`: for each its pixels and the box around them.
 function connected({ shape: [, , width], values }, edge, core) {
-  const seen = values.map(value => Number(value <= edge)), pieces = [];
-  for (let start = seen.indexOf(0); start >= 0; start = seen.indexOf(0, start)) {
-    const pixels = [start];
-    seen[start] = 1;
-    for (const i of pixels) // which grow meanwhile
-      for (let x = Math.max(i % width - 1, 0); x < Math.min(i % width + 2, width); x++)
-        for (let at = i - i % width - width + x, n = 0; n < 3; n++, at += width)
-          if (seen[at] === 0) seen[at] = pixels.push(at);
-    if (pixels.some(i => values[i] > core)) pieces.push(pixels);
+  const fresh = values.map(value => Number(value > edge)), pieces = [];
+  for (let start = fresh.indexOf(1); start >= 0; start = fresh.indexOf(1, start)) {
+    const pixels = [start], box = [Infinity, Infinity, 0, 0];
+    fresh[start] = 0;
+    for (const i of pixels) { // which grow meanwhile
+      const column = i % width;
+      include(box, (i - column) / width, column);
+      for (let x = Math.max(column - 1, 0); x < Math.min(column + 2, width); x++)
+        for (let at = i - column - width + x, n = 0; n < 3; n++, at += width)
+          if (fresh[at] === 1) fresh[at] = 0 * pixels.push(at);
+    }
+    if (pixels.some(i => values[i] > core)) pieces.push({ pixels, box });
   }
   return pieces;
 }
 // The pieces that are ink, and their box: the largest, and what is near it and not tiny. What
 // touches the rim seldom is ink.
 function selected(pieces, [, height, width]) {
-  const atRim = piece => piece.some(i => i < width || i >= width * (height - 1) || (i + 1) % width < 2);
-  const rank = piece => piece.length * (atRim(piece) ? 0.1 : 1);
-  const ink = pieces.sort((a, b) => rank(b) - rank(a)).slice(0, 1), [main] = ink;
-  const likely = pieces.filter(one => one.length >= 0.02 * main.length && (atRim(main) || !atRim(one)));
-  for (let found = ink; found.length;) {
-    const box = boxOf(ink.flat(), width);
-    found = likely.filter(one => !ink.includes(one)).filter(one => {
-      const own = boxOf(one, width);
-      const gaps = [0, 1].map(i => Math.max(box[i] - own[i + 2], own[i] - box[i + 2], 0));
-      return Math.hypot(...gaps) <= 0.25 * longerSide(box);
+  const atRim = ({ box }) => box[0] === 0 || box[1] === 0 || box[2] === height || box[3] === width;
+  const rank = piece => piece.pixels.length * (atRim(piece) ? 0.1 : 1);
+  const [main, ...others] = pieces.sort((a, b) => rank(b) - rank(a));
+  const box = main ? main.box : [0, 0, 0, 0];
+  let left = others, count;
+  do {
+    count = left.length;
+    left = left.filter(one => {
+      const gaps = [0, 1].map(i => Math.max(box[i] - one.box[i + 2], one.box[i] - box[i + 2], 0));
+      const isInk = one.pixels.length >= 0.02 * main.pixels.length && (atRim(main) || !atRim(one))
+        && Math.hypot(...gaps) <= 0.25 * longerSide(box);
+      if (isInk) include(include(box, one.box[0], one.box[1]), one.box[2] - 1, one.box[3] - 1);
+      return !isInk;
     });
-    ink.push(...found);
-  }
-  return { box: boxOf(ink.flat(), width), left: pieces.filter(one => !ink.includes(one)) };
+  } while (left.length < count);
+  return { box, left };
 }
-// The box around pixels: top, left, bottom, right; the last two are just outside.
-function boxOf(pixels, width) {
-  const rows = pixels.map(i => Math.floor(i / width)), columns = pixels.map(i => i % width);
-  return [smallest(rows), smallest(columns), largest(rows) + 1, largest(columns) + 1];
+// A box is top, left, bottom, right; the last two are just outside. It grows to hold one more pixel.
+function include(box, y, x) {
+  if (y < box[0]) box[0] = y;
+  if (x < box[1]) box[1] = x;
+  if (y >= box[2]) box[2] = y + 1;
+  if (x >= box[3]) box[3] = x + 1;
+  return box;
 }
 const longerSide = ([top, left, bottom, right]) => Math.max(bottom - top, right - left);
-// The box around all that has at least half of the largest value.
-function inkBox({ shape, values }) {
-  const half = largest(values) / 2, pixels = [];
-  values.forEach((value, i) => { if (value >= half) pixels.push(i); });
-  return boxOf(pixels, shape[2]);
-}
-const cropped = coverage => part(coverage, inkBox(coverage));
-
-// Every row made anew by `f(row, place, width)`, then every column.
-function separable(picture, [height, width], f) {
-  const turned = ({ shape: [, rows, columns], values }, size) => {
-    const each = Array.from({ length: rows }, (_, r) => values.subarray(r * columns).subarray(0, columns));
-    return filled([1, size, rows], (_, place, r) => f(each[r], place, size));
-  };
-  return turned(turned(picture, width), height);
-}
-// For each pixel about the largest value at most `distance` away, which changes smoothly.
-function largestNearby({ shape: [, height, width], values }, distance) {
-  const step = Math.ceil(Math.max(height, width) / 64), reach = Math.max(round(distance / step), 1) >> 1;
-  const size = [Math.ceil(height / step), Math.ceil(width / step)], blocks = filled([1, ...size], () => 0);
-  const blockOf = i => Math.floor(i / width / step) * size[1] + Math.floor(i % width / step);
-  values.forEach((v, i) => { blocks.values[blockOf(i)] = Math.max(blocks.values[blockOf(i)], v); });
-  const around = (row, i) => row.subarray(Math.max(i - reach, 0), i + reach + 1);
-  const most = separable(blocks, size, (row, i) => largest(around(row, i)));
-  const smooth = separable(most, size, (row, i) => sum(around(row, i)) / around(row, i).length);
-  return resize(smooth, [size[0] * step, size[1] * step], BILINEAR);
+const grown = ([top, left, bottom, right], by) => [top - by, left - by, bottom + by, right + by];
+// To the box around all that has at least half of the largest value.
+function cropped(coverage) {
+  const { shape: [, , width], values } = coverage;
+  const half = largest(values) / 2, box = [Infinity, Infinity, 0, 0];
+  values.forEach((value, i) => value >= half && include(box, Math.floor(i / width), i % width));
+  return part(coverage, box);
 }
 // Pillow's resize: how much an old pixel counts for a new one, by the distance of their middles.
 const BOX = { support: 0.5, weight: x => Number(x > -0.5 && x <= 0.5) };
 const BILINEAR = { support: 1, weight: x => Math.max(1 - Math.abs(x), 0) };
 const BICUBIC = { support: 2, weight: (signed, x = Math.abs(signed)) =>
   x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((2.5 - 0.5 * x) * x - 4) * x + 2 : 0 };
-function resize(picture, size, { support, weight }) {
-  return separable(picture, size, (row, place, length) => {
-    const scale = row.length / length, wide = Math.max(scale, 1), middle = (place + 0.5) * scale;
-    const end = Math.min(Math.floor(middle + support * wide + 0.5), row.length);
-    let total = 0, weights = 0;
-    for (let i = Math.max(Math.floor(middle - support * wide + 0.5), 0); i < end; i++) {
-      const share = weight((i - middle + 0.5) / wide);
-      total += share * row[i];
-      weights += share;
-    }
-    return total / weights;
-  });
+const resize = (picture, [height, width], filter, wide) =>
+  turned(turned(picture, width, filter, wide), height, filter, wide);
+// Every row made `size` long; rows become columns.
+function turned({ shape: [, rows, columns], values }, size, { support, weight }, width = 1) {
+  const scale = columns / size, wide = Math.max(scale, width), result = filled([1, size, rows], () => 0);
+  for (let place = 0; place < size; place++) {
+    const middle = (place + 0.5) * scale, end = Math.floor(middle + support * wide + 0.5);
+    const start = Math.max(Math.floor(middle - support * wide + 0.5), 0);
+    const weights = Array.from({ length: Math.min(end, columns) - start }, (_, i) =>
+      weight((start + i - middle + 0.5) / wide));
+    const shares = Float64Array.from(weights, one => one / sum(weights));
+    for (let row = 0; row < rows; row++)
+      result.values[place * rows + row] = weighted(shares, values, row * columns + start);
+  }
+  return result;
 }
 // Scaled in proportion to the largest size that fits into `box`.
 function fitted(picture, box) {
@@ -153,21 +166,24 @@ function fitted(picture, box) {
 }
 // The width of the strokes, in pixels: their area over half the length of their outline.
 function strokeWidth(coverage) {
-  const at = (y, x) => pixel(coverage, 0, y - 1, x - 1), [, height, width] = coverage.shape;
-  const outline = filled([1, height + 2, width + 2], (_, y, x) =>
-    Math.sqrt((at(y + 1, x) - at(y - 1, x)) ** 2 + (at(y, x + 1) - at(y, x - 1)) ** 2) / 2);
-  return 2 * sum(coverage.values) / sum(outline.values);
+  const { shape: [, , width], values } = part(coverage, grown([0, 0, ...coverage.shape.slice(1)], 2));
+  let outline = 0;
+  for (let i = width; i < values.length - width; i++) {
+    const down = values[i + width] - values[i - width], across = values[i + 1] - values[i - 1];
+    outline += Math.sqrt(down * down + across * across) / 2;
+  }
+  return 2 * sum(values) / outline;
 }
 // Every stroke wider by `by` pixels on either side, with a pen that is a disc with a soft edge.
 function thickened(coverage, by) {
-  const reach = Math.ceil(by), [, height, width] = coverage.shape;
-  const before = part(coverage, [-2 * reach, -2 * reach, height + 2 * reach, width + 2 * reach]);
-  const values = before.values.slice(), margin = reach * before.shape[2] + reach;
+  const reach = Math.ceil(by);
+  const { shape, values } = part(coverage, grown([0, 0, ...coverage.shape.slice(1)], 2 * reach));
+  const wider = values.slice(), margin = reach * shape[2] + reach;
   for (let dy = -reach; dy <= reach; dy++)
     for (let dx = -reach; dx <= reach; dx++) {
-      const share = Math.min(by + 1 - Math.hypot(dy, dx), 1), from = dy * before.shape[2] + dx;
+      const share = Math.min(by + 1 - Math.hypot(dy, dx), 1), from = dy * shape[2] + dx;
       for (let i = margin; i < values.length - margin; i++)
-        values[i] = Math.max(values[i], share * before.values[i - from]);
+        wider[i] = Math.max(wider[i], share * values[i - from]);
     }
-  return { shape: before.shape, values };
+  return { shape, values: wider };
 }
