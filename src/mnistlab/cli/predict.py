@@ -125,12 +125,13 @@ def predict(
         )
 
     if csv is not None:
-        header = ("file", "class", "probability", *(f"p_{name}" for name in card.classes), "sure")
+        header = ["file", "class", "probability", *(f"p_{name}" for name in card.classes)]
+        header += ["sure"] if calibration else []
         answers = (
             (r.file, r.predicted, r.probability, *r.probabilities.values(), int(r.sure))
             for r in results
         )
-        write_csv(csv, header if calibration else header[:-1], answers)
+        write_csv(csv, header, (row[: len(header)] for row in answers))
     if save_prepared is not None:
         scoring.save_prepared(save_prepared, results)
     weights = "best" if best else "last"
