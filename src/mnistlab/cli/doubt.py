@@ -76,9 +76,19 @@ def doubt(
     if csv:
         write_csv(csv, columns, rows)
     if page:
-        from mnistlab.report.page import render_doubts
+        from mnistlab.report.page import render_images
+        from mnistlab.report.pictures import Images
 
-        write_file(page, render_doubts(ranked[:top], images, source).encode())
+        pixels = {
+            f"{one.label}, or {one.suggested}?\n{one.probability:.3f}\n{one.file}": images.ds[
+                one.index
+            ][0]
+            for one in ranked[:top]
+        }
+        note = "Probability of the second class, by a model that was trained without the image."
+        worst = "Most likely labelled wrongly, the worst first"
+        drawn = [Images(worst, pixels, False, (0, 255), note)]
+        write_file(page, render_images(f"Doubtful labels of {source}", drawn).encode())
     from mnistlab.report.tables import table
 
     cells = [(*row[:3], *(f"{value:.6f}" for value in row[3:])) for row in rows]

@@ -18,7 +18,7 @@ from torch import nn
 
 from mnistlab import __version__
 from mnistlab.data.scan import SPLITS
-from mnistlab.data.store import Progress, Split
+from mnistlab.data.store import Progress
 from mnistlab.errors import DamagedFileError, DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard
@@ -29,7 +29,6 @@ from mnistlab.report.pictures import Curves, Images, confusion_matrix, reliabili
 from mnistlab.runs import Run
 from mnistlab.scoring import RunScore, open_model, score_run
 from mnistlab.storage import weights_sha256
-from mnistlab.studies.doubt import Doubt
 from mnistlab.summaries import result_is_sealed
 from mnistlab.system import quoted
 
@@ -159,19 +158,6 @@ def render(report: Report) -> str:
         "version": __version__,
     }
     return _template("page.html.j2", _folders_hidden(report)).render(content) + "\n"
-
-
-def render_doubts(doubts: Sequence[Doubt], images: Split, name: str) -> str:
-    """A page with the pictures of images whose labels are doubtful."""
-    pixels = {
-        f"{one.label}, or {one.suggested}?\n{one.probability:.3f}\n{one.file}": images.ds[
-            one.index
-        ][0]
-        for one in doubts
-    }
-    note = "Probability of the second class, by a model that was trained without the image."
-    worst = Images("Most likely labelled wrongly, the worst first", pixels, False, (0, 255), note)
-    return render_images(f"Doubtful labels of {name}", [worst])
 
 
 def render_images(title: str, pictures: Sequence[Images]) -> str:
