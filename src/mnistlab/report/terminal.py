@@ -36,13 +36,13 @@ def text_picture(
     No image in it is higher than `height` lines.
     """
     text = Text("".join(f"{line}\n" for line in textwrap.wrap(picture.title, max(width, 1))))
+    if isinstance(picture, Curves):
+        text.append("\n".join(_chart(picture, width)))
+        return text
     if isinstance(picture, Matrix):
         text.right_crop(1)
         return Group(text, confusion_table(picture, width))
-    if isinstance(picture, Curves):
-        text.append("\n".join(_chart(picture, width)))
-    else:
-        _append_images(text, picture, width, blocks, 10**9 if height is None else height)
+    _append_images(text, picture, width, blocks, 10**9 if height is None else height)
     return text
 
 
