@@ -7,6 +7,7 @@ guard, threshold: a small net beside the model, with one logit more than there a
 "none of them". An image that is less familiar to it than the threshold is strange.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import torch
 from torch import nn
 
 from mnistlab.data.batches import to_float
+from mnistlab.errors import DamagedFileError
 from mnistlab.losses import predictions, probabilities
 from mnistlab.models import ModelCard
+from mnistlab.names import printable
 from mnistlab.runs import Run
 from mnistlab.sealed import read_tensors, write_tensors
 from mnistlab.storage import FORMAT, load_model, weights_sha256
@@ -114,6 +117,14 @@ def calibration_of(run: Run, model: nn.Module) -> Calibration | None:
     if not run.calibration_file.exists():
         return None
     guard, card = load_model(run.calibration_file, "calibration")
-    own = read_tensors(run.calibration_file)[1]["own"]
-    is_of_model = own["weights_sha256"] == weights_sha256(model.state_dict())
-    return Calibration(**own, guard=guard, card=card) if is_of_model else None
+    own = read_tensors(run.calibration_file)[1].get("own")
+    try:
+        fitted = Calibration(**own, guard=guard, card=card)
+        numbers = (fitted.temperature, fitted.quantile, fitted.threshold)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(numbers)
+    except (TypeError, ValueError) as error:
+        why = "cannot be loaded: its figures cannot be right"
+        raise DamagedFileError(f"{printable(run.calibration_file)}: {why}") from error
+    is_of_model = fitted.weights_sha256 == weights_sha256(model.state_dict())
+    return fitted if is_of_model else None

@@ -13,6 +13,7 @@ from torch import nn
 
 from mnistlab.calibration import Calibration, calibration_of, reliability
 from mnistlab.data.idx import read_idx
+from mnistlab.errors import DamagedFileError
 from mnistlab.experiment import train_run
 from mnistlab.models import ModelCard
 from mnistlab.runs import Run, find_run
@@ -216,6 +217,21 @@ def test_a_calibration_of_other_weights_is_not_used(run: Run, mnistlab: Mnistlab
     assert "calibration" not in mnistlab("eval", "--json").ok().json
     bar = run.record().config.data + "/valid/level/0.png"
     assert mnistlab("predict", "latest", bar, "--json").ok().json["predictions"][0]["sure"]
+
+
+@pytest.mark.parametrize("figures", [{}, {"temperature": "hot"}, {"threshold": math.nan}])
+def test_a_calibration_with_figures_that_cannot_be_right_is_refused(
+    tmp_path: Path, figures: dict[str, object]
+) -> None:
+    card = ModelCard("linear", ("a", "b", "c"), (28, 28), {}, "cross-entropy", 0.0)
+    run = Run(tmp_path)
+    made = Calibration("0" * 64, 1.0, 0.5, 0.0, card.build(), card)
+    vars(made).update(figures)
+    if not figures:
+        del made.quantile
+    made.save(run.calibration_file)
+    with pytest.raises(DamagedFileError, match="figures cannot be right"):
+        calibration_of(run, card.build())
 
 
 def test_train_calibrates_at_its_end(quick: None, mnistlab: Mnistlab, tmp_path: Path) -> None:
