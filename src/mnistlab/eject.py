@@ -25,8 +25,7 @@ from mnistlab.config import MODEL_SETTINGS, TrainConfig, is_own, short
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.layouts import options_of
-from mnistlab.data.moved import require_same, whereabouts
-from mnistlab.data.named import load_data
+from mnistlab.data.named import load_data, require_same, whereabouts
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
 from mnistlab.losses import class_weights, predictions, targets_for

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from mnistlab.config import MODEL_DEFAULTS, SETTINGS, checked
-from mnistlab.data.moved import require_same, whereabouts
+from mnistlab.data.named import require_same, whereabouts
 from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment, in_words
 from mnistlab.errors import ConfigError, DamagedFileError

@@ -26,8 +26,7 @@ from mnistlab.data.images import (
 from mnistlab.data.inputs import STDIN
 from mnistlab.data.layouts import LoadOptions, options_of
 from mnistlab.data.memory import Source, named_images
-from mnistlab.data.moved import whereabouts
-from mnistlab.data.named import load_data, load_split
+from mnistlab.data.named import load_data, load_split, whereabouts
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.splitting import folds_of
 from mnistlab.data.store import Progress, Split

@@ -119,7 +119,8 @@ def test_files_that_do_not_fit_are_named(
 
 GOOD = usps_bytes(np.zeros((1, 16, 16), np.uint8), [1]).rstrip()
 CUT = GOOD.rpartition(b":")[0]
-NO_LINE = "not a label and 256 values from -1 to 1"
+NO_LINE = "not at most 30 lines, each a label and values from -1 to 1"
+DAMAGED = "usps.bz2: cannot be read: damaged: "
 
 
 @pytest.mark.parametrize(
@@ -127,22 +128,22 @@ NO_LINE = "not a label and 256 values from -1 to 1"
     [
         (bz2.compress(GOOD)[:-5], "usps.bz2: cannot be read: "),
         (b"BZh9 nothing", "usps.bz2: cannot be read: "),
-        (b"\n", "line 1: not enough values"),
-        (b"1 2:4\n", f"line 1: {NO_LINE}"),
-        (b"x 1:1\n", "line 1: invalid literal"),
-        (b"1 1:one\n", "line 1: could not convert"),
-        (GOOD + b" 257:0\n", f"line 1: {NO_LINE}"),
-        (GOOD + b"\n" + CUT + b":1.5\n", f"line 2: {NO_LINE}"),
-        (CUT + b":nan\n", f"line 1: {NO_LINE}"),
-        (CUT + b":1e999\n", f"line 1: {NO_LINE}"),
-        (b"1 " + b"1:0 " * 9999 + b"\n", "line 1: "),
-        ((GOOD + b"\n") * 31, "line 31: more than the 30 images that belong in it"),
+        (b"\n", "the images of train are 0 x 16 x 16 values"),
+        (b"1 2:4\n", DAMAGED),
+        (b"x 1:1\n", DAMAGED),
+        (b"1 1:one\n", DAMAGED),
+        (GOOD + b" 257:0\n", DAMAGED),
+        (GOOD + b"\n" + CUT + b":1.5\n", NO_LINE),
+        (CUT + b":nan\n", NO_LINE),
+        (CUT + b":1e999\n", NO_LINE),
+        (b"1 " + b"1:0 " * 9999 + b"\n", DAMAGED),
+        ((GOOD + b"\n") * 31, NO_LINE),
         ((GOOD + b"\n") * 30, "the labels of train are not those of usps"),
         (b"", "the images of train are 0 x 16 x 16 values"),
         (GOOD.replace(b"1", b"9" * 999, 1) + b"\n", "the images of train are 1 x 16 x 16"),
     ],
 )
-def test_odd_text_is_refused_with_its_line(making: Making, content: bytes, why: str) -> None:
+def test_odd_text_is_refused(making: Making, content: bytes, why: str) -> None:
     assert why in refusal(making("usps"), "usps.bz2", content)
 
 
@@ -267,15 +268,18 @@ ZIPPED = gzip.compress(WHOLE, mtime=0)
         (_head(40, 5, 3)[:15], "cannot be read: damaged"),
         (_head(40, 5, 3, zeros=256) + bytes(VALUES), "not an IDX file"),
         (_head(40, 5, 3, code=9) + bytes(VALUES), "not an IDX file"),
-        (_head(40, 5, 3, code=12) + bytes(4 * VALUES), "no images, but 40 x 5 x 3 values of int32"),
+        (
+            _head(40, 5, 3, code=12) + bytes(4 * VALUES),
+            "no images with labels, but 40 x 5 x 3 values of int32",
+        ),
         (_head(40, 5, 3, dimensions=4) + bytes(VALUES), "not an IDX file"),
-        (_head(600) + bytes(VALUES), "holds no images, but 600 values of uint8"),
+        (_head(600) + bytes(VALUES), "holds no images with labels, but 600 values of uint8"),
         (WHOLE[:-1], "its header promises 600 values, but 599 bytes follow"),
         (WHOLE + b"\0", "its header promises 600 values, but more follow"),
         (_head(2**32 - 1, 5, 3) + bytes(9), "claims 64,424,509,425 values; at most"),
         (_head(2**20, 2**6, 2**6) + bytes(9), "4,294,967,296 values, but 9 bytes follow"),
-        (_head(39, 5, 3) + bytes(39 * 15), "holds 40 values of uint8 for the 39 images of train"),
-        (_head(40, 0, 3), "holds no images, but 40 x 0 x 3 values"),
+        (_head(39, 5, 3) + bytes(39 * 15), "39 x 5 x 3 values of uint8 with 40 values of uint8"),
+        (_head(40, 0, 3), "holds no images with labels, but 40 x 0 x 3 values"),
         (ZIPPED[:-9], "cannot be read: damaged"),
         (ZIPPED + b"more", "cannot be read: damaged"),
         (gzip.compress(_head(40, 5, 3) + bytes(2**24), mtime=0), "but more follow"),

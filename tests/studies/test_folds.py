@@ -12,7 +12,7 @@ import torch
 
 from mnistlab.data.named import load_data, mnist_sample
 from mnistlab.data.splitting import folds_of
-from mnistlab.data.store import Split, joined
+from mnistlab.data.store import BETWEEN, Split
 from mnistlab.experiment import train_run
 from mnistlab.losses import probabilities
 from mnistlab.models import ModelCard
@@ -159,7 +159,7 @@ def split_of(labels: list[int], classes: tuple[str, ...]) -> Split:
     counts = {name: labels.count(i) for i, name in enumerate(classes)}
     ds = torch.utils.data.TensorDataset(torch.zeros(len(labels), 2, 2), torch.tensor(labels))
     files = [f"{classes[label]}/{i}" for i, label in enumerate(labels)]
-    return Split(ds, counts, (2, 2), joined(files), "", "")
+    return Split(ds, counts, (2, 2), BETWEEN.join(files), "", "")
 
 
 def test_doubts_by_hand() -> None:

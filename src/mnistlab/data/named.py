@@ -1,6 +1,7 @@
 """`--data NAME|DIR` → images, loaded: the bundled data, a dataset that was downloaded, a folder.
 
-The bundled data, MNIST_SAMPLE, are unpacked once and then loaded as any folder is.
+The bundled data, MNIST_SAMPLE, are unpacked once and then loaded as any folder is. The data of a
+run are found again where they were, or where they are now; never other data.
 """
 
 import atexit
@@ -37,6 +38,7 @@ from mnistlab.files import (
     user_path,
 )
 from mnistlab.names import nearest, printable
+from mnistlab.runs import Run
 from mnistlab.system import move
 
 ARCHIVE = "mnist_sample.tgz"
@@ -194,3 +196,24 @@ def _own_folder(name: str) -> Path:
         why = f"no such folder or dataset{nearest(name, NAMED)}"
         raise DataError(name, [f"--data {printable(name)}: {why}"])
     return path
+
+
+def whereabouts(run: Run, recorded: str, given: str | None = None) -> str:
+    """How `--data` names the data of `run`: as `given`, else as it was `recorded`.
+
+    Raises DataError, which names the flag, where nothing is left at the recorded place.
+    """
+    if given is not None:
+        return given
+    if recorded in NAMED or os.path.exists(recorded):
+        return recorded
+    why = f"no such folder; the data of {printable(run.name)} were there; name the place now with"
+    raise DataError(recorded, [f"{printable(recorded)}: {why} --data"])
+
+
+def require_same(run: Run, data: ImageData, fingerprint: str) -> None:
+    """Raise DataError unless `data` have the `fingerprint` of those that `run` was trained on."""
+    if data.fingerprint != fingerprint:
+        why = f"not the data that {printable(run.name)} was trained on"
+        changed = "images, labels or classes have changed"
+        raise DataError(data.name, [f"{printable(data.root)}: {why} ({changed})"])

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -118,23 +119,16 @@ def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tup
 
 def _read_usps(path: Path, n: int, side: int) -> tuple[Array, Array]:
     """The images and labels of lines `label index:value …`, at most `n`; values from -1 to 1."""
-    images = bytearray()
-    labels: list[int] = []
     with unpacked(path) as file:
-        for number, line in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
-            try:
-                label, *pairs = line.split()
-                labels.append(int(label))
-                values = np.array([float(pair.partition(b":")[2]) for pair in pairs])
-                if len(values) != side**2 or not (np.abs(values) <= 1).all():  # nor is NaN
-                    raise ValueError(f"not a label and {side**2} values from -1 to 1")
-                if number > n:
-                    raise ValueError(f"more than the {n:,} images that belong in it")
-            except ValueError as error:
-                raise fault_in(path, f"line {number}: {error}") from error
-            # -1 … 1 to 0 … 255, rounded down: the pixels that torchvision's class gives
-            images += ((values.astype(np.float32) + 1) / 2 * 255).astype(np.uint8).tobytes()
-    return np.frombuffer(images, np.uint8).reshape(-1, side, side), np.array(labels)
+        lines = islice(iter(partial(file.readline, _MAX_LINE), b""), n + 1)
+        cells = ([cell.rpartition(b":")[2] for cell in line.split()] for line in lines)
+        table = np.array([np.array(row, np.float64) for row in cells]).reshape(-1, side**2 + 1)
+    labels, values = table[:, 0], table[:, 1:]
+    if len(table) > n or not (np.abs(values) <= 1).all():  # nor is NaN
+        raise fault_in(path, f"is not at most {n:,} lines, each a label and values from -1 to 1")
+    # -1 … 1 to 0 … 255, rounded down: the pixels that torchvision's class gives
+    pixels = ((values.astype(np.float32) + 1) / 2 * 255).astype(np.uint8)
+    return pixels.reshape(-1, side, side), labels
 
 
 def sizes_of(array: Array) -> str:

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.data.inputs import SUFFIXES
 from mnistlab.data.scan import fault_in
-from mnistlab.data.store import ImageData, Split, joined
+from mnistlab.data.store import BETWEEN, ImageData, Split
 from mnistlab.errors import DataError
 from mnistlab.files import user_path
 from mnistlab.names import printable
@@ -104,7 +104,7 @@ def folds_of(data: ImageData, n_folds: int) -> Folds:
     together = replace(
         data.train,
         ds=TensorDataset(pixels, labels),
-        joined=joined(paths),
+        joined=BETWEEN.join(paths),
         prefix="",
         skipped=data.skipped,
         notes={key: note for key, note in data.train.notes.items() if key != "digests"},

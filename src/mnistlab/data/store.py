@@ -34,7 +34,7 @@ BLOCK = 2**20  # bytes under one checksum
 _TAIL = struct.Struct("<32sQ8s")  # SHA-256 of the description, its length, the mark
 _MARK = b"mnist-s2"  # another one where the content is arranged differently
 _OLD_MARK = b"mnist-s1"  # with the names of the files as a list
-_BETWEEN = "\0"  # names: what no file has in its name
+BETWEEN = "\0"  # names: what no file has in its name
 
 
 Progress = Callable[[str, int, int], None]
@@ -68,7 +68,7 @@ class Split:
 
     @cached_property
     def files(self) -> list[str]:
-        return self.joined.split(_BETWEEN) if self.joined else []
+        return self.joined.split(BETWEEN) if self.joined else []
 
     def path_of(self, index: int) -> str:
         """The file of item `index`, below the folder of the data."""
@@ -107,7 +107,7 @@ class Split:
             self,
             ds=TensorDataset(images, labels),
             counts=counts,
-            joined=joined([self.files[row] for row in rows]),
+            joined=BETWEEN.join(self.files[row] for row in rows),
             fingerprint=fingerprint.hexdigest(),
             notes=notes,
         )
@@ -217,7 +217,7 @@ def finish_store(
     description = {
         "shape": shape,
         "counts": dict(counts),
-        "files": joined(names),
+        "files": BETWEEN.join(names),
         "skipped": dict(skipped or {}),
         "fingerprint": fingerprint.hexdigest(),
         "blocks": blocks,
@@ -237,11 +237,6 @@ def finish_store(
     file.close()  # Windows renames no file that is open or mapped
     move(file.name, path)
     return open_store(path)
-
-
-def joined(names: Iterable[str]) -> str:
-    """The names of files as one text, as `Split` keeps them."""
-    return _BETWEEN.join(names)
 
 
 def image_digest(image_size: tuple[int, int], pixels: bytes) -> bytes:
@@ -270,10 +265,9 @@ def open_store(path: Path) -> Split:
     def verify(rows: Iterable[int] | None = None) -> None:
         """Check the blocks of these images, None for all, that were not read before."""
         blocks = unchecked
-        if rows is not None and unchecked:
+        if rows is not None:
             ends = ((row * size // BLOCK, (row * size + size - 1) // BLOCK) for row in rows)
-            touched = {block for first, last in ends for block in range(first, last + 1)}
-            blocks = touched & unchecked
+            blocks = unchecked & {i for first, last in ends for i in range(first, last + 1)}
         for block in sorted(blocks):
             content = flat[block * BLOCK : (block + 1) * BLOCK]
             if hashlib.sha256(content).hexdigest() != checksums[block]:
@@ -371,7 +365,7 @@ def _split(pixels: torch.Tensor, description: Mapping[str, Any]) -> Split:
         TensorDataset(pixels, labels),
         counts,
         (description["shape"][1], description["shape"][2]),
-        description["files"] if "files" in description else joined(description["names"]),
+        description["files"] if "files" in description else BETWEEN.join(description["names"]),
         description["fingerprint"],
         description["signature"],
         description["skipped"],

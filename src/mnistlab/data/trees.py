@@ -49,13 +49,10 @@ def import_idx(
     splits = {}
     for split, (of_images, of_labels) in mnist.files.items():
         images, labels = read_idx(paths[of_images]), read_idx(paths[of_labels])
-        if images.ndim != 3 or images.dtype != np.uint8 or not images.size:
-            raise fault_in(paths[of_images], f"holds no images, but {sizes_of(images)}")
-        if labels.shape != images.shape[:1]:
-            why = (
-                f"holds {sizes_of(labels)} for the {len(images)} images of {paths[of_images].name}"
-            )
-            raise fault_in(paths[of_labels], why)
+        fits = images.ndim == 3 and images.dtype == np.uint8 and images.size
+        if not fits or labels.shape != images.shape[:1]:
+            why = f"holds no images with labels, but {sizes_of(images)} with {sizes_of(labels)}"
+            raise fault_in(paths[of_images], why)
         splits[split] = images, labels
     present = {str(label) for _, labels in splits.values() for label in np.unique(labels)}
     known = sorted(present, key=natural_key)

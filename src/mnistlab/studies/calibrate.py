@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from mnistlab.calibration import Calibration
 from mnistlab.data.batches import epoch_order
 from mnistlab.data.memory import load_tensors
-from mnistlab.data.moved import require_same, whereabouts
+from mnistlab.data.named import require_same, whereabouts
 from mnistlab.data.splitting import Folds, split_into_folds
 from mnistlab.data.store import Progress
 from mnistlab.errors import ConfigError

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from mnistlab.data.moved import require_same, whereabouts
+from mnistlab.data.named import require_same, whereabouts
 from mnistlab.data.store import Progress
 from mnistlab.devices import differences, environment
 from mnistlab.errors import DamagedFileError, RunError
