@@ -147,7 +147,7 @@ def test_what_train_refuses_is_no_fit_folder(mnistlab: Mnistlab) -> None:
     make_tree(Path("own"), train=1)
     checked = mnistlab("data", "check", "own/train")
     assert checked.code == 2
-    assert "the class dark has one image only" in checked.err
+    assert "the class dark has fewer than two different images" in checked.err
 
 
 def test_a_dataset_is_checked_by_its_name(mnistlab: Mnistlab) -> None:

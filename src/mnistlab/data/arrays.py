@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import io
 import zipfile
 from array import array
 from collections import defaultdict
@@ -12,19 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mnistlab.data.idx import find_files, read_idx
+from mnistlab.data.idx import Array, find_files, read_idx, unpacked
 from mnistlab.data.images import Decoded, decode_image, levels_of
 from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in, stamps_of
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
 from mnistlab.errors import ConfigError
 from mnistlab.names import natural_key, printable
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = tuple[Array, Sequence[str]]
 """Images (n, H, W) or (n, H, W, 3), and the class of each."""
 
@@ -123,17 +120,11 @@ def _of_npz(path: Path, split: str) -> dict[str, Callable[[], Arrays]]:
 
 
 def _npz_arrays(path: Path, of_images: str, of_labels: str) -> Arrays:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            images, labels = (
-                # not numpy.load: it can read pickles
-                np.lib.format.read_array(
-                    io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
-                )
-                for name in (of_images, of_labels)
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise fault_in(path, f"cannot be read: {error}") from error
+    arrays = []
+    for name in (of_images, of_labels):
+        with unpacked(path, f"{name}.npy") as file:  # not numpy.load: it can read pickles
+            arrays.append(np.lib.format.read_array(file, allow_pickle=False))
+    images, labels = arrays
     return _checked(path, images, labels, False)
 
 

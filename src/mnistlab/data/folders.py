@@ -160,20 +160,14 @@ def _refuse_faults(
         for name, count in split.counts.items()
         if count == 0
     ]
-    if split_here:
-        faults += [
-            f"{printable(place)}: the class {printable(name)} has one image only, or the same one "
-            "again; a split needs two different ones"
-            for place, name in empty
-            if any(split.counts[name] for split in loaded.values())
-        ]
     if not options.skip_bad:
         faults += bad
-    elif bad:
-        faults += [
-            f"{printable(place / name)}: no image is left of the class {printable(name)}"
-            for place, name in empty
-        ]
+    if split_here or (bad and options.skip_bad):
+        few = "has fewer than two different images; a split needs two"
+        why = few if split_here else "has no image left"
+        faults += dict.fromkeys(
+            f"{printable(place)}: the class {printable(name)} {why}" for place, name in empty
+        )
     if faults:
         advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
         # not where it was given already, and only where an image of each class would be left

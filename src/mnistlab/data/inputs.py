@@ -40,10 +40,7 @@ def find_inputs(arguments: Sequence[str]) -> Inputs:
     for argument in arguments:
         is_glob = glob.has_magic(argument) and not os.path.lexists(argument)
         if not (is_glob or os.path.isdir(argument)):
-            if argument == STDIN and STDIN in inputs.names:
-                inputs.faults[STDIN] = "stdin holds one image; name it once"
-            else:
-                inputs.names.append(argument)
+            inputs.names.append(argument)
             continue
         files: set[str] = set()  # a pattern may match a folder and also the files in it
         for match in glob.glob(argument, recursive=True) if is_glob else [argument]:

@@ -12,11 +12,11 @@ import zlib
 
 from PIL import Image
 
-_PNG_KNOWN = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_PNG_ONCE = (b"IHDR", b"PLTE", b"tRNS", b"fcTL")
-_PNG_BEFORE_PIXELS = {b"PLTE", b"tRNS", b"fcTL"}
+# The parts of one picture without those that any reader may pass over, in their order; fcTL is what
+# an animation of one frame has.
+_PNG_PARTS = re.compile(rb"IHDR(PLTE)?(tRNS)?(fcTL)?(IDAT)+")
+_PNG_NOT_PASSED = {b"tRNS", b"fcTL", b"fdAT"}  # beside those whose first letter is large
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-_PNG_PALETTE = 3
 # Adam7: first column, first row, columns and rows from one pixel of a pass to the next
 _PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
                (0, 1, 1, 2))  # fmt: skip
@@ -73,8 +73,7 @@ def _palette_fault(image: Image.Image) -> str:
 
 def _png_fault(content: bytes) -> str:
     """Of an opened file: its parts in their order, its rows all there."""
-    kinds: list[bytes] = []
-    packed, header, at = bytearray(), b"", 8
+    kinds, packed, header, at = bytearray(), bytearray(), b"", 8
     while at + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
         body = content[at + 8 : at + 8 + length]
@@ -85,16 +84,11 @@ def _png_fault(content: bytes) -> str:
             header = body
         elif kind == b"IEND":
             break
-        elif kind[:1].isupper() and kind not in _PNG_KNOWN:
-            return "a part that no reader may pass over"
-        kinds.append(kind)
+        if kind[:1].isupper() or kind in _PNG_NOT_PASSED:
+            kinds += kind
     width, height, depth, color, packing, filtering, interlaced = struct.unpack(">IIBBBBB", header)
-    if kinds[0] != b"IHDR" or any(kinds.count(kind) > 1 for kind in _PNG_ONCE) or b"fdAT" in kinds:
-        return "parts that may be there once are there twice, or out of place"
-    if not _PNG_BEFORE_PIXELS.isdisjoint(kinds[kinds.index(b"IDAT") :]):
-        return "its colours come after its pixels"
-    if color == _PNG_PALETTE and b"tRNS" in kinds[: kinds.index(b"PLTE")]:
-        return "its colours come after their transparency"
+    if not _PNG_PARTS.fullmatch(kinds):
+        return "its parts are not those of one picture, in their order"
     if packing or filtering or interlaced > 1:
         return "packed in an unknown way"
     bits = depth * _PNG_CHANNELS[color]
