@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from mnistlab.calibration import Calibration, calibration_of, reliability
-from mnistlab.data.idx import read_idx
+from mnistlab.data.archives import read_idx
 from mnistlab.errors import DamagedFileError
 from mnistlab.experiment import train_run
 from mnistlab.models import ModelCard

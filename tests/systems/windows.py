@@ -75,8 +75,6 @@ def install() -> None:
 def _tell_libraries() -> None:
     """The standard library and filelock do what they do on Windows."""
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
-    plenty = shutil.disk_usage("/")  # which asks Windows in another way than by statvfs
-    shutil.disk_usage = lambda path: plenty
     shutil._USE_CP_SENDFILE = False  # type: ignore[attr-defined]
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
     os.supports_dir_fd.clear()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnistlab.data.idx import Array, find_files, read_idx, unpacked
+from mnistlab.data.archives import Array, find_files, read_idx, unpacked
 from mnistlab.data.images import Decoded, decode_image, levels_of
 from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in, stamps_of
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.archives import is_archive, unpacked_folder
 from mnistlab.data.datasets import NAMED
 from mnistlab.data.folders import scan_layout
 from mnistlab.data.images import UndecodableError, quiet_pillow, read_all
@@ -53,7 +53,7 @@ def audit_folder(
     require_exists(root)
     name = str(root)
     if is_archive(root):
-        root = unpacked(root)
+        root = unpacked_folder(root)
     layout = find_layout(root, options)
     scans, split_here = scan_layout(layout, (*SPLITS, "test"), options)
     audit = Audit(name, layout=layout.line or "train/, valid/", split_here=split_here)

@@ -19,8 +19,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mnistlab import __version__
+from mnistlab.data.archives import find_files, unpacked
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.idx import find_files, unpacked
 from mnistlab.data.published import load_dataset, read_dataset, store_arrays, store_dataset
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import ImageData, Progress

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.archives import is_archive, unpacked_folder
 from mnistlab.data.colour import Colours
 from mnistlab.data.layouts import Layout, LoadOptions, find_layout
 from mnistlab.data.scan import SPLITS, Scan, class_faults, fault_in, require_exists, scan_folder
@@ -76,7 +76,7 @@ def load_splits(
     """
     require_exists(root)
     if is_archive(root):
-        root, keep_young = unpacked(root), True
+        root, keep_young = unpacked_folder(root), True
     layout = find_layout(root, options)
     paths = {
         part: store_path(layout.sources.get(part, layout.sources.get("train", root)), part)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mnistlab.data.archives import Array, read_idx, unpacked
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.idx import Array, read_idx, unpacked
 from mnistlab.data.scan import SPLITS, fault_in
 from mnistlab.data.store import ImageData, Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError

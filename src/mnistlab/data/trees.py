@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnistlab.data.archives import is_archive, unpacked
+from mnistlab.data.archives import find_files, is_archive, read_idx, unpacked_folder
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.folders import scan_layout
-from mnistlab.data.idx import find_files, read_idx
 from mnistlab.data.layouts import LoadOptions, find_layout
 from mnistlab.data.named import load_data, load_split
 from mnistlab.data.published import sizes_of, store_arrays
@@ -86,7 +85,7 @@ def split_data(
     """
     require_new(target)
     if is_archive(Path(source)):
-        source = str(unpacked(Path(source)))
+        source = str(unpacked_folder(Path(source)))
     data = load_data(source, options, progress=progress)
     if faults := [
         f"{printable(data.name)}: the class {printable(repr(name))} cannot be the name of a folder"
