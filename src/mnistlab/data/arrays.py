@@ -6,7 +6,7 @@
 import hashlib
 import zipfile
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +20,10 @@ from mnistlab.data.images import Decoded, decode_image, levels_of
 from mnistlab.data.scan import DECODER, ROLES, Scan, fault_in, stamps_of
 from mnistlab.data.tables import LABELS, Columns, columns_of, scan_table, side_of
 from mnistlab.errors import ConfigError
-from mnistlab.names import natural_key, printable
+from mnistlab.names import listed, natural_key, printable
 
 Arrays = tuple[Array, Sequence[str]]
 """Images (n, H, W) or (n, H, W, 3), and the class of each."""
-
-_NAMED = 10  # names in a message
 
 
 @dataclass
@@ -114,8 +112,8 @@ def _of_npz(path: Path, split: str) -> dict[str, Callable[[], Arrays]]:
     }
     found = {role: pair for pair, role in pairs.items() if names >= {*pair}}
     if not found:
-        listed = ", ".join(sorted(printable(name) for name in names)[:_NAMED])
-        raise fault_in(path, f"no x_train and y_train in it; it has {listed}")
+        own = listed(Counter(map(printable, sorted(names))), "{}")
+        raise fault_in(path, f"no x_train and y_train in it; it has {own}")
     return {role: partial(_npz_arrays, path, *pair) for role, pair in found.items()}
 
 

@@ -4,6 +4,7 @@ What is understood: the table in docs/data.md.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -16,12 +17,11 @@ from mnistlab.data.archives import is_archive
 from mnistlab.data.inputs import SUFFIXES
 from mnistlab.data.scan import ROLES, SPLITS, fault_in, is_hidden
 from mnistlab.errors import DataError
-from mnistlab.names import printable
+from mnistlab.names import listed, printable
 from mnistlab.system import quoted
 
 LayoutName = Literal["auto", "splits", "classes", "table"]
 _LOOKED_AT = 100  # entries of a folder, to see whether there are images in it
-_NAMED = 3  # examples in a message
 _IDX = ("-images-idx3-ubyte", "-images.idx3-ubyte")
 
 
@@ -93,7 +93,8 @@ def find_layout(root: Path, options: LoadOptions = LoadOptions()) -> Layout:
             return readings["splits"]  # whatever stands beside them, as fast.ai's labels.csv
     classes = [name for name in folders if _has_images(top / name)]
     if len(classes) > 1 and {*classes} - {*roles.values()}:
-        readings["classes"] = Layout({"train": top}, f"{where}class folders {_few(classes)}")
+        named = listed(Counter(map(printable, classes)), "{}/")
+        readings["classes"] = Layout({"train": top}, f"{where}class folders {named}")
     if found := _tables(top, files):
         named = " and ".join(printable(path.name) for path in found.values())
         readings["table"] = Layout(found, where + named)
@@ -180,8 +181,8 @@ def _tables(top: Path, files: Sequence[str]) -> dict[str, Path]:
         stem = name.lower().replace("t10k", "test")
         roles = {role for alias, role in ROLES.items() if alias in stem}
         if len(roles) != 1 or (role := roles.pop()) in found:
-            example = quoted(top / tables[0])
-            raise fault_in(top, f"which of {_few(tables, '')} is the table? --data {example}")
+            which = listed(Counter(map(printable, tables)), "{}")
+            raise fault_in(top, f"which of {which} is the table? --data {quoted(top / tables[0])}")
         found[role] = top / name
     return found
 
@@ -196,13 +197,6 @@ def _has_images(folder: Path, depth: int = 2) -> bool:
             if below and _has_images(Path(entry), depth - 1):
                 return True
     return False
-
-
-def _few(names: Sequence[str], end: str = "/") -> str:
-    """The first of `names`, and how many more there are."""
-    shown = [f"{printable(name)}{end}" for name in names[:_NAMED]]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown) + more
 
 
 def _not_understood(top: Path, folders: Sequence[str], files: Sequence[str]) -> str:
