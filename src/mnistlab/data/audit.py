@@ -57,13 +57,12 @@ def audit_folder(
     layout = find_layout(root, options)
     scans, split_here = scan_layout(layout, (*SPLITS, "test"), options)
     audit = Audit(name, layout=layout.line or "train/, valid/", split_here=split_here)
-    if root.is_dir():
-        places = layout.sources.values()
+    places = layout.sources.values()
+    if root.is_dir() and root not in places:
         used = {place.relative_to(root).parts[0] for place in places if root in place.parents}
         beside = sorted(entry.name for entry in root.iterdir() if entry.name not in used)
-        if root not in places:
-            audit.foreign = [printable(name) for name in beside if not is_hidden(name)]
-            audit.hidden = sum(map(is_hidden, beside))
+        audit.foreign = [printable(name) for name in beside if not is_hidden(name)]
+        audit.hidden = sum(map(is_hidden, beside))
     # digest of size and pixels → file, split, class of each image
     groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
     for split, scan in scans.items():

@@ -226,13 +226,12 @@ def _add_files(scan: Scan, label: str, below: str) -> None:
 
 def class_faults(scans: Sequence[Scan]) -> list[str]:
     """Too few classes to train on, or a class that only one of the splits has; one line each."""
-    faults = []
-    for scan in scans:
-        if len(scan.classes) == 1 and scan.split == SPLITS[0]:
-            faults.append(
-                f"{printable(scan.folder)}: only one class ({printable(scan.classes[0])}); a "
-                "classifier needs two or more"
-            )
+    faults = [
+        f"{printable(scan.folder)}: only one class ({printable(scan.classes[0])}); a classifier "
+        "needs two or more"
+        for scan in scans
+        if len(scan.classes) == 1 and scan.split == SPLITS[0]
+    ]
     everywhere = {name for scan in scans for name in scan.classes}
     for scan in scans:
         for name in sorted(everywhere.difference(scan.classes), key=natural_key):
