@@ -28,7 +28,7 @@ from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import STACKS, WIDE_LOSSES, train_stack
+from mnistlab.studies.stack import WIDE_LOSSES, Stack, train_stack
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -187,13 +187,13 @@ class SeedStudy:
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
         train_ds, valid_ds = self.experiment.on_device()
-        stack = STACKS[config.model]([self.experiment.draw(seed) for seed in self.seeds])
+        stack = Stack([self.experiment.draw(seed) for seed in self.seeds])
         results = [SeedResult(seed) for seed in self.seeds]
         self.place = Place(stop=stop)
         started = time.perf_counter()
-        for metrics in train_stack(
+        epochs = train_stack(
             stack,
-            lambda _: new_optimizer(config, stack),
+            new_optimizer(config, stack),
             train_ds,
             valid_ds,
             epochs=config.epochs,
@@ -202,10 +202,11 @@ class SeedStudy:
             loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
             n_classes=len(card.classes),
             place=self.place,
-        ):
+        )
+        for epoch, (batch_losses, logits) in enumerate(epochs):
             seconds = time.perf_counter() - started
-            logits, labels = metrics.valid_logits, valid_ds.tensors[1]
-            losses = mean_over_images(metrics.batch_losses.cpu(), len(train_ds), config.batch_size)
+            labels = valid_ds.tensors[1]
+            losses = mean_over_images(batch_losses.cpu(), len(train_ds), config.batch_size)
             with torch.no_grad():
                 targets = targets_for(labels, len(card.classes))
                 valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
@@ -218,12 +219,11 @@ class SeedStudy:
                 result = results[index]
                 if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
                     result.diverged = result.diverged or (
-                        f"a loss is no longer a finite number in epoch {metrics.epoch} at lr "
-                        f"{config.lr:g}"
+                        f"a loss is no longer a finite number in epoch {epoch} at lr {config.lr:g}"
                     )
                 if result.diverged is None:
                     row = EpochRow(
-                        epoch=metrics.epoch,
+                        epoch=epoch,
                         train_loss=train_loss,
                         valid_loss=valid_loss,
                         accuracy=n_correct / len(labels),
@@ -232,8 +232,8 @@ class SeedStudy:
                     )
                     result.epochs.append(row)
                     result.weights = stack.state_of(index)
-            self.results, self.finished = results, metrics.epoch + 1 == config.epochs
-            yield band(results, metrics.epoch)
+            self.results, self.finished = results, epoch + 1 == config.epochs
+            yield band(results, epoch)
             if not self.done:
                 return  # not one is left to train
             started = time.perf_counter()
