@@ -237,7 +237,9 @@ def test_a_study_in_which_every_seed_diverges_ends_at_once_and_says_so(
     build_with_a_hole(monkeypatch, study.seeds)
     assert len(list(study.train())) == 1
     assert run.record().status == "diverged"
-    with pytest.raises(DivergedError, match=r"every seed diverged.* at lr 1e\+38; try a lower"):
+    with pytest.raises(
+        DivergedError, match=r"3 of 3 seeds diverged: 0, 1, 2; .* at lr 1e\+38; try a lower"
+    ):
         study.check_diverged()
 
 

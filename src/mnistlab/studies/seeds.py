@@ -106,12 +106,7 @@ class SeedStudy:
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
     finished: bool = False
-    probabilities: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        folds, n_classes = self.experiment.folds, len(self.experiment.card.classes)
-        shape = (len(folds.images.ds) if folds else 0, n_classes)
-        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
+    probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def kind(self) -> str:
@@ -158,6 +153,9 @@ class SeedStudy:
         self.save("diverged" if self.results and not self.done else status)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
+        if folds := self.experiment.folds:
+            shape = len(folds.images.ds), len(self.experiment.card.classes)
+            self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
         for number in self.seeds:
             self.under_way, self.place = number, Place(stop=stop)
             experiment, seed = self.experiment, number
@@ -211,15 +209,15 @@ class SeedStudy:
                 targets = targets_for(labels, len(card.classes))
                 valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
             # the logits of every model below one another, as `predictions` takes them
-            columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
+            columns = logits.reshape(len(labels) * len(results), -1)
             predicted = predictions(columns).reshape(len(labels), -1)
             correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
-            figures = zip(losses.tolist(), valid_losses, correct, strict=True)
-            for index, (train_loss, valid_loss, n_correct) in enumerate(figures):
-                result = results[index]
+            figures = zip(results, losses.tolist(), valid_losses, correct, strict=True)
+            for index, (result, train_loss, valid_loss, n_correct) in enumerate(figures):
                 if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
                     result.diverged = result.diverged or (
-                        f"a loss is no longer a finite number in epoch {epoch} at lr {config.lr:g}"
+                        f"a loss is no longer a finite number in epoch {epoch} at lr "
+                        f"{config.lr:g}; try a lower --lr"
                     )
                 if result.diverged is None:
                     row = EpochRow(
@@ -240,16 +238,11 @@ class SeedStudy:
 
     def check_diverged(self) -> None:
         """Raise DivergedError if some seeds diverged."""
-        lost = [result for result in self.results if result.diverged]
-        if lost and not self.done:
-            raise DivergedError(
-                f"every {self.kind} diverged, the first: {lost[0].diverged}; try a lower --lr"
-            )
-        if lost:
+        if lost := [result for result in self.results if result.diverged]:
             numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
-                f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; "
-                "the others are saved; try a lower --lr"
+                f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; the first: "
+                f"{lost[0].diverged}"
             )
 
     def summary(self) -> Row:

@@ -68,14 +68,11 @@ def wide(loss_func: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def each(
         logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
-        if logits.ndim == 2:
-            if targets.shape == (len(logits), 1):  # not what would become a square
-                targets = targets.expand_as(logits)
-            return loss_func(logits, targets, weights=weights).reshape(-1)
         if logits.requires_grad:  # a gradient of another layout is rounded differently further on
             logits.register_hook(torch.Tensor.contiguous)
+        columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
         losses: Loss = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
-        return losses(logits, targets)
+        return losses(columns, targets)
 
     return each
 
