@@ -23,7 +23,7 @@ from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from mnistlab.resolving import resolve
-from mnistlab.studies.stack import WIDE_LOSSES, Stack, train_stack
+from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import compute_logits, evaluate
 
 # The figures as the notes print them, all on the 2038 validation images. What their own loop prints
@@ -313,7 +313,7 @@ def train_columns(
         rights = [(part > 0) == (targets > 0) for part in logits]
         columns = (
             losses.unflatten(0, (epochs, -1))[:, -1],
-            torch.stack([WIDE_LOSSES["mnist"](part, targets) for part in logits]),
+            torch.stack([wide_loss(mnist_loss, part, targets) for part in logits]),
             torch.stack([right.double().mean(0) for right in rights]),
             torch.stack([mean_of_batch_means(right) for right in rights]),
         )

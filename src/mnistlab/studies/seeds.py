@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import WIDE_LOSSES, Stack, train_stack
+from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -197,7 +196,7 @@ class SeedStudy:
             epochs=config.epochs,
             batch_size=config.batch_size,
             order_seed=config.order_of(config.seed) if config.shuffle else None,
-            loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
+            loss_func=self.experiment.train_loss(),
             n_classes=len(card.classes),
             place=self.place,
         )
@@ -207,7 +206,7 @@ class SeedStudy:
             losses = mean_over_images(batch_losses.cpu(), len(train_ds), config.batch_size)
             with torch.no_grad():
                 targets = targets_for(labels, len(card.classes))
-                valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
+                valid_losses = wide_loss(card.loss_func(), logits, targets).tolist()
             # the logits of every model below one another, as `predictions` takes them
             columns = logits.reshape(len(labels) * len(results), -1)
             predicted = predictions(columns).reshape(len(labels), -1)

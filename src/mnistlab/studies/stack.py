@@ -4,7 +4,7 @@ S linear models that see the same batches are one (pixels, S) matrix. The sum of
 for each model the gradient of its own loss and nothing of the others.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.data.batches import count_batches, epoch_order
-from mnistlab.losses import LOSSES, Loss, targets_for
+from mnistlab.losses import Loss, mnist_loss, targets_for
 from mnistlab.training import Place, Recipe, compute_logits, train_batches
 
 _AXES = {"weights": 1}  # where the models lie side by side; the others lie below one another
@@ -62,22 +62,13 @@ class Stack(nn.Module):
         return state
 
 
-def wide(loss_func: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def wide_loss(loss_func: Loss, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """`loss_func` of each of S models: logits (b, S) or (b, S, C), the targets of one → (S,)."""
-
-    def each(
-        logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        if logits.requires_grad:  # a gradient of another layout is rounded differently further on
-            logits.register_hook(torch.Tensor.contiguous)
-        columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
-        losses: Loss = torch.vmap(partial(loss_func, weights=weights), in_dims=(1, None))
-        return losses(columns, targets)
-
-    return each
-
-
-WIDE_LOSSES = {name: wide(loss_func) for name, loss_func in LOSSES.items()}
+    if logits.requires_grad:  # a gradient of another layout is rounded differently further on
+        logits.register_hook(torch.Tensor.contiguous)
+    columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
+    losses: torch.Tensor = torch.vmap(loss_func, in_dims=(1, None))(columns, targets)
+    return losses
 
 
 def train_stack(
@@ -89,11 +80,11 @@ def train_stack(
     epochs: int,
     batch_size: int = 256,
     order_seed: int | None = None,
-    loss_func: Loss = WIDE_LOSSES["mnist"],
+    loss_func: Loss = mnist_loss,
     n_classes: int = 2,
     place: Place | None = None,
 ) -> Generator[tuple[torch.Tensor, torch.Tensor]]:
-    """The loop of `train_epochs` for a stack of models and a wide loss.
+    """The loop of `train_epochs` for a stack of models; `loss_func` is that of each.
 
     All models see the same batches: in the order of the dataset, or shuffled by `order_seed`.
     Yields after each epoch the losses of its batches (batches, S) and the logits of the validation
@@ -103,11 +94,11 @@ def train_stack(
     place = Place() if place is None else place
     images, labels = train_ds.tensors
     ds = TensorDataset(images, targets_for(labels, n_classes))
-    order = None
+    losses, order = partial(wide_loss, loss_func), None
     while place.epoch < epochs:
         if order_seed is not None:
             order = epoch_order(len(ds), order_seed, place.epoch).to(images.device)
-        for _ in train_batches(stack, opt, loss_func, ds, batch_size, order, 0, Recipe(), place):
+        for _ in train_batches(stack, opt, losses, ds, batch_size, order, 0, Recipe(), place):
             pass
         if place.batch < count_batches(len(ds), batch_size):  # stopped
             return
