@@ -64,10 +64,13 @@ class Stack(nn.Module):
 
 def wide_loss(loss_func: Loss, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """`loss_func` of each of S models: logits (b, S) or (b, S, C), the targets of one → (S,)."""
+    if logits.ndim == 2:
+        if targets.shape == (len(logits), 1):  # not what would become a square
+            targets = targets.expand_as(logits)
+        return loss_func(logits, targets).reshape(-1)
     if logits.requires_grad:  # a gradient of another layout is rounded differently further on
         logits.register_hook(torch.Tensor.contiguous)
-    columns = logits.unsqueeze(2) if logits.ndim == 2 else logits
-    losses: torch.Tensor = torch.vmap(loss_func, in_dims=(1, None))(columns, targets)
+    losses: torch.Tensor = torch.vmap(loss_func, in_dims=(1, None))(logits, targets)
     return losses
 
 
