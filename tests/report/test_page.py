@@ -79,7 +79,7 @@ def test_the_page_is_well_formed_and_names_all_its_parts(page: Node) -> None:
 
 
 def test_every_table_and_image_can_be_read_aloud(page: Node) -> None:
-    assert len(page.all("table")) >= 6
+    assert len(page.all("table")) >= 5
     for table in page.all("table"):
         assert table.all("caption")[0].text
         assert all(cell.attributes["scope"] in ("col", "row") for cell in table.all("th"))
@@ -195,10 +195,6 @@ def test_settings_data_environment_and_how_to_repeat_are_the_run_s(
         f"mnistlab eval {name}",
     ]
     assert str(record.result.weights_sha256) in repeat.text
-    files = {row[0]: row[1] for row in repeat.all("table")[0].rows()[1:]}
-    assert files == {
-        file.name: f"{file.stat().st_size:,}" for file in path.iterdir() if file.name != ".lock"
-    }
 
 
 # curves
@@ -356,32 +352,6 @@ def test_without_its_data_the_page_has_what_the_run_folder_has(tiny: Path) -> No
     assert [node.text for node in tree.id("result").all("dd")] == figures[:3] + figures[4:]
     with pytest.raises(DataError, match="no such folder"):
         open_report(run, {"data": str(tiny)})
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "{",
-        '{"result": [], "config": 3, "data": "x", "environment": null, "command": 1}',
-        '{"status": "done", "model": "linear", "config": {"epochs": "ten"}}',
-    ],
-)
-def test_without_run_json_the_page_has_the_model_and_the_data_it_is_given(
-    tiny: Path, content: str | None
-) -> None:
-    run = trained("--data", tiny, "--epochs", "5")
-    strong = page_of(run).all("strong")[0].text
-    run.record_file.unlink()
-    if content is not None:
-        run.record_file.write_text(content)
-    bare = page_of(run, best=True)
-    assert len(bare.all("p", "note")) == 2
-    assert "The run has no result yet" in bare.id("result").text
-    given = page_of(run, settings={"data": str(tiny)})
-    assert given.all("strong")[0].text == strong
-    [note] = given.all("p", "note")
-    assert "run.json: " in note.text
 
 
 def test_what_makes_the_figures_doubtful_is_said_above_them(tiny: Path) -> None:

@@ -147,13 +147,13 @@ def run_pictures(run: Run, options: Options, progress: Progress | None = None) -
     return [mistakes]
 
 
-def curves_of(record: RunRecord | None) -> list[Curves]:
-    """Loss and accuracy by epoch; none without a record or for fewer than two epochs.
+def curves_of(record: RunRecord) -> list[Curves]:
+    """Loss and accuracy by epoch; none for fewer than two epochs.
 
     Of a run of several seeds or folds: the means, and the accuracies inside the range from the
     lowest to the highest of them.
     """
-    if record is None or record.result is None or len(record.result.epochs) < 2:
+    if record.result is None or len(record.result.epochs) < 2:
         return []
     result = record.result
 
