@@ -37,7 +37,6 @@ _STATUS = {
     "stopped": "was stopped before its last epoch",
     "diverged": "diverged: its loss was no longer a finite number",
 }
-_MAX_POINTS = 500  # of a line; the eye has no use for more
 _MAX_DOTS = 60  # points up to which each has a dot that names its figures when pointed at
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
@@ -343,18 +342,8 @@ def chart(picture: Curves) -> dict[str, Any]:
         # the stretches between points without a place, where a line must break off
         stretches = [[p for p in run if p] for drawn, run in groupby(points, key=bool) if drawn]
         dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
-        paths = list(map(path, map(_thinned, stretches)))
+        paths = list(map(path, stretches))
         shapes["lines"].append((kinds[name], paths, marks(name, dots)))
     for name, series in picture.dots.items():
         shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
     return shapes
-
-
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about `_MAX_POINTS` of the points: of neighbours the lowest and the highest one."""
-    size = 2 * len(points) // _MAX_POINTS
-    if size < 3:
-        return points
-    groups = (points[start : start + size] for start in range(0, len(points), size))
-    ends = ({f(group, key=lambda point: point[1]) for f in (min, max)} for group in groups)
-    return [point for pair in ends for point in sorted(pair)]

@@ -81,7 +81,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     lines += [f"{' ' * margin} +{'-' * columns}", f"{indent}{numbers}".rstrip()]
     names = "   ".join(f"{mark} {name}" for name, mark in legend.items())
     names += f"   (x: {picture.x_label})" if picture.x_label else ""
-    for caption in filter(None, (names, picture.caption)):
+    for caption in filter(None, (names, picture.note)):
         lines += textwrap.wrap(caption, width, initial_indent=indent, subsequent_indent=indent)
     return lines
 
