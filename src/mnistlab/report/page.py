@@ -37,7 +37,6 @@ _STATUS = {
     "stopped": "was stopped before its last epoch",
     "diverged": "diverged: its loss was no longer a finite number",
 }
-_MAX_DOTS = 60  # points up to which each has a dot that names its figures when pointed at
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
@@ -326,9 +325,6 @@ def chart(picture: Curves) -> dict[str, Any]:
     def path(points: Sequence[tuple[float, float] | None]) -> str:
         return " ".join(",".join(place(point)) for point in points if point)
 
-    def marks(name: str, points: Sequence[tuple[float, float]]) -> list[tuple[str, str, str]]:
-        return [(*place((x, y)), f"{name}: {y:.4g}, {picture.x_label} {x:.4g}") for x, y in points]
-
     shapes["x_ticks"] = [(place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks()]
     shapes["y_ticks"] = [(place((x_axis.low, y))[1], f"{y:.10g}") for y in y_axis.ticks()]
     for xs, lows, highs in picture.bands.values():
@@ -338,12 +334,12 @@ def chart(picture: Curves) -> dict[str, Any]:
     kinds |= dict.fromkeys(picture.bands, "band") | dict.fromkeys(picture.dots, "dot")
     shapes["legend"] = [(kind, name) for name, kind in kinds.items()]
     for name, series in picture.lines.items():
-        points = picture.points(series)
         # the stretches between points without a place, where a line must break off
-        stretches = [[p for p in run if p] for drawn, run in groupby(points, key=bool) if drawn]
-        dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
-        paths = list(map(path, stretches))
-        shapes["lines"].append((kinds[name], paths, marks(name, dots)))
+        stretches = groupby(picture.points(series), key=bool)
+        paths = [path([*points]) for drawn, points in stretches if drawn]
+        shapes["lines"].append((kinds[name], paths))
     for name, series in picture.dots.items():
-        shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
+        for x, y in filter(None, picture.points(series)):
+            text = f"{name}: {y:.4g}, {picture.x_label} {x:.4g}"
+            shapes["dots"].append((*place((x, y)), text))
     return shapes
