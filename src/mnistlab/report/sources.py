@@ -22,7 +22,7 @@ from mnistlab.data.scan import EXPECTED, ROLES
 from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
-from mnistlab.names import natural_key, nearest, printable
+from mnistlab.names import nearest, printable
 from mnistlab.records import RunRecord
 from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
 from mnistlab.report.why import gradient_times_input, logit_of, occlusion
@@ -332,17 +332,15 @@ def mean_images(split: Split, name: str) -> Images:
     return Images(f"Mean images of {name}", by_class, limits=(0, 1))
 
 
-def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images, dict[str, str]]:
+def image_files(paths: Sequence[Path]) -> tuple[Images, dict[str, str]]:
     """Image files as a model sees them (grey, turned as the camera says), and those that are none.
 
-    No more are read than make `limit` images. The faults have the reason under the name of a file.
+    The faults have the reason under the name of a file.
     """
     images: dict[Path, torch.Tensor] = {}
     faults: dict[str, str] = {}
     with quiet_pillow():
         for path in paths:
-            if len(images) == limit:
-                break
             try:
                 image = decode(path).grey
             except UndecodableError as fault:
@@ -359,17 +357,13 @@ def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images
 
 
 def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
-    """The first `count` images that lie in `folder` itself, and why others were left out.
+    """The first `count` images below `folder`, and why some of them cannot be drawn.
 
     Raises DataError where there is none.
     """
-    where = printable(folder)
-    try:
-        files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    except OSError as error:
-        raise DataError(where, [f"{where}: cannot be listed: {error.strerror}"]) from error
-    picture, faults = image_files(sorted(files, key=lambda path: natural_key(path.name)), count)
+    where, inputs = printable(folder), find_inputs([str(folder)])
+    picture, faults = image_files([Path(name) for name in inputs.names[:count]])
     if not picture.images:
         raise DataError(where, [f"{where}: no images in it; expected image files, or {EXPECTED}"])
-    title = f"{folder.name or folder}, {len(picture.images)} of {len(files)} files"
+    title = f"{folder.name or folder}, {len(picture.images)} of {len(inputs.names)} files"
     return replace(picture, title=printable(title)), faults
