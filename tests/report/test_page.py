@@ -349,7 +349,7 @@ def test_what_makes_the_figures_doubtful_is_said_above_them(tiny: Path) -> None:
     Image.new("L", (4, 4), 9).save(tiny / "valid/light/0.png")
     assert "images of valid have changed since the training" in notes()
     rewritten(run, status="stopped", mixed=True)
-    assert "stopped before its last epoch" in notes()
+    assert "Its status: stopped." in notes()
     assert "last bits cannot be repeated" in notes()
     rewritten(run, result={"accuracy": 0.123})
     assert "it was edited" in notes()
@@ -387,21 +387,20 @@ def test_a_baseline_has_mean_images_and_no_curves(tiny: Path, mnistlab: Mnistlab
     assert np.abs(drawn - mean).max() <= 0.51
 
 
-def test_several_seeds_are_a_band_and_a_table(tiny: Path) -> None:
+def test_several_seeds_are_a_band_and_a_range(tiny: Path) -> None:
     run = trained("--data", tiny, "--epochs", "3", "--seeds", "2", "--seed", "5")
     summary = (run.record().result or pytest.fail("no result")).summary or {}
     tree = page_of(run)
     assert "2 seeds from 5" in tree.all("header")[0].text
     median = f"with the weights of seed {summary['median']['seed']}, the median of 2"
     assert median in tree.all("p", "big")[0].text
-    rows = tree.id("result").all("table")[1].rows()[1:]
-    assert [row[0] for row in rows] == ["5", "6"]
     assert [len(chart.all("polygon")) for chart in tree.all("svg")] == [0, 1]
     assert "median seed" in tree.id("curves").text
-    lost = {"seed": 6, "accuracy": None, "diverged": "a loss is no longer a finite number"}
-    rewritten(run, result={"seeds": [{"seed": 5, "accuracy": 0.75}, lost]})
-    rows = page_of(run).id("result").all("table")[1].rows()[1:]
-    assert [row[-1][:2] for row in rows] == ["75", "di"]
+    figures = tree.id("result").all("dl")[1]
+    assert [node.text for node in figures.all("dt")][2:] == ["lowest", "highest"]
+    low, high = (node.text for node in figures.all("dd")[2:])
+    assert float(low.split()[0]) == pytest.approx(100 * summary["min"], abs=0.5)
+    assert float(high.split()[0]) == pytest.approx(100 * summary["max"], abs=0.5)
 
 
 def test_of_more_classes_than_a_matrix_can_hold_the_worst_pairs_are_named(tmp_path: Path) -> None:

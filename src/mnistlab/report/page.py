@@ -32,11 +32,6 @@ from mnistlab.storage import weights_sha256
 from mnistlab.summaries import result_is_sealed
 from mnistlab.system import quoted
 
-_STATUS = {
-    "running": "was still training, or was killed",
-    "stopped": "was stopped before its last epoch",
-    "diverged": "diverged: its loss was no longer a finite number",
-}
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
@@ -214,8 +209,8 @@ def _notes(report: Report) -> Iterator[str]:
             f"figures are those of the run:\n{why}"
         )
     record, score = report.record, report.score
-    if record.status in _STATUS:
-        yield f"This run {_STATUS[record.status]}."
+    if record.status != "done":
+        yield f"The training did not come to its end. Its status: {record.status}."
     if record.mixed:
         yield (
             "It was trained in parts on machines or thread counts that differ; its last bits "

@@ -190,16 +190,10 @@ def mistake_images(score: RunScore, top: int = MAX_MISTAKES) -> Images:
     pixels = score.split.ds.tensors[0]
     images = {
         f"{verdict.actual} taken for {verdict.predicted}\n"
-        f"probability {probability(verdict.probability)}\n{verdict.file}": pixels[verdict.index]
+        f"probability {verdict.probability:.4f}\n{verdict.file}": pixels[verdict.index]
         for verdict in score.mistakes(top)
     }
     return Images("Most confident mistakes", images, limits=(0, 255))
-
-
-def probability(value: float) -> str:
-    """A probability in 0…1 with four digits, or with as many as it takes not to read as 1."""
-    texts = (f"{value:.{digits}f}" for digits in (4, 6, 9, 12))
-    return next((text for text in texts if float(text) < 1), "1.0000")
 
 
 def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
