@@ -216,11 +216,11 @@ def _notes(report: Report) -> Iterator[str]:
             "It was trained in parts on machines or thread counts that differ; its last bits "
             "cannot be repeated."
         )
-    recorded = report.result.weights_sha256
-    if recorded and not report.best and recorded != weights_sha256(report.model.state_dict()):
-        yield "The weights are not those that run.json names: another file is in their place."
-    elif not result_is_sealed(report.run, record):
-        yield "The result in run.json is not the one that was sealed with the model: it was edited."
+    if not result_is_sealed(report.run, record):
+        yield (
+            "The result in run.json is not the one that was sealed with the model: it was edited, "
+            "or the model is another one."
+        )
     of_all = not record.config.folds  # and not of one fold
     fingerprint = record.data.fingerprint
     if score and of_all and fingerprint and score.data == record.config.data:
@@ -325,7 +325,7 @@ def chart(picture: Curves) -> dict[str, Any]:
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
         shapes["bands"].append(path(below + above[::-1]))
-    kinds = {name: f"k{place % 4}" for place, name in enumerate(picture.lines)}
+    kinds = {name: f"k{place % 2}" for place, name in enumerate(picture.lines)}
     kinds |= dict.fromkeys(picture.bands, "band") | dict.fromkeys(picture.dots, "dot")
     shapes["legend"] = [(kind, name) for name, kind in kinds.items()]
     for name, series in picture.lines.items():
