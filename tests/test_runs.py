@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from mnistlab.runs import DEFAULT_FOLDER, Run, create_run, find_run, list_runs
 from mnistlab.summaries import SORTABLE, summaries, summarize
 from tests import needs
 from tests.command import Result
-from tests.conftest import CHECKOUT
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -255,20 +253,6 @@ def test_an_edited_result_is_noticed(
     assert verified.code == 3
     assert "result in run.json" in verified.err
     assert "weights   equal to the last bit, but the files" in verified.out
-
-
-def test_an_edited_result_of_version_0_1_is_noticed(tmp_path: Path) -> None:
-    run = Run(shutil.copytree(CHECKOUT / "tests/golden/runs/linear-done", tmp_path / "old"))
-    assert summarize(run).status == "done"
-    run.record_file.write_text(
-        re.sub(
-            r'"accuracy": 0\.\d+,\s+"best"',
-            '"accuracy": 0.999, "best"',
-            run.record_file.read_text(),
-        )
-    )
-    assert summarize(run).accuracy == 0.999
-    assert summarize(run).status == "edited"
 
 
 def test_a_run_that_nobody_holds_was_killed(tmp_path: Path) -> None:

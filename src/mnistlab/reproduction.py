@@ -248,8 +248,8 @@ def exact_figures(section: str, lesson: str) -> Figures:
 
 def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
     """The row of a figure that must be equal."""
-    same = plain(chapter) == plain(ours)
-    return Figure(section, item, chapter, ours, "equal" if same else "differs")
+    chapter, ours = plain(chapter), plain(ours)
+    return Figure(section, item, chapter, ours, "equal" if chapter == ours else "differs")
 
 
 # Figures of random draws: is the chapter's value inside the range of our seeds?

@@ -79,7 +79,7 @@ def test_the_page_is_well_formed_and_names_all_its_parts(page: Node) -> None:
 
 
 def test_every_table_and_image_can_be_read_aloud(page: Node) -> None:
-    assert len(page.all("table")) >= 6
+    assert len(page.all("table")) >= 5
     for table in page.all("table"):
         assert table.all("caption")[0].text
         assert all(cell.attributes["scope"] in ("col", "row") for cell in table.all("th"))
@@ -195,10 +195,6 @@ def test_settings_data_environment_and_how_to_repeat_are_the_run_s(
         f"mnistlab eval {name}",
     ]
     assert str(record.result.weights_sha256) in repeat.text
-    files = {row[0]: row[1] for row in repeat.all("table")[0].rows()[1:]}
-    assert files == {
-        file.name: f"{file.stat().st_size:,}" for file in path.iterdir() if file.name != ".lock"
-    }
 
 
 # curves
@@ -230,7 +226,7 @@ def test_every_point_of_a_chart_lies_where_the_ticks_say() -> None:
         x_ticks, y_ticks = shapes["x_ticks"], shapes["y_ticks"]
         return [(value(x_ticks, x), value(y_ticks, y)) for x, y in points(path)]
 
-    for (_, [path], _), (xs, ys) in zip(shapes["lines"], CURVES.lines.values(), strict=True):
+    for (_, [path]), (xs, ys) in zip(shapes["lines"], CURVES.lines.values(), strict=True):
         for place, expected in zip(values(path), zip(xs, ys, strict=True), strict=True):
             assert place == pytest.approx(expected, abs=0.001)
     [band] = map(values, shapes["bands"])
@@ -239,32 +235,17 @@ def test_every_point_of_a_chart_lies_where_the_ticks_say() -> None:
     [(x, y, text)] = shapes["dots"]
     assert values(f"{x},{y}") == [pytest.approx((4, 0.0241), abs=0.001)]
     assert text == "best: 0.0241, epoch 4"
-    assert "ours: 0.0287, epoch 2" in [text for *_, dots in shapes["lines"] for _, _, text in dots]
     assert [label for _, label in shapes["x_ticks"]] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_line_breaks_where_there_is_no_number_and_lies_flat_in_the_middle() -> None:
     broken = chart(Curves("t", {"a": (range(7), [3.0, 2.0, NAN, 1.0, math.inf, 1.5, 1.0])}))
-    [(_, paths, _)] = broken["lines"]
+    [(_, paths)] = broken["lines"]
     assert [len(points(path)) for path in paths] == [2, 1, 2]
     nothing = chart(Curves("t", {"a": ([0, 1], [NAN, NAN])}))
-    assert nothing["lines"] == [("k0", [], [])]
-    [(_, [path], _)] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
+    assert nothing["lines"] == [("k0", [])]
+    [(_, [path])] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
     assert {y for _, y in points(path)} == {(10 + 240 - 40) / 2}
-
-
-def test_a_long_run_stays_small_and_its_spikes_stay_in_sight() -> None:
-    ys = [1.0] * 100_000
-    ys[54_321], ys[99_998] = 9.0, -3.0
-    [(_, [path], dots)] = chart(Curves("t", {"a": (range(100_000), ys)}))["lines"]
-    assert dots == []
-    assert len(path) < 20_000
-    heights = [y for _, y in points(path)]
-    level = max(set(heights), key=heights.count)
-    assert min(heights) < level - 50
-    assert max(heights) > level + 50
-    xs = [x for x, _ in points(path)]
-    assert xs == sorted(xs)
 
 
 # images
@@ -358,32 +339,6 @@ def test_without_its_data_the_page_has_what_the_run_folder_has(tiny: Path) -> No
         open_report(run, {"data": str(tiny)})
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "{",
-        '{"result": [], "config": 3, "data": "x", "environment": null, "command": 1}',
-        '{"status": "done", "model": "linear", "config": {"epochs": "ten"}}',
-    ],
-)
-def test_without_run_json_the_page_has_the_model_and_the_data_it_is_given(
-    tiny: Path, content: str | None
-) -> None:
-    run = trained("--data", tiny, "--epochs", "5")
-    strong = page_of(run).all("strong")[0].text
-    run.record_file.unlink()
-    if content is not None:
-        run.record_file.write_text(content)
-    bare = page_of(run, best=True)
-    assert len(bare.all("p", "note")) == 2
-    assert "The run has no result yet" in bare.id("result").text
-    given = page_of(run, settings={"data": str(tiny)})
-    assert given.all("strong")[0].text == strong
-    [note] = given.all("p", "note")
-    assert "run.json: " in note.text
-
-
 def test_what_makes_the_figures_doubtful_is_said_above_them(tiny: Path) -> None:
     run = trained("--data", tiny, "--epochs", "3")
 
@@ -394,12 +349,15 @@ def test_what_makes_the_figures_doubtful_is_said_above_them(tiny: Path) -> None:
     Image.new("L", (4, 4), 9).save(tiny / "valid/light/0.png")
     assert "images of valid have changed since the training" in notes()
     rewritten(run, status="stopped", mixed=True)
-    assert "stopped before its last epoch" in notes()
+    assert "Its status: stopped." in notes()
     assert "last bits cannot be repeated" in notes()
+    assert "the model is another one" not in notes()
+    own = run.model_file.read_bytes()
+    shutil.copyfile(trained("--data", tiny, "--epochs", "2").model_file, run.model_file)
+    assert "or the model is another one" in notes()
+    run.model_file.write_bytes(own)
     rewritten(run, result={"accuracy": 0.123})
-    assert "it was edited" in notes()
-    rewritten(run, result={"weights_sha256": "0" * 64})
-    assert "not those that run.json names" in notes()
+    assert "it was edited, or the model is another one" in notes()
 
 
 def test_the_best_weights_and_another_split_are_named(tiny: Path) -> None:
@@ -432,21 +390,20 @@ def test_a_baseline_has_mean_images_and_no_curves(tiny: Path, mnistlab: Mnistlab
     assert np.abs(drawn - mean).max() <= 0.51
 
 
-def test_several_seeds_are_a_band_and_a_table(tiny: Path) -> None:
+def test_several_seeds_are_a_band_and_a_range(tiny: Path) -> None:
     run = trained("--data", tiny, "--epochs", "3", "--seeds", "2", "--seed", "5")
     summary = (run.record().result or pytest.fail("no result")).summary or {}
     tree = page_of(run)
     assert "2 seeds from 5" in tree.all("header")[0].text
     median = f"with the weights of seed {summary['median']['seed']}, the median of 2"
     assert median in tree.all("p", "big")[0].text
-    rows = tree.id("result").all("table")[1].rows()[1:]
-    assert [row[0] for row in rows] == ["5", "6"]
     assert [len(chart.all("polygon")) for chart in tree.all("svg")] == [0, 1]
     assert "median seed" in tree.id("curves").text
-    lost = {"seed": 6, "accuracy": None, "diverged": "a loss is no longer a finite number"}
-    rewritten(run, result={"seeds": [{"seed": 5, "accuracy": 0.75}, lost]})
-    rows = page_of(run).id("result").all("table")[1].rows()[1:]
-    assert [row[-1][:2] for row in rows] == ["75", "di"]
+    figures = tree.id("result").all("dl")[1]
+    assert [node.text for node in figures.all("dt")][2:] == ["lowest", "highest"]
+    low, high = (node.text for node in figures.all("dd")[2:])
+    assert float(low.split()[0]) == pytest.approx(100 * summary["min"], abs=0.5)
+    assert float(high.split()[0]) == pytest.approx(100 * summary["max"], abs=0.5)
 
 
 def test_of_more_classes_than_a_matrix_can_hold_the_worst_pairs_are_named(tmp_path: Path) -> None:

@@ -84,9 +84,3 @@ def test_axes_hold_all_that_has_a_place_on_them() -> None:
     [flat] = {axis.position(2.0) for axis in Curves("t", {"a": ([2], [2])}).axes(0.1)[1:]}
     assert flat == pytest.approx(0.5)
     assert Curves("t", {"a": ([0], [nan])}).axes()  # nothing to draw, and no error
-
-
-def test_a_line_that_hides_another_is_named_in_the_caption() -> None:
-    lines = {"a": ([0, 1], [1.0, 2.0]), "b": ([0, 1], [1.001, 2.0]), "c": ([0, 1], [1.0, 3.0])}
-    assert Curves("t", lines, note="A note.").caption == "A note. a and b are the same line."
-    assert Curves("t", {"a": lines["a"], "c": lines["c"]}).caption == ""

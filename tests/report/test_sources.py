@@ -56,13 +56,6 @@ def test_the_mistakes_are_those_of_the_logits(digits: Report) -> None:
         assert torch.equal(image, score.split.ds.tensors[0][place])
 
 
-def test_a_probability_below_1_never_reads_as_1() -> None:
-    values = (0.5, 0.99994, 0.99996, 0.9999999, 1.0)
-    assert list(map(sources.probability, values)) == [
-        "0.5000", "0.9999", "0.999960", "0.999999900", "1.0000",
-    ]  # fmt: skip
-
-
 def test_samples_are_spread_evenly_over_each_class(sample: ImageData) -> None:
     picture = sources.sample_images(sample.valid, "valid", 4)
     sevens = [file for file in sample.valid.files if file.startswith("7/")]

@@ -172,7 +172,7 @@ def test_a_figure_that_differs_has_both_values_and_its_reason() -> None:
         Figure("6 training", "net, accuracy, epoch 1", 0.9, 0.5, "differs", 0.4, 0.6, 99.0, 9),
     ]
     text = "\n".join(drawn(*reproduction_tables(figures)))
-    assert "differs   a value: book 1, ours (1.5, ) (a reason)" in text
+    assert "differs   a value: book 1, ours (1.5, None) (a reason)" in text
     assert "left out  resnet18: 0.5 (no such model)" in text
     assert "net, accuracy\n" in text
     assert "epoch 1   0.9000   0.4000   0.5000   0.6000   99%   differs" in text

@@ -6,7 +6,6 @@ import pytest
 import torch
 from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
 
 from mnistlab.report.pictures import Curves, Images, Matrix, Picture
 from mnistlab.report.terminal import print_above, text_picture, training_bar
@@ -47,8 +46,7 @@ def test_a_logarithmic_axis_has_plain_numbers_at_its_ticks() -> None:
 
 def test_one_curve_behind_another_is_said() -> None:
     same = Curves("t", {"a": ([0, 1], [1, 2]), "b": ([0, 1], [1, 2])})
-    assert drawn(same)[-1].strip() == "a and b are the same line."
-    assert drawn(same)[-2].split() == ["*", "a", "o", "b", "&", "more", "than", "one"]
+    assert drawn(same)[-1].split() == ["*", "a", "o", "b", "&", "more", "than", "one"]
     assert sum(line.count("&") for line in drawn(same)) == 3
     apart = Curves("t", {"a": ([0, 1], [1, 2]), "b": ([0, 1], [2, 1])})
     assert "&" not in "".join(drawn(apart))
@@ -74,20 +72,19 @@ def test_an_image_in_ascii_has_ink_where_the_image_has() -> None:
 
 
 def test_colours_are_grey_levels_or_blue_and_red() -> None:
-    text = text_picture(CORNER, 40, blocks=True)
-    assert isinstance(text, Text)
-    assert text.plain.split("\n")[2] == "▀" * 12
-    assert {str(span.style) for span in text.spans} == {
-        "#000000 on #000000",
-        "#ffffff on #ffffff",
-        "#333333 on #333333",
-    }
+    def colored(picture: Images) -> tuple[list[str], set[str]]:
+        console = Console(file=io.StringIO(), width=80)
+        parts = list(console.render(text_picture(picture, 40, blocks=True)))
+        styles = {str(part.style) for part in parts if "▀" in part.text}
+        return "".join(part.text for part in parts).split("\n"), styles
+
+    lines, styles = colored(CORNER)
+    assert lines[2] == "▀" * 12
+    assert styles == {"#000000 on #000000", "#ffffff on #ffffff", "#333333 on #333333"}
     weights = Images("w", {"x": torch.tensor([[-1.0, 1.0], [0.0, 0.0]])}, signed=True)
-    text = text_picture(weights, 40, blocks=True)
-    assert isinstance(text, Text)
-    assert text.plain.split("\n")[1] == "scale  ▀▀ -1  ▀▀ 0  ▀▀ 1 "
-    styles = " ".join(str(span.style) for span in text.spans)
-    assert all(color in styles for color in ("#0000ff", "#ff0000", "#ffffff"))
+    lines, styles = colored(weights)
+    assert lines[1] == "scale  ▀▀ -1  ▀▀ 0  ▀▀ 1 "
+    assert all(color in " ".join(styles) for color in ("#0000ff", "#ff0000", "#ffffff"))
 
 
 def test_no_line_is_wider_or_image_higher_than_the_terminal() -> None:

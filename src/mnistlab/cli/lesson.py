@@ -87,6 +87,7 @@ def lesson(
 def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     """An item as lines for the terminal, or for a file or pipe (80 columns, no pictures)."""
     from mnistlab.lessons.kit import Check, Say, Show
+    from mnistlab.report.tables import value_text
     from mnistlab.report.terminal import text_picture
 
     width = min(out.width, 100)
@@ -114,19 +115,3 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
         return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
     text += f": {value}" if value else ""
     return list(textwrap.wrap(text, width, subsequent_indent="     "))
-
-
-def value_text(value: Any) -> str:
-    """Numbers to six digits; of a list of more than 50 numbers the first and the last ones."""
-    import numpy as np
-
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        numbers = np.array(value)
-        if numbers.size > 12 and numbers.dtype.kind in "if":
-            return np.array2string(numbers, max_line_width=74, precision=4, threshold=50)
-        return "(" + ", ".join(value_text(part) for part in value) + ")"
-    return str(value)

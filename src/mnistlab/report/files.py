@@ -54,8 +54,7 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
             _draw_curves(cell.subplots(), picture)
         else:
             _draw_images(cell, picture)
-        note = picture.caption if isinstance(picture, Curves) else picture.note
-        cell.supxlabel(printable(note), fontsize=8, parse_math=False, wrap=True)
+        cell.supxlabel(printable(picture.note), fontsize=8, parse_math=False, wrap=True)
     content = io.BytesIO()
     kind = path.suffix[1:].lower()
     with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():

@@ -19,11 +19,11 @@ from torch import nn
 from mnistlab import __version__
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import Progress
-from mnistlab.errors import DamagedFileError, DataError, RunError
+from mnistlab.errors import DataError, RunError
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
-from mnistlab.records import DataRecord, Result, RunRecord
+from mnistlab.records import Result, RunRecord
 from mnistlab.report import sources
 from mnistlab.report.pictures import Curves, Images, confusion_matrix, reliability_diagram, shrunk
 from mnistlab.runs import Run
@@ -32,23 +32,6 @@ from mnistlab.storage import weights_sha256
 from mnistlab.summaries import result_is_sealed
 from mnistlab.system import quoted
 
-FILES = {
-    "config.toml": "every setting with its origin, usable as --config",
-    "metrics.csv": "losses, accuracy and seconds of every epoch",
-    "folds.csv": "every image, predicted by the model that has not seen it",
-    "model.safetensors": "the last weights",
-    "best.safetensors": "the best weights",
-    "resume.safetensors": "all that resuming needs",
-    "calibration.safetensors": "how sure the model may be",
-    "run.json": "versions, data, command line, result",
-}
-_STATUS = {
-    "running": "was still training, or was killed",
-    "stopped": "was stopped before its last epoch",
-    "diverged": "diverged: its loss was no longer a finite number",
-}
-_MAX_POINTS = 500  # of a line; the eye has no use for more
-_MAX_DOTS = 60  # points up to which each has a dot that names its figures when pointed at
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
@@ -60,13 +43,12 @@ _MINUS, _PLUS = (33, 102, 172), (178, 24, 43)
 class Report:
     """All that the page of a run has to show.
 
-    `record` is None where `run.json` cannot be read; `score` is None where the data cannot be;
-    `missing` has the reasons, under `info` and `data`.
+    `score` is None where the data of the run cannot be read; `missing` then says why, under `data`.
     """
 
     run: Run
     best: bool
-    record: RunRecord | None
+    record: RunRecord
     model: nn.Module
     card: ModelCard
     score: RunScore | None
@@ -74,16 +56,12 @@ class Report:
 
     @property
     def result(self) -> Result:
-        return (self.record and self.record.result) or Result()
-
-    @property
-    def data(self) -> DataRecord:
-        return self.record.data if self.record else DataRecord()
+        return self.record.result or Result()
 
     @property
     def trained(self) -> bool:
         """Whether the model was trained in epochs; a baseline is fitted at once."""
-        return self.record is not None and self.record.config.applies("epochs")
+        return self.record.config.applies("epochs")
 
     @property
     def best_epoch(self) -> int | None:
@@ -106,12 +84,7 @@ def open_report(
     for must be there. Raises RunError, DamagedFileError, DataError, ConfigError.
     """
     model, card = open_model(run, best=best)
-    record = score = None
-    missing = {}
-    try:
-        record = run.record()
-    except DamagedFileError as error:
-        missing["info"] = str(error)
+    record, score, missing = run.record(), None, {}
     try:
         score = score_run(run, settings, split=split, best=best, progress=progress)
     except (DataError, RunError) as error:
@@ -123,8 +96,8 @@ def open_report(
 
 def render(report: Report) -> str:
     """The page. It depends on the run and the data alone: the same ones, the same bytes."""
-    run, score, record, result = report.run, report.score, report.record, report.result
-    data = score.data if score else record.config.data if record else "unknown data"
+    score, record, result = report.score, report.record, report.result
+    data = score.data if score else record.config.data
     weights = sources.weight_images(report.model, report.card)
     charts = sources.curves_of(record)
     if score and score.calibration:
@@ -150,11 +123,6 @@ def render(report: Report) -> str:
         "weight_tiles": tiles(weights) if weights else [],
         "commands": _commands(report),
         "sha256": weights_sha256(report.model.state_dict()),
-        "files": [
-            (name, f"{(run.path / name).stat().st_size:,}", about)
-            for name, about in FILES.items()
-            if (run.path / name).is_file()
-        ],
         "version": __version__,
     }
     return _template("page.html.j2", _folders_hidden(report)).render(content) + "\n"
@@ -200,10 +168,10 @@ def _template(name: str, hide_folders: Callable[[str], str]) -> Template:
 def _folders_hidden(report: Report) -> Callable[[str], str]:
     """What shortens absolute paths in a text to their last part: the page is for others, too."""
     run = report.run.path.resolve()
-    texts = [str(run.parent), report.data.path, report.score.data if report.score else ""]
-    if record := report.record:
-        own = (record.config.model, record.config.loss, record.config.optimizer)
-        texts += [record.config.data, *own, *record.command, *record.origins.values()]
+    record, config = report.record, report.record.config
+    texts = [str(run.parent), record.data.path, report.score.data if report.score else ""]
+    texts += [config.data, config.model, config.loss, config.optimizer]
+    texts += [*record.command, *record.origins.values()]
     # also of `--data=/a/b` and `config /a/b`
     parts = {part for text in texts for part in (text, re.sub(r"^(config |.*?=)", "", text))}
     paths = {Path(part) for part in parts if Path(part).is_absolute()}
@@ -235,28 +203,24 @@ def _weights_name(report: Report) -> str:
 
 def _notes(report: Report) -> Iterator[str]:
     """What a reader must know before the figures."""
-    if why := report.missing.get("info"):
-        yield f"The run does not say how it was made; settings and curves are left out: {why}"
     if why := report.missing.get("data"):
         yield (
             "The images cannot be read, so confusion, mistakes and samples are left out; the "
             f"figures are those of the run:\n{why}"
         )
     record, score = report.record, report.score
-    if record is None:
-        return
-    if record.status in _STATUS:
-        yield f"This run {_STATUS[record.status]}."
+    if record.status != "done":
+        yield f"The training did not come to its end. Its status: {record.status}."
     if record.mixed:
         yield (
             "It was trained in parts on machines or thread counts that differ; its last bits "
             "cannot be repeated."
         )
-    recorded = report.result.weights_sha256
-    if recorded and not report.best and recorded != weights_sha256(report.model.state_dict()):
-        yield "The weights are not those that run.json names: another file is in their place."
-    elif not result_is_sealed(report.run, record):
-        yield "The result in run.json is not the one that was sealed with the model: it was edited."
+    if not result_is_sealed(report.run, record):
+        yield (
+            "The result in run.json is not the one that was sealed with the model: it was edited, "
+            "or the model is another one."
+        )
     of_all = not record.config.folds  # and not of one fold
     fingerprint = record.data.fingerprint
     if score and of_all and fingerprint and score.data == record.config.data:
@@ -271,13 +235,12 @@ def _notes(report: Report) -> Iterator[str]:
 def _commands(report: Report) -> list[tuple[str, str]]:
     """(what it does, command line): as it was called, and how to do it again."""
     run, record, commands = report.run, report.record, []
-    if record and record.command:
+    if record.command:
         commands.append(("As it was called", quoted("mnistlab", *record.command[1:])))
     if report.trained and run.config_file.is_file():
         again = f"mnistlab train --config {quoted(run.config_file)}"
         commands.append(("Train it again, every setting the same", again))
-    if record:
-        commands.append(("Check that it repeats", f"mnistlab runs verify {run.reference}"))
+    commands.append(("Check that it repeats", f"mnistlab runs verify {run.reference}"))
     best = " --best" if report.best else ""
     return [*commands, ("Score it", f"mnistlab eval {run.reference}{best}")]
 
@@ -289,7 +252,7 @@ def _headline(report: Report) -> dict[str, Any] | None:
         evaluation = report.score.evaluation
         correct, n, loss = evaluation.correct, evaluation.n, evaluation.loss
     else:
-        result, n = report.result, sum(report.data.valid.values())
+        result, n = report.result, sum(report.record.data.valid.values())
         figures = result.best if report.best else result
         if figures is None or figures.accuracy is None or not n:
             return None
@@ -357,34 +320,21 @@ def chart(picture: Curves) -> dict[str, Any]:
     def path(points: Sequence[tuple[float, float] | None]) -> str:
         return " ".join(",".join(place(point)) for point in points if point)
 
-    def marks(name: str, points: Sequence[tuple[float, float]]) -> list[tuple[str, str, str]]:
-        return [(*place((x, y)), f"{name}: {y:.4g}, {picture.x_label} {x:.4g}") for x, y in points]
-
     shapes["x_ticks"] = [(place((x, y_axis.low))[0], f"{x:.10g}") for x in x_axis.ticks()]
     shapes["y_ticks"] = [(place((x_axis.low, y))[1], f"{y:.10g}") for y in y_axis.ticks()]
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
         shapes["bands"].append(path(below + above[::-1]))
-    kinds = {name: f"k{place % 4}" for place, name in enumerate(picture.lines)}
+    kinds = {name: f"k{place % 2}" for place, name in enumerate(picture.lines)}
     kinds |= dict.fromkeys(picture.bands, "band") | dict.fromkeys(picture.dots, "dot")
     shapes["legend"] = [(kind, name) for name, kind in kinds.items()]
     for name, series in picture.lines.items():
-        points = picture.points(series)
         # the stretches between points without a place, where a line must break off
-        stretches = [[p for p in run if p] for drawn, run in groupby(points, key=bool) if drawn]
-        dots = [p for p in points if p] if len(points) <= _MAX_DOTS else []
-        paths = list(map(path, map(_thinned, stretches)))
-        shapes["lines"].append((kinds[name], paths, marks(name, dots)))
+        stretches = groupby(picture.points(series), key=bool)
+        paths = [path([*points]) for drawn, points in stretches if drawn]
+        shapes["lines"].append((kinds[name], paths))
     for name, series in picture.dots.items():
-        shapes["dots"] += marks(name, [point for point in picture.points(series) if point])
+        for x, y in filter(None, picture.points(series)):
+            text = f"{name}: {y:.4g}, {picture.x_label} {x:.4g}"
+            shapes["dots"].append((*place((x, y)), text))
     return shapes
-
-
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about `_MAX_POINTS` of the points: of neighbours the lowest and the highest one."""
-    size = 2 * len(points) // _MAX_POINTS
-    if size < 3:
-        return points
-    groups = (points[start : start + size] for start in range(0, len(points), size))
-    ends = ({f(group, key=lambda point: point[1]) for f in (min, max)} for group in groups)
-    return [point for pair in ends for point in sorted(pair)]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 Series = tuple[Sequence[float], Sequence[float]]
 Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
-_HIDDEN = 0.01  # lines are the same to the eye, where they are nearer than this part of the axis
 
 
 @dataclass(frozen=True)
@@ -54,21 +52,6 @@ class Curves:
         x_axis = Axis(min(xs), max(xs), self.log_x, integers)
         extra = margin * (high - low) or (margin and (abs(high) * 0.1 or 1.0))
         return x_axis, Axis(low - extra, high + extra)
-
-    @property
-    def caption(self) -> str:
-        """What stands below the picture: the note, and which lines hide one another."""
-        height = self.axes()[1]
-        sentences = [self.note] if self.note else []
-        for pair in combinations(self.lines, 2):
-            one, two = (self.points(self.lines[name]) for name in pair)
-            if len(one) == len(two) and all(
-                p and q and p[0] == q[0]
-                and abs(height.position(p[1]) - height.position(q[1])) < _HIDDEN
-                for p, q in zip(one, two, strict=True)
-            ):  # fmt: skip
-                sentences.append(f"{pair[0]} and {pair[1]} are the same line.")
-        return " ".join(sentences)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, which has no word for a number that is not finite."""

@@ -22,7 +22,7 @@ from mnistlab.data.scan import EXPECTED, ROLES
 from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
-from mnistlab.names import natural_key, nearest, printable
+from mnistlab.names import nearest, printable
 from mnistlab.records import RunRecord
 from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
 from mnistlab.report.why import gradient_times_input, logit_of, occlusion
@@ -147,13 +147,13 @@ def run_pictures(run: Run, options: Options, progress: Progress | None = None) -
     return [mistakes]
 
 
-def curves_of(record: RunRecord | None) -> list[Curves]:
-    """Loss and accuracy by epoch; none without a record or for fewer than two epochs.
+def curves_of(record: RunRecord) -> list[Curves]:
+    """Loss and accuracy by epoch; none for fewer than two epochs.
 
     Of a run of several seeds or folds: the means, and the accuracies inside the range from the
     lowest to the highest of them.
     """
-    if record is None or record.result is None or len(record.result.epochs) < 2:
+    if record.result is None or len(record.result.epochs) < 2:
         return []
     result = record.result
 
@@ -190,16 +190,10 @@ def mistake_images(score: RunScore, top: int = MAX_MISTAKES) -> Images:
     pixels = score.split.ds.tensors[0]
     images = {
         f"{verdict.actual} taken for {verdict.predicted}\n"
-        f"probability {probability(verdict.probability)}\n{verdict.file}": pixels[verdict.index]
+        f"probability {verdict.probability:.4f}\n{verdict.file}": pixels[verdict.index]
         for verdict in score.mistakes(top)
     }
     return Images("Most confident mistakes", images, limits=(0, 255))
-
-
-def probability(value: float) -> str:
-    """A probability in 0…1 with four digits, or with as many as it takes not to read as 1."""
-    texts = (f"{value:.{digits}f}" for digits in (4, 6, 9, 12))
-    return next((text for text in texts if float(text) < 1), "1.0000")
 
 
 def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
@@ -332,17 +326,15 @@ def mean_images(split: Split, name: str) -> Images:
     return Images(f"Mean images of {name}", by_class, limits=(0, 1))
 
 
-def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images, dict[str, str]]:
+def image_files(paths: Sequence[Path]) -> tuple[Images, dict[str, str]]:
     """Image files as a model sees them (grey, turned as the camera says), and those that are none.
 
-    No more are read than make `limit` images. The faults have the reason under the name of a file.
+    The faults have the reason under the name of a file.
     """
     images: dict[Path, torch.Tensor] = {}
     faults: dict[str, str] = {}
     with quiet_pillow():
         for path in paths:
-            if len(images) == limit:
-                break
             try:
                 image = decode(path).grey
             except UndecodableError as fault:
@@ -359,17 +351,13 @@ def image_files(paths: Sequence[Path], limit: int | None = None) -> tuple[Images
 
 
 def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
-    """The first `count` images that lie in `folder` itself, and why others were left out.
+    """The first `count` images below `folder`, and why some of them cannot be drawn.
 
     Raises DataError where there is none.
     """
-    where = printable(folder)
-    try:
-        files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    except OSError as error:
-        raise DataError(where, [f"{where}: cannot be listed: {error.strerror}"]) from error
-    picture, faults = image_files(sorted(files, key=lambda path: natural_key(path.name)), count)
+    where, inputs = printable(folder), find_inputs([str(folder)])
+    picture, faults = image_files([Path(name) for name in inputs.names[:count]])
     if not picture.images:
         raise DataError(where, [f"{where}: no images in it; expected image files, or {EXPECTED}"])
-    title = f"{folder.name or folder}, {len(picture.images)} of {len(files)} files"
+    title = f"{folder.name or folder}, {len(picture.images)} of {len(inputs.names)} files"
     return replace(picture, title=printable(title)), faults

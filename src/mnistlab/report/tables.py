@@ -335,12 +335,13 @@ def _curve_of(figure: Any) -> str | None:
 
 
 def _exact_lines(figure: Any) -> list[str]:
-    text, book = f"{figure.verdict:<8}  {figure.item}", _value(figure.chapter)
-    if figure.verdict != "equal":
-        text += f": {book}" if figure.ours is None else f": book {book}, ours {_value(figure.ours)}"
-        text += f" ({figure.reason})" if figure.reason else ""
+    text = f"{figure.verdict:<8}  {figure.item}"
+    book = " ".join(value_text(figure.chapter).split())
+    if figure.verdict == "differs":
+        text += f": book {book}, ours {value_text(figure.ours)}"
     elif figure.chapter is not True:
         text += f": {book}"
+    text += f" ({figure.reason})" if figure.reason else ""
     return textwrap.wrap(text, 80, subsequent_indent=" " * 10)
 
 
@@ -356,11 +357,17 @@ def _spread_table(figures: Sequence[Any]) -> Table:
     return table(("", "book", "min", "median", "max", "pct", "verdict"), rows)
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return "(" + ", ".join(map(_value, value)) + ")"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def value_text(value: Any) -> str:
+    """Numbers to six digits; of a list of more than 50 numbers the first and the last ones."""
+    import numpy as np
+
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        numbers = np.array(value)
+        if numbers.size > 12 and numbers.dtype.kind in "if":
+            return np.array2string(numbers, max_line_width=74, precision=4, threshold=50)
+        return "(" + ", ".join(value_text(part) for part in value) + ")"
+    return str(value)

@@ -1,13 +1,14 @@
 """Pictures as text for a terminal, and the bar of a training under way."""
 
 import textwrap
-from collections.abc import Callable
-from itertools import cycle, zip_longest
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import torch
-from rich.cells import cell_len, set_cell_size
+from rich.columns import Columns
 from rich.console import Console, ConsoleRenderable, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -35,15 +36,13 @@ def text_picture(
 
     No image in it is higher than `height` lines.
     """
-    text = Text("".join(f"{line}\n" for line in textwrap.wrap(picture.title, max(width, 1))))
+    title = textwrap.wrap(picture.title, max(width, 1))
     if isinstance(picture, Curves):
-        text.append("\n".join(_chart(picture, width)))
-        return text
+        return Text("\n".join([*title, *_chart(picture, width)]))
+    head = Text("\n".join(title))
     if isinstance(picture, Matrix):
-        text.right_crop(1)
-        return Group(text, confusion_table(picture, width))
-    _append_images(text, picture, width, blocks, 10**9 if height is None else height)
-    return text
+        return Group(head, confusion_table(picture, width))
+    return Group(head, *_images(picture, width, blocks, 10**9 if height is None else height))
 
 
 def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
@@ -81,7 +80,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     lines += [f"{' ' * margin} +{'-' * columns}", f"{indent}{numbers}".rstrip()]
     names = "   ".join(f"{mark} {name}" for name, mark in legend.items())
     names += f"   (x: {picture.x_label})" if picture.x_label else ""
-    for caption in filter(None, (names, picture.caption)):
+    for caption in filter(None, (names, picture.note)):
         lines += textwrap.wrap(caption, width, initial_indent=indent, subsequent_indent=indent)
     return lines
 
@@ -90,40 +89,30 @@ def _place(axis: Axis, value: float, cells: int) -> int:
     return round(axis.position(value) * (cells - 1))
 
 
-def _append_images(text: Text, picture: Images, width: int, blocks: bool, height: int) -> None:
+def _images(picture: Images, width: int, blocks: bool, height: int) -> Iterator[RenderableType]:
     """Images side by side, as many as fit into `width` columns, each under its name.
 
     One larger than `width`, or than `height` lines, is made smaller by averaging.
     """
-    text.append("".join(f"{line}\n" for line in textwrap.wrap(picture.note, max(width, 1))))
+    yield from map(Text, textwrap.wrap(picture.note, max(width, 1)))
     if picture.signed and picture.scale:
-        text.append("scale ")
+        key = Text("scale ")
         for level, value in ((0.0, picture.scale[0]), (0.5, 0.0), (1.0, picture.scale[1])):
             [line] = _pixel_lines(torch.full((2, 2), level), True, blocks)
-            text.append(" ").append_text(line).append(f" {value:.3g} ")
-        text.append("\n")
-    rows: list[list[tuple[list[str], list[Text], int]]] = []
-    free = 0
+            key.append(" ").append_text(line).append(f" {value:.3g} ")
+        yield key
+    cells = []
     for name, levels in picture.levels().items():
-        names = name.split("\n")
         times = max(1, _SIDE // max(levels.shape))
         enlarged = levels.repeat_interleave(times, 0).repeat_interleave(times, 1)
         image = shrunk(enlarged, 2 * height, width)  # a line has two rows of pixels
-        own = max(image.shape[1], min(max(map(cell_len, names)), _NAME, width))
-        if not rows or free < own + 2:
-            rows.append([])
-            free = width + 2
-        free -= own + 2
-        rows[-1].append((names, _pixel_lines(image, picture.signed, blocks), own))
-    for row in rows:
-        all_names, drawn, widths = zip(*row, strict=True)
-        for parts in zip_longest(*all_names, fillvalue=""):
-            text.append("  ".join(map(set_cell_size, parts, widths)) + "\n")
-        for lines in zip_longest(*drawn):
-            cells = [(line or Text()).copy() for line in lines]
-            for cell, own in zip(cells, widths, strict=True):
-                cell.set_length(own)
-            text.append_text(Text("  ").join(cells)).append("\n")
+        names = [Text(line) for line in name.split("\n")]
+        own = max(image.shape[1], min(max(line.cell_len for line in names), _NAME, width))
+        for line in names:
+            line.truncate(own)
+        lines = [*names, *_pixel_lines(image, picture.signed, blocks)]
+        cells.append(Text("\n", no_wrap=True, overflow="crop").join(lines))
+    yield Constrain(Columns(cells, (0, 2)), width)
 
 
 def _pixel_lines(levels: torch.Tensor, signed: bool, blocks: bool) -> list[Text]:
