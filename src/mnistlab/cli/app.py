@@ -9,24 +9,7 @@ from typing import Annotated
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import (
-    baseline,
-    calibrate,
-    data,
-    doubt,
-    eject,
-    evaluate,
-    export,
-    ladder,
-    lesson,
-    lr_find,
-    pictures,
-    play,
-    predict,
-    reproduce,
-    runs,
-    train,
-)
+from mnistlab.cli import chapter, data, evaluate, export, lr_find, pictures, play, runs, train
 from mnistlab.cli.flags import command
 from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
@@ -74,25 +57,25 @@ app = _group(_root.__doc__ or "")
 app.callback()(_root)
 command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
 command(app, "eval", evaluate.evaluate, OF_DATA)
-command(app, "calibrate", calibrate.calibrate, ("data",))
-command(app, "predict", predict.predict, ("skip_bad", "device", "threads"))
+command(app, "calibrate", evaluate.calibrate, ("data",))
+command(app, "predict", evaluate.predict, ("skip_bad", "device", "threads"))
 command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
 command(app, "play", play.play)
 command(app, "export", export.export, ("data", *READING, "skip_bad", "threads"))
-command(app, "lesson", lesson.lesson, ("seed", "lr"))
-command(app, "reproduce", reproduce.reproduce, ("threads",))
-command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
-command(app, "eject", eject.eject, ("data",))
+command(app, "lesson", chapter.lesson, ("seed", "lr"))
+command(app, "reproduce", chapter.reproduce, ("threads",))
+command(app, "ladder", chapter.ladder, (*DATA_SETTINGS, "device", "threads"))
+command(app, "eject", runs.eject, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
 command(
     baseline_app,
     "pixel-similarity",
-    baseline.pixel_similarity,
+    chapter.pixel_similarity,
     ("distance", *DATA_SETTINGS, "device", "threads"),
 )
 
@@ -102,7 +85,7 @@ app.add_typer(data_app, name="data")
 command(data_app, "check", data.check, (*READING, "image_size", "fit", "exclude"))
 command(data_app, "import-idx", data.import_idx)
 command(data_app, "split", data.split, _OF_LAYOUT)
-command(data_app, "doubt", doubt.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
+command(data_app, "doubt", data.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
 command(data_app, "download", data.download)
 command(data_app, "list", data.list_datasets)
 command(data_app, "where", data.where)

@@ -7,9 +7,8 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
-from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
-from mnistlab.cli.training_output import headline, show_plan, training_rows
+from mnistlab.cli.training_output import headline, show_plan, train_seeds, training_rows
 from mnistlab.config import PIN, flag_of
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable

@@ -1,4 +1,4 @@
-"""`mnistlab lesson [NAME]`: list the lessons, or run one."""
+"""The chapter: its experiments, its figures beside ours, the score to beat, every model's score."""
 
 import sys
 import textwrap
@@ -11,11 +11,15 @@ from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.lessons import LESSONS, run_lesson, source_of
 from mnistlab.names import printable
+from mnistlab.resolving import resolve
+from mnistlab.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mnistlab.lessons.kit import Item
+
+SEEDS_HELP = "Random draws per trained model.  [default: 128 linear, 24 two-layer]"
 
 
 def lesson(
@@ -130,3 +134,117 @@ def value_text(value: Any) -> str:
             return np.array2string(numbers, max_line_width=74, precision=4, threshold=50)
         return "(" + ", ".join(value_text(part) for part in value) + ")"
     return str(value)
+
+
+def reproduce(
+    out: Output,
+    settings: dict[str, Any],
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, max=1024, show_default=False, help=SEEDS_HELP),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also the residual net (two minutes).")
+    ] = False,
+    plot: flags.Plot = None,
+) -> None:
+    """Compare every figure of the chapter with ours.
+
+    Trains the chapter's models again, from different seeds; exit 3 if a figure differs.
+    """
+    if plot is not None:
+        from mnistlab.report.files import require_plot
+
+        require_plot(plot)
+    from mnistlab import reproduction
+    from mnistlab.data.named import load_data
+    from mnistlab.devices import set_threads
+    from mnistlab.lessons.kit import plain
+    from mnistlab.report.files import draw
+    from mnistlab.report.tables import reproduction_tables
+
+    threads = settings["threads"]
+    set_threads(1 if threads is None else threads)
+    with out.loading() as progress:
+        data = load_data("mnist_sample", progress=progress)
+
+    figures, curves = reproduction.reproduce(
+        data, seeds, lambda step: out.notice(f"computing {step}"), full=full
+    )
+    verdicts = [figure.verdict for figure in figures]
+    counts = {name: verdicts.count(name) for name in ("equal", "inside", "differs", "left out")}
+    rows = [plain(vars(figure)) for figure in figures]
+    out.document({"figures": rows, "counts": counts, "holds": not counts["differs"]})
+    if out.tables:
+        out.notice("pct: share of our seeds at or below the book's value")
+        out.result(*reproduction_tables(figures))
+    out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    if plot is not None:
+        draw(curves, plot)
+        out.notice(f"drawn  {printable(plot)}")
+    if counts["differs"]:
+        hint = "; fewer seeds than the default give a narrower range" if seeds else ""
+        raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")
+
+
+def ladder(
+    out: Output,
+    settings: dict[str, Any],
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides weights and order.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Also resnet18 (slow).")] = False,
+) -> None:
+    """Compare every model, from the baseline up.
+
+    Each is fitted with its defaults; no run folder is written.
+    """
+    name = settings.pop("data") or "mnist_sample"
+    settings["seed"] = seed
+    resolve(settings)  # refuses a wrong setting; `climb` only leaves out models that do not fit
+    from mnistlab.report.tables import ladder_table
+    from mnistlab.studies.ladder import climb
+
+    steps = list(climb(name, settings, out.notice, full=full))
+    out.document({"data": name, "seed": seed, "steps": steps})
+    out.result(ladder_table(steps))
+    if not out.as_json and any(step["chapter"] is not None for step in steps):
+        out.notice("book: means over classes or batches there; ours counts each image once")
+
+
+def pixel_similarity(
+    out: Output, settings: dict[str, Any], run_dir: flags.RunDir = DEFAULT_FOLDER
+) -> None:
+    """Score the nearest mean image: the score to beat.
+
+    Every image gets the class whose mean training image is nearest.
+    """
+    resolved = resolve({"model": "pixel-similarity", **settings})
+    from mnistlab.experiment import prepare, start
+    from mnistlab.losses import LOSSES
+    from mnistlab.training import evaluate
+
+    with out.loading() as progress:
+        experiment = prepare(resolved, progress)
+    out.read(experiment.data)
+    experiment = start(experiment, run_dir, sys.argv)
+    run, config = experiment.run, experiment.config
+    assert run is not None
+    with run.locked():
+        list(experiment.train())  # to its end
+    valid_ds, loss_func = experiment.on_device()[1], LOSSES[config.loss]
+    evaluation = evaluate(experiment.now.model, valid_ds, experiment.card.classes, loss_func)
+    out.document(
+        {
+            "run": str(run.path),
+            "model": config.model,
+            "distance": config.distance,
+            **evaluation.as_dict(),
+        }
+    )
+    out.notice(f"pixel similarity ({config.distance}) on valid of {printable(config.data)}")
+    if out.quiet:
+        out.result(f"accuracy {evaluation.accuracy:.6f}  run {printable(run.path)}")
+    elif out.tables:
+        from mnistlab.report.tables import evaluation_tables
+
+        out.result(*evaluation_tables(evaluation))
+    out.notice(f"run   {printable(run.path)}\nnext  mnistlab train")
