@@ -107,15 +107,12 @@ def run() -> int:
     sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:
         app(prog_name="mnistlab")
-    except SystemExit:
-        # click leaves with 1 where help found no reader, which elsewhere passes in silence
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
-            return 0
-        raise
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 1
     except Exception as error:
         if "--debug" in sys.argv:
-            _print_error(traceback.format_exc().rstrip("\n"))
-        _print_error(f"error: {_message(error)}")
+            sys.stderr.write(traceback.format_exc())
+        sys.stderr.write(f"error: {_message(error)}\n")
         return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
 
@@ -132,11 +129,3 @@ def _message(error: Exception) -> str:
         return f"{what}: {error.strerror or printable(error)}"
     what = printable(f"{type(error).__name__}: {error}")
     return f"unexpected {what}\nthis is a fault of mnistlab; --debug shows where"
-
-
-def _print_error(text: str) -> None:
-    try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody is listening

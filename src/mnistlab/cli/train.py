@@ -106,7 +106,6 @@ def train(
             else:
                 _train(experiment, run, out)
                 accuracy = _report(experiment, run, out)
-    out.settle()
     if calibrate:
         from mnistlab.studies.calibrate import calibrate_run
 

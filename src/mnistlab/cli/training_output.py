@@ -85,7 +85,7 @@ def training_rows(
 
     def print_line(line: str, bold: bool = False) -> None:
         if not out.quiet:
-            out.progress_line(stream, line)
+            stream.write(line + "\n")
 
     print_line(header)
     if not out.live:
