@@ -2,11 +2,6 @@
 
 # not `signal`, which takes longer to import than all else here
 import _signal  # type: ignore[import-not-found]
-
-# From the first line on, until `end_on_signals`: an end without a traceback.
-if __name__ == "__main__" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-
 import gc
 import os
 import sys
@@ -14,13 +9,28 @@ import sys
 
 def main() -> None:
     """Run the command line; never returns. No traceback reaches the user without --debug."""
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # the console script
+    # until `end_on_signals`: an end without a traceback
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from mnistlab.cli.output import Lasting
     from mnistlab.cli.signals import end_on_signals, ignore_signals
 
+    # Importing torch makes a million objects that all stay: looking for garbage among them while
+    # they are made finds nothing and costs a tenth of a second.
+    gc.set_threshold(200_000)
     try:
         end_on_signals()
-        code = _run()
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # closed by the parent
+                stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            elif hasattr(stream, "reconfigure"):
+                # whatever the locale can not show is escaped instead of raising
+                stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, Lasting(stream))
+        from mnistlab.cli.app import run
+
+        code = run()
         ignore_signals()
     except KeyboardInterrupt:
         code = 130
@@ -31,25 +41,6 @@ def main() -> None:
     # There is no point in visiting each object of torch once more on the way out: 0.4 seconds.
     gc.freeze()
     sys.exit(code)
-
-
-def _run() -> int:
-    from mnistlab.cli.output import Lasting
-
-    # Importing torch makes a million objects that all stay: looking for garbage among them while
-    # they are made finds nothing and costs a tenth of a second.
-    gc.set_threshold(200_000)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by the parent
-            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
-            # whatever the locale can not show is escaped instead of raising
-            stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, Lasting(stream))
-    from mnistlab.cli.app import run
-
-    return run()
 
 
 def _tell_failures(code: int) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import chapter, data, evaluate, export, lr_find, pictures, play, runs, train
+from mnistlab.cli import chapter, data, evaluate, export, pictures, play, runs, train
 from mnistlab.cli.flags import command
 from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
@@ -59,7 +59,7 @@ command(app, "train", train.train, [key for key in SETTINGS if key != "distance"
 command(app, "eval", evaluate.evaluate, OF_DATA)
 command(app, "calibrate", evaluate.calibrate, ("data",))
 command(app, "predict", evaluate.predict, ("skip_bad", "device", "threads"))
-command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
+command(app, "lr-find", train.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)

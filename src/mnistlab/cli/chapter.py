@@ -60,13 +60,12 @@ def lesson(
         return
     from mnistlab.devices import set_threads
     from mnistlab.lessons.kit import Check, as_document
-    from mnistlab.report.files import draw, require_plot
+    from mnistlab.report.files import draw
     from mnistlab.report.pictures import Curves, Images
 
     set_threads(1)  # its matrices are small
     items = run_lesson(name, **given)
     if plot is not None:
-        require_plot(plot)
         items = list(items)  # all of them before the first is printed
         pictures = [item for item in items if isinstance(item, Curves | Images)]
         if not pictures:
@@ -152,10 +151,6 @@ def reproduce(
 
     Trains the chapter's models again, from different seeds; exit 3 if a figure differs.
     """
-    if plot is not None:
-        from mnistlab.report.files import require_plot
-
-        require_plot(plot)
     from mnistlab import reproduction
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads

@@ -13,7 +13,9 @@ from mnistlab.cli.output import Output
 from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import UNEVEN
 from mnistlab.data import BUNDLED
+from mnistlab.data.datasets import DATASETS, NAMED, find_dataset
 from mnistlab.errors import ConfigError, DataError
+from mnistlab.files import cache_folder, write_csv, write_file
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
 from mnistlab.system import quoted
@@ -39,7 +41,7 @@ def check(
     from mnistlab.data.audit import audit
     from mnistlab.data.layouts import TwoWaysError, options_of
 
-    if data not in flags.dataset_names() or Path(data).exists():
+    if data not in NAMED or Path(data).exists():
         data = _as_folder(Path(data))
     options = options_of(resolve(settings).config)
 
@@ -160,23 +162,15 @@ def doubt(
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="How many images to name.")
     ] = 20,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write a CSV file for train --exclude.")
-    ] = None,
+    csv: flags.Csv = None,
     page: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also show them on a page (HTML).")
+        Path | None, flags.output_file("html", help="Also show them on a page (HTML).")
     ] = None,
 ) -> None:
     """Name the images that are most likely labelled wrongly.
 
     Each image is judged by a model that was trained without it (confident learning).
     """
-    from mnistlab.files import require_file, write_csv, write_file
-
-    if csv:
-        require_file(csv, ("csv",), "--csv")
-    if page:
-        require_file(page, ("html",), "--page")
     resolved = resolve({**settings, "model": model, "data": source, "folds": folds})
     from mnistlab.experiment import prepare
     from mnistlab.studies.doubt import Doubt, find_doubts
@@ -238,7 +232,7 @@ def download(
         typer.Argument(
             metavar="NAME",
             help="A dataset of: mnistlab data list.",
-            autocompletion=flags.complete_from(lambda: flags.dataset_names()[1:]),
+            autocompletion=flags.complete_from(lambda: DATASETS),
         ),
     ],
     source: Annotated[
@@ -267,8 +261,6 @@ def download(
     Files are checked against their published checksums; a download that was broken off goes on
     where it stopped. The only command that uses the network.
     """
-    from mnistlab.data.datasets import find_dataset
-
     dataset = find_dataset(name)  # a typo is reported before torch is imported
     from mnistlab.data.download import obtain
 
@@ -308,8 +300,6 @@ def download(
 
 def list_datasets(out: Output) -> None:
     """List the datasets that have a name, and which are here."""
-    from mnistlab.data.datasets import DATASETS
-
     keys = ("name", "about", "classes", "train", "valid", "side", "download_mb", "here")
     rows: list[Sequence[Any]] = [
         (BUNDLED, "MNIST's 3s and 7s", ["3", "7"], 12396, 2038, 28, 0, True),
@@ -333,7 +323,6 @@ def where(out: Output) -> None:
     MNISTLAB_CACHE names another folder for it.
     """
     from mnistlab.data.cache import list_cache
-    from mnistlab.files import cache_folder
 
     entries = list_cache()
     out.document({"cache": str(cache_folder()), "entries": entries})
@@ -381,7 +370,7 @@ def _megabytes(entries: list[dict[str, Any]]) -> str:
 def _as_folder(path: Path) -> str:
     """How `--data` names a folder: one that is called like a dataset needs a `./`."""
     own = str(path)
-    return f"./{own}" if own in flags.dataset_names() else own
+    return f"./{own}" if own in NAMED else own
 
 
 def _report_counts(

@@ -11,7 +11,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, DataError
-from mnistlab.files import require_file, write_csv
+from mnistlab.files import write_csv
 from mnistlab.names import listed, printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 from mnistlab.system import quoted
@@ -27,18 +27,13 @@ def evaluate(
     best: flags.Best = False,
     min_accuracy: flags.MinAccuracy = None,
     top: Annotated[int, typer.Option(metavar="N", min=0, help="How many mistakes to show.")] = 5,
-    csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write every image's prediction to a CSV file."),
-    ] = None,
+    csv: flags.Csv = None,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
     """Score a run's model, every image once.
 
     On the data it was trained on, or on --data; classes are matched by name.
     """
-    if csv is not None:
-        require_file(csv, ("csv",), "--csv")
     the_run = find_run(run, run_dir)
     from mnistlab.scoring import score_run
 
@@ -135,9 +130,7 @@ def predict(
         typer.Option(help="Swap dark and light, or do not.  [default: as the image needs]"),
     ] = None,
     best: flags.Best = False,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the predictions to a CSV file.")
-    ] = None,
+    csv: flags.Csv = None,
     save_prepared: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write what the model saw as PNG; DIR is new or empty."),
@@ -150,8 +143,6 @@ def predict(
     on light, scaled and centred. Images that are like them already pass unchanged.
     """
     skip_bad, device, threads = map(settings.get, ("skip_bad", "device", "threads"))
-    if csv is not None:
-        require_file(csv, ("csv",), "--csv")
     if save_prepared is not None:
         where = f"--save-prepared {printable(save_prepared)}"
         is_empty = save_prepared.is_dir() and not os.listdir(save_prepared)

@@ -25,7 +25,9 @@ from mnistlab.config import (
     choices_of,
     flag_of,
 )
+from mnistlab.data.datasets import NAMED
 from mnistlab.errors import MnistlabError
+from mnistlab.files import require_file, require_packages
 from mnistlab.names import printable
 from mnistlab.resolving import presets, resolve
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
@@ -46,11 +48,16 @@ def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[st
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
 
-def dataset_names() -> tuple[str, ...]:
-    """All that `--data` knows by name."""
-    from mnistlab.data.datasets import NAMED  # only for a completion
+def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> Any:
+    """The option of a file to write; before any work it is refused if it cannot be made."""
 
-    return NAMED
+    def checked(param: typer.CallbackParam, path: Path | None) -> Path | None:
+        if path is not None:
+            require_file(path, endings, param.opts[-1])
+            require_packages(param.opts[-1], *packages)
+        return path
+
+    return typer.Option(metavar="FILE", callback=checked, **option)
 
 
 RunArgument = Annotated[
@@ -100,10 +107,13 @@ MinAccuracy = Annotated[
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Also draw it into a file (PNG, SVG, PDF)."),
-]
+Csv = Annotated[Path | None, output_file("csv", help="Also write them to a CSV file.")]
+_DRAWN = output_file(
+    *("png", "svg", "pdf"),
+    packages=["matplotlib"],
+    help="Also draw it into a file (PNG, SVG, PDF).",
+)
+Plot = Annotated[Path | None, _DRAWN]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _METAVARS = {
@@ -197,7 +207,7 @@ def train_command(settings: Mapping[str, Any], config: str | None = None) -> str
 
 def _setting_flag(key: str) -> Any:
     """The flag of a setting, made from its field of `TrainConfig`."""
-    setting, flag, choices = SETTINGS[key], flag_of(key), choices_of(key)
+    setting, flag = SETTINGS[key], flag_of(key)
     needs = ", ".join(value for values in setting.needs.values() for value in values)
     text = setting.help.removesuffix(".") + (f" ({needs})" if needs else "") + "."
     if default := _default_text(key):
@@ -205,7 +215,7 @@ def _setting_flag(key: str) -> Any:
     if TYPES[key] is bool:
         names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
-    names_of: Any = dataset_names if key == "data" else lambda: choices
+    known = NAMED if key == "data" else choices_of(key)
     return Annotated[
         list[Any] | None if get_origin(TYPES[key]) is dict else Any,
         typer.Option(
@@ -214,7 +224,7 @@ def _setting_flag(key: str) -> Any:
             parser=_parser(TYPES[key]),
             help=text,
             show_default=False,
-            autocompletion=complete_runs if key == "from_run" else complete_from(names_of),
+            autocompletion=complete_runs if key == "from_run" else complete_from(lambda: known),
         ),
     ]
 
