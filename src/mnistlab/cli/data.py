@@ -154,14 +154,12 @@ def doubt(
         str, typer.Argument(metavar="DIR", help="A folder or dataset, as for train --data.")
     ],
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="The model that judges, as for train.")
+        str, typer.Option(metavar="NAME", help="The model that judges, as for train.")
     ] = "cnn",
     folds: Annotated[
-        int, typer.Option("--folds", metavar="N", min=2, help="How many models share the images.")
+        int, typer.Option(metavar="N", min=2, help="How many models share the images.")
     ] = 5,
-    top: Annotated[
-        int, typer.Option("--top", metavar="N", min=1, help="How many images to name.")
-    ] = 20,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many images to name.")] = 20,
     csv: flags.Csv = None,
     page: Annotated[
         Path | None, flags.output_file("html", help="Also show them on a page (HTML).")

@@ -90,11 +90,11 @@ def evaluate(
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
 
 
-def _require_run(ctx: typer.Context, value: str) -> str:
+def _require_run(value: str) -> str:
     """Refuse an image where the run should be."""
     from mnistlab.data.inputs import looks_like_image
 
-    if not ctx.resilient_parsing and (looks_like_image(value) or os.path.isfile(value)):
+    if looks_like_image(value) or os.path.isfile(value):
         raise ConfigError(
             f"{printable(value)}: not a run; name the run first, as in: "
             f"mnistlab predict latest {printable(quoted(value))}"
@@ -105,15 +105,7 @@ def _require_run(ctx: typer.Context, value: str) -> str:
 def predict(
     out: Output,
     settings: dict[str, Any],
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run folder, its name, or latest.",
-            autocompletion=flags.complete_runs,
-            callback=_require_run,
-        ),
-    ],
+    run: Annotated[str, flags.run_argument(callback=_require_run)],
     images: Annotated[
         list[str],
         typer.Argument(

@@ -48,6 +48,12 @@ def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[st
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
 
+def run_argument(**more: Any) -> Any:
+    """The argument that names a run."""
+    text = "A run folder, its name, or latest."
+    return typer.Argument(metavar="RUN", help=text, autocompletion=complete_runs, **more)
+
+
 def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> Any:
     """The option of a file to write; before any work it is refused if it cannot be made."""
 
@@ -60,23 +66,9 @@ def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> A
     return typer.Option(metavar="FILE", callback=checked, **option)
 
 
-RunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="A run folder, its name, or latest.", autocompletion=complete_runs
-    ),
-]
-RunArguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN...",
-        help="Run folders, their names, or latest.",
-        autocompletion=complete_runs,
-    ),
-]
-RunDir = Annotated[
-    Path, typer.Option("--run-dir", metavar="DIR", help="The folder that holds the run folders.")
-]
+RunArgument = Annotated[str, run_argument()]
+RunArguments = Annotated[list[str], run_argument()]
+RunDir = Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the run folders.")]
 Config = Annotated[
     str | None,
     typer.Option(
@@ -85,9 +77,7 @@ Config = Annotated[
         autocompletion=complete_from(lambda: list(presets())),
     ),
 ]
-Split = Annotated[
-    str, typer.Option("--split", metavar="train|valid", help="Which images to score.")
-]
+Split = Annotated[str, typer.Option(metavar="train|valid", help="Which images to score.")]
 Best = Annotated[
     bool, typer.Option("--best", help="The best weights of the run instead of the last.")
 ]

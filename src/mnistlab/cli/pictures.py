@@ -14,7 +14,7 @@ from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 What = Annotated[
     Literal["curves", "confusion", "mistakes", "weights", "samples"] | None,
-    typer.Option("--what", help="Which picture of a run.  [default: plot curves, show weights]"),
+    typer.Option(help="Which picture of a run.  [default: plot curves, show weights]"),
 ]
 Sources = Annotated[
     list[str] | None,
@@ -28,7 +28,6 @@ Sources = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(
-        "--split",
         metavar="train|valid",
         help="Which images.  [default: valid of a run, train of a dataset]",
     ),

@@ -20,14 +20,12 @@ from mnistlab.system import quoted
 def list_(
     out: Output,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="|".join(SORTABLE), help="What to sort by.")
+        str, typer.Option(metavar="|".join(SORTABLE), help="What to sort by.")
     ] = "created",
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The largest first.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, help="Only N: the last of that order, the first with -r."
-        ),
+        typer.Option(metavar="N", min=1, help="Only N: the last of that order, the first with -r."),
     ] = None,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
