@@ -140,7 +140,7 @@ def reproduce(
     settings: dict[str, Any],
     seeds: Annotated[
         int | None,
-        typer.Option(metavar="N", min=2, max=1024, show_default=False, help=SEEDS_HELP),
+        typer.Option(metavar="N", min=2, max=1024, help=SEEDS_HELP),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")

@@ -160,7 +160,9 @@ def doubt(
         int, typer.Option(metavar="N", min=2, help="How many models share the images.")
     ] = 5,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many images to name.")] = 20,
-    csv: flags.Csv = None,
+    csv: Annotated[
+        Path | None, flags.output_file("csv", help="Also write a CSV file for train --exclude.")
+    ] = None,
     page: Annotated[
         Path | None, flags.output_file("html", help="Also show them on a page (HTML).")
     ] = None,

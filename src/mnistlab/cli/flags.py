@@ -93,11 +93,10 @@ MinAccuracy = Annotated[
         metavar="X",
         min=0,
         max=1,
-        show_default=False,
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
-Csv = Annotated[Path | None, output_file("csv", help="Also write them to a CSV file.")]
+Csv = Annotated[Path | None, output_file("csv", help="Write every prediction to a CSV file.")]
 _DRAWN = output_file(
     *("png", "svg", "pdf"),
     packages=["matplotlib"],
@@ -204,7 +203,7 @@ def _setting_flag(key: str) -> Any:
         text += f"  [default: {default}]"
     if TYPES[key] is bool:
         names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
-        return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
+        return Annotated[bool | None, typer.Option(names, help=text)]
     known = NAMED if key == "data" else choices_of(key)
     return Annotated[
         list[Any] | None if get_origin(TYPES[key]) is dict else Any,
@@ -213,7 +212,6 @@ def _setting_flag(key: str) -> Any:
             metavar=_metavar(key),
             parser=_parser(TYPES[key]),
             help=text,
-            show_default=False,
             autocompletion=complete_runs if key == "from_run" else complete_from(lambda: known),
         ),
     ]

@@ -21,7 +21,6 @@ Sources = Annotated[
     typer.Argument(
         metavar="[IMAGE|RUN|DIR]...",
         help="Image files, runs (latest: the last one), folders or datasets.  [default: latest]",
-        show_default=False,
         autocompletion=flags.complete_runs,
     ),
 ]

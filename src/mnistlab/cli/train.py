@@ -118,11 +118,11 @@ def train(
 
 def _train(experiment: "Experiment", run: Run, out: Output) -> None:
     """Train and show a row per epoch. Raises typer.Exit after a stop."""
-    config, now = experiment.config, experiment.now
+    now = experiment.now
     out.read(experiment.data)
     out.notice(headline(experiment))
     with StopSignals() as stop:
-        with training_rows(out, HEADER, lambda: now.place, config, experiment.n_batches) as show:
+        with training_rows(out, HEADER, experiment, lambda: now.place) as show:
             for _ in experiment.train(stop):
                 row, best = now.history[-1], now.best
                 show(epoch_line(row.model_dump()), best is not None and best.epoch == row.epoch)

@@ -17,7 +17,6 @@ from mnistlab.names import printable
 from mnistlab.runs import Run
 
 if TYPE_CHECKING:
-    from mnistlab.config import TrainConfig
     from mnistlab.experiment import Experiment
     from mnistlab.studies.seeds import SeedStudy
     from mnistlab.training import Place
@@ -73,9 +72,8 @@ def _unevenness(experiment: "Experiment") -> str:
 def training_rows(
     out: Output,
     header: str,
+    experiment: "Experiment",
     place: "Callable[[], Place]",
-    config: "TrainConfig",
-    n_batches: int,
     label: Callable[[], str] = lambda: "",
 ) -> Iterator[Callable[[str, bool], None]]:
     """A function that shows a line, bold or not: on a terminal above a bar at `place()`."""
@@ -96,7 +94,8 @@ def training_rows(
     # A bar and rows on the same terminal must go through one console, or they overwrite each other
     shared = stream.isatty()
     console = out.console(name if shared else "stderr")
-    with training_bar(console, place, config.epochs, n_batches, label=label) as bar:
+    epochs, n_batches = experiment.config.epochs, experiment.n_batches
+    with training_bar(console, place, epochs, n_batches, label=label) as bar:
         yield partial(print_above, bar) if shared else print_line
 
 
@@ -169,9 +168,8 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
         with training_rows(
             out,
             header,
+            experiment,
             lambda: study.place,
-            config,
-            experiment.n_batches,
             label=lambda: "" if config.is_wide else f"{study.kind} {study.under_way}, ",
         ) as show:
             for row in study.train(stop):
