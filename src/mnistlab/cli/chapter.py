@@ -30,7 +30,7 @@ def lesson(
         typer.Argument(
             metavar="NAME",
             help="Which lesson; without it they are listed.",
-            autocompletion=flags.complete_from(lambda: list(LESSONS)),
+            autocompletion=flags.complete_from(lambda: LESSONS),
         ),
     ] = None,
     model: Annotated[

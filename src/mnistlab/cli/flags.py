@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -43,7 +43,7 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+def complete_from(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     """A completion: those of `names()` that begin like what was typed."""
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
@@ -74,7 +74,7 @@ Config = Annotated[
     typer.Option(
         metavar="FILE|PRESET",
         help="Settings from a TOML file or a preset.",
-        autocompletion=complete_from(lambda: list(presets())),
+        autocompletion=complete_from(presets),
     ),
 ]
 Split = Annotated[str, typer.Option(metavar="train|valid", help="Which images to score.")]

@@ -174,11 +174,17 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
         ) as show:
             for row in study.train(stop):
                 show(line(row), False)
-        if stop() and not study.finished:
-            out.notice(f"stopped {_progress(study)}; {printable(run.path)}")
         if study.done:
             _report_study(study, run, out)
         if stop() and not study.finished:
+            done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
+            if config.is_wide:
+                epochs = max((len(result.epochs) for result in study.results), default=0)
+                done = f"{epochs} of {config.epochs} epochs"
+            where = f"after {done}, which are saved"
+            if not study.done:
+                where = "before anything was finished; nothing of it is saved"
+            out.notice(f"stopped {where}; {printable(run.path)}")
             raise typer.Exit(stop.exit_code)
     study.check_diverged()
     return float(study.summary()["mean"])
@@ -196,16 +202,6 @@ def _plan(study: "SeedStudy") -> str:
         order = f"all in the order of seed {config.order_seed}"
     how = "at once, as one wide matrix" if config.is_wide else "one after the other"
     return f"{study.kind}s   {seeds[0]} to {seeds[-1]}, {how}, {order}"
-
-
-def _progress(study: "SeedStudy") -> str:
-    if not study.done:
-        return "before anything was finished; nothing of it is saved"
-    done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
-    if study.experiment.config.is_wide:
-        epochs = max(len(result.epochs) for result in study.results)
-        done = f"{epochs} of {study.experiment.config.epochs} epochs"
-    return f"after {done}, which are saved"
 
 
 def _report_study(study: "SeedStudy", run: Run, out: Output) -> None:
