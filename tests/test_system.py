@@ -18,7 +18,6 @@ from mnistlab.system import (
     map_private,
     move,
     quoted,
-    size_on_disk,
 )
 from tests import needs
 
@@ -118,15 +117,6 @@ def test_what_is_written_into_a_mapped_file_stays_in_memory(
         mapped[0:1] = b"p"
         assert bytes(mapped) == b"pou"
     assert (tmp_path / "a").read_bytes() == b"four"
-
-
-def test_a_file_takes_up_blocks_where_the_system_tells(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * 5000)
-    status = (tmp_path / "a").stat()
-    if hasattr(status, "st_blocks"):
-        assert size_on_disk(status) == status.st_blocks * 512
-    without = os.stat_result([0] * 6 + [5000] + [0] * 3)  # made of what Windows tells
-    assert size_on_disk(without) == 5000
 
 
 def test_windows_says_of_a_closed_pipe_that_it_is_no_valid_argument(

@@ -2,12 +2,6 @@
 
 # not `signal`, which takes longer to import than all else here
 import _signal  # type: ignore[import-not-found]
-
-# From the first line on, until `end_on_signals`: an end without a traceback.
-if __name__ == "__main__" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-
-import contextlib
 import gc
 import os
 import sys
@@ -15,59 +9,46 @@ import sys
 
 def main() -> None:
     """Run the command line; never returns. No traceback reaches the user without --debug."""
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # the console script
+    # until `end_on_signals`: an end without a traceback
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from mnistlab.cli.output import Lasting
     from mnistlab.cli.signals import end_on_signals, ignore_signals
 
+    # Importing torch makes a million objects that all stay: looking for garbage among them while
+    # they are made finds nothing and costs a tenth of a second.
+    gc.set_threshold(200_000)
     try:
         end_on_signals()
-        code = _run()
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # closed by the parent
+                stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            elif hasattr(stream, "reconfigure"):
+                # whatever the locale can not show is escaped instead of raising
+                stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, Lasting(stream))
+        from mnistlab.cli.app import run
+
+        code = run()
         ignore_signals()
     except KeyboardInterrupt:
         code = 130
     except SystemExit as leaving:  # of a signal
         code = leaving.code if isinstance(leaving.code, int) else 1
     ignore_signals()
-    code = _flush(code)
+    code = _tell_failures(code)
     # There is no point in visiting each object of torch once more on the way out: 0.4 seconds.
     gc.freeze()
     sys.exit(code)
 
 
-def _run() -> int:
-    # Importing torch makes a million objects that all stay: looking for garbage among them while
-    # they are made finds nothing and costs a tenth of a second.
-    gc.set_threshold(200_000)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by the parent
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
-            # whatever the locale can not show is escaped instead of raising
-            stream.reconfigure(errors="backslashreplace")
-    from mnistlab.cli.app import run
-
-    try:
-        return run()
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else 1
-
-
-def _flush(code: int) -> int:
-    from mnistlab.cli.output import silence
-    from mnistlab.system import is_closed_pipe
-
-    # Python flushes once more on exit and complains if that fails; do it here, quietly.
+def _tell_failures(code: int) -> int:
+    """Say that output could not be written; the exit code, 1 where that is all that failed."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError) as error:
-            silence(stream)
-            if isinstance(error, OSError) and is_closed_pipe(error):
-                continue
-            code = code or 1
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(f"error: cannot write the output: {error}\n")
+        if error := getattr(stream, "failure", None):
+            sys.stderr.write(f"error: cannot write the output: {error.strerror or error}\n")
+            code = 1 if code in (0, 3) else code
     return code
 
 

@@ -73,12 +73,6 @@ def map_private(fd: int, size: int) -> mmap.mmap:
     return mmap.mmap(fd, size, access=mmap.ACCESS_COPY)
 
 
-def size_on_disk(status: os.stat_result) -> int:
-    """Bytes that a file takes up; its length on Windows, which does not say how much it uses."""
-    blocks: int | None = getattr(status, "st_blocks", None)
-    return status.st_size if blocks is None else blocks * 512
-
-
 def is_closed_pipe(error: OSError) -> bool:
     """Whether writing failed because nobody reads the pipe any more."""
     return isinstance(error, BrokenPipeError) or (WINDOWS and error.errno == errno.EINVAL)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mnistlab import lessons
-from mnistlab.cli import lesson as command
+from mnistlab.cli import chapter as command
 from mnistlab.lessons import LESSONS
 from mnistlab.lessons.kit import Check, Item, Say, Show, check
 from mnistlab.report.pictures import Curves, Images

@@ -17,9 +17,8 @@ from unittest import mock
 import pytest
 from rich.table import Table
 
-from mnistlab.cli.output import Output, write
+from mnistlab.cli.output import Lasting, Output
 from mnistlab.data import download
-from mnistlab.errors import RunError
 from mnistlab.report.rows import HEADER
 from tests import needs
 from tests.command import Result, run, run_in_process, terminal
@@ -326,31 +325,35 @@ def broken(number: int) -> Any:
 
 
 def test_a_broken_pipe_passes_in_silence_and_a_full_disk_is_told() -> None:
-    write(broken(errno.EPIPE), "x")
-    with pytest.raises(RunError, match="cannot write the output: No space left on device"):
-        write(broken(errno.ENOSPC), "x")
+    gone, full = Lasting(broken(errno.EPIPE)), Lasting(broken(errno.ENOSPC))
+    assert gone.write("x") == full.write("x") == 1
+    assert gone.failure is None
+    assert "No space left on device" in str(full.failure)
 
 
 def test_a_lost_terminal_passes_in_silence_and_a_failing_disk_does_not(tmp_path: Path) -> None:
     master, slave = pytest.importorskip("pty").openpty()
     os.close(master)
     with open(slave, "w", encoding="utf-8") as stream:
-        write(stream, "x")
+        lost = Lasting(stream)
+        lost.write("x")
+        assert lost.failure is None
         stream.write("goes nowhere")
     with (tmp_path / "file").open("w") as disk:
         failing = broken(errno.EIO)
         failing.fileno = disk.fileno
-        with pytest.raises(RunError, match="cannot write the output"):
-            write(failing, "x")
+        lasting = Lasting(failing)
+        lasting.write("x")
+        assert lasting.failure is not None
 
 
 def test_what_rich_draws_outlives_its_reader() -> None:
-    gone = broken(errno.EPIPE)
+    gone: Any = Lasting(broken(errno.EPIPE))
     with contextlib.redirect_stderr(gone):
         console = Output(color="always").console("stderr", width=40)
         console.print(Table("a"))
         console.print("b")
-    full = broken(errno.ENOSPC)
+    full: Any = Lasting(broken(errno.ENOSPC))
     with contextlib.redirect_stderr(full):
         Output().console("stderr").print("b")
     assert "b" in full.getvalue()

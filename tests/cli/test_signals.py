@@ -100,14 +100,14 @@ def test_who_asks_twice_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_signal_changes_how_a_command_ends_that_is_done(
     mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = main._flush
+    real = main._tell_failures
 
-    def flush(code: int) -> int:
+    def tell(code: int) -> int:
         for number in SIGNALS:
             signal.raise_signal(number)
         return real(code)
 
-    monkeypatch.setattr(main, "_flush", flush)
+    monkeypatch.setattr(main, "_tell_failures", tell)
     mnistlab("--version").ok()
 
 

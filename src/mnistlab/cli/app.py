@@ -9,24 +9,7 @@ from typing import Annotated
 import typer
 
 from mnistlab import __version__
-from mnistlab.cli import (
-    baseline,
-    calibrate,
-    data,
-    doubt,
-    eject,
-    evaluate,
-    export,
-    ladder,
-    lesson,
-    lr_find,
-    pictures,
-    play,
-    predict,
-    reproduce,
-    runs,
-    train,
-)
+from mnistlab.cli import chapter, data, evaluate, export, pictures, play, runs, train
 from mnistlab.cli.flags import command
 from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
@@ -74,25 +57,25 @@ app = _group(_root.__doc__ or "")
 app.callback()(_root)
 command(app, "train", train.train, [key for key in SETTINGS if key != "distance"])
 command(app, "eval", evaluate.evaluate, OF_DATA)
-command(app, "calibrate", calibrate.calibrate, ("data",))
-command(app, "predict", predict.predict, ("skip_bad", "device", "threads"))
-command(app, "lr-find", lr_find.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
+command(app, "calibrate", evaluate.calibrate, ("data",))
+command(app, "predict", evaluate.predict, ("skip_bad", "device", "threads"))
+command(app, "lr-find", train.lr_find, [k for k in SETTINGS if k not in _NOT_IN_A_SWEEP])
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
 command(app, "play", play.play)
 command(app, "export", export.export, ("data", *READING, "skip_bad", "threads"))
-command(app, "lesson", lesson.lesson, ("seed", "lr"))
-command(app, "reproduce", reproduce.reproduce, ("threads",))
-command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
-command(app, "eject", eject.eject, ("data",))
+command(app, "lesson", chapter.lesson, ("seed", "lr"))
+command(app, "reproduce", chapter.reproduce, ("threads",))
+command(app, "ladder", chapter.ladder, (*DATA_SETTINGS, "device", "threads"))
+command(app, "eject", runs.eject, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
 command(
     baseline_app,
     "pixel-similarity",
-    baseline.pixel_similarity,
+    chapter.pixel_similarity,
     ("distance", *DATA_SETTINGS, "device", "threads"),
 )
 
@@ -102,7 +85,7 @@ app.add_typer(data_app, name="data")
 command(data_app, "check", data.check, (*READING, "image_size", "fit", "exclude"))
 command(data_app, "import-idx", data.import_idx)
 command(data_app, "split", data.split, _OF_LAYOUT)
-command(data_app, "doubt", doubt.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
+command(data_app, "doubt", data.doubt, (*_OF_LAYOUT, *_OF_JUDGES))
 command(data_app, "download", data.download)
 command(data_app, "list", data.list_datasets)
 command(data_app, "where", data.where)
@@ -124,15 +107,12 @@ def run() -> int:
     sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:
         app(prog_name="mnistlab")
-    except SystemExit:
-        # click leaves with 1 where help found no reader, which elsewhere passes in silence
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
-            return 0
-        raise
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 1
     except Exception as error:
         if "--debug" in sys.argv:
-            _print_error(traceback.format_exc().rstrip("\n"))
-        _print_error(f"error: {_message(error)}")
+            sys.stderr.write(traceback.format_exc())
+        sys.stderr.write(f"error: {_message(error)}\n")
         return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
 
@@ -149,11 +129,3 @@ def _message(error: Exception) -> str:
         return f"{what}: {error.strerror or printable(error)}"
     what = printable(f"{type(error).__name__}: {error}")
     return f"unexpected {what}\nthis is a fault of mnistlab; --debug shows where"
-
-
-def _print_error(text: str) -> None:
-    try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody is listening

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +10,12 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
+from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import UNEVEN
 from mnistlab.data import BUNDLED
+from mnistlab.data.datasets import DATASETS, NAMED, find_dataset
 from mnistlab.errors import ConfigError, DataError
+from mnistlab.files import cache_folder, write_csv, write_file
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
 from mnistlab.system import quoted
@@ -38,7 +41,7 @@ def check(
     from mnistlab.data.audit import audit
     from mnistlab.data.layouts import TwoWaysError, options_of
 
-    if data not in flags.dataset_names() or Path(data).exists():
+    if data not in NAMED or Path(data).exists():
         data = _as_folder(Path(data))
     options = options_of(resolve(settings).config)
 
@@ -144,6 +147,84 @@ def split(
     _report_counts(out, counts, _as_folder(target / "fold-0" if folds else target), size)
 
 
+def doubt(
+    out: Output,
+    settings: dict[str, Any],
+    source: Annotated[
+        str, typer.Argument(metavar="DIR", help="A folder or dataset, as for train --data.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model that judges, as for train.")
+    ] = "cnn",
+    folds: Annotated[
+        int, typer.Option(metavar="N", min=2, help="How many models share the images.")
+    ] = 5,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many images to name.")] = 20,
+    csv: Annotated[
+        Path | None, flags.output_file("csv", help="Also write a CSV file for train --exclude.")
+    ] = None,
+    page: Annotated[
+        Path | None, flags.output_file("html", help="Also show them on a page (HTML).")
+    ] = None,
+) -> None:
+    """Name the images that are most likely labelled wrongly.
+
+    Each image is judged by a model that was trained without it (confident learning).
+    """
+    resolved = resolve({**settings, "model": model, "data": source, "folds": folds})
+    from mnistlab.experiment import prepare
+    from mnistlab.studies.doubt import Doubt, find_doubts
+    from mnistlab.studies.seeds import SeedStudy
+
+    with out.loading() as progress:
+        experiment = prepare(resolved, progress)
+    out.read(experiment.data)
+    assert experiment.folds is not None
+    images, study = experiment.folds.images, SeedStudy(experiment)
+    with StopSignals() as stop, out.loading("training") as progress:
+        for number, _ in enumerate(study.train(stop), 1):
+            progress("folds", number, folds)
+        if stop() and not study.finished:
+            raise typer.Exit(stop.exit_code)
+    study.check_diverged()
+    ranked, n_confident = find_doubts(images, study.probabilities)
+    _, *columns = (each.name for each in fields(Doubt))  # without its place in memory
+    rows = [astuple(one)[1:] for one in ranked[:top]]
+    out.document(
+        {
+            "data": experiment.config.data,
+            "images": len(images.ds),
+            "confident": n_confident,
+            "accuracy": study.summary()["mean"],
+            "doubts": [dict(zip(columns, row, strict=True)) for row in rows],
+        }
+    )
+    if csv:
+        write_csv(csv, columns, rows)
+    if page:
+        from mnistlab.report.page import render_images
+        from mnistlab.report.pictures import Images
+
+        pixels = {
+            f"{one.label}, or {one.suggested}?\n{one.probability:.3f}\n{one.file}": images.ds[
+                one.index
+            ][0]
+            for one in ranked[:top]
+        }
+        note = "Probability of the second class, by a model that was trained without the image."
+        worst = "Most likely labelled wrongly, the worst first"
+        drawn = [Images(worst, pixels, False, (0, 255), note)]
+        write_file(page, render_images(f"Doubtful labels of {source}", drawn).encode())
+    from mnistlab.report.tables import table
+
+    cells = [(*row[:3], *(f"{value:.6f}" for value in row[3:])) for row in rows]
+    out.result(table(columns, cells, left=3))
+    out.notice(f"{n_confident:,} of {len(images.ds):,} images are confidently of another class")
+    if csv:
+        data = printable(quoted("--data", source, "--exclude", str(csv)))
+        out.notice(f"next   look at them; leave them out with: mnistlab train {data}")
+
+
 def download(
     out: Output,
     name: Annotated[
@@ -151,7 +232,7 @@ def download(
         typer.Argument(
             metavar="NAME",
             help="A dataset of: mnistlab data list.",
-            autocompletion=flags.complete_from(lambda: flags.dataset_names()[1:]),
+            autocompletion=flags.complete_from(lambda: DATASETS),
         ),
     ],
     source: Annotated[
@@ -180,8 +261,6 @@ def download(
     Files are checked against their published checksums; a download that was broken off goes on
     where it stopped. The only command that uses the network.
     """
-    from mnistlab.data.datasets import find_dataset
-
     dataset = find_dataset(name)  # a typo is reported before torch is imported
     from mnistlab.data.download import obtain
 
@@ -221,8 +300,6 @@ def download(
 
 def list_datasets(out: Output) -> None:
     """List the datasets that have a name, and which are here."""
-    from mnistlab.data.datasets import DATASETS
-
     keys = ("name", "about", "classes", "train", "valid", "side", "download_mb", "here")
     rows: list[Sequence[Any]] = [
         (BUNDLED, "MNIST's 3s and 7s", ["3", "7"], 12396, 2038, 28, 0, True),
@@ -246,7 +323,6 @@ def where(out: Output) -> None:
     MNISTLAB_CACHE names another folder for it.
     """
     from mnistlab.data.cache import list_cache
-    from mnistlab.files import cache_folder
 
     entries = list_cache()
     out.document({"cache": str(cache_folder()), "entries": entries})
@@ -294,7 +370,7 @@ def _megabytes(entries: list[dict[str, Any]]) -> str:
 def _as_folder(path: Path) -> str:
     """How `--data` names a folder: one that is called like a dataset needs a `./`."""
     own = str(path)
-    return f"./{own}" if own in flags.dataset_names() else own
+    return f"./{own}" if own in NAMED else own
 
 
 def _report_counts(

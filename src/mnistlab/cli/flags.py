@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -25,7 +25,9 @@ from mnistlab.config import (
     choices_of,
     flag_of,
 )
+from mnistlab.data.datasets import NAMED
 from mnistlab.errors import MnistlabError
+from mnistlab.files import require_file, require_packages
 from mnistlab.names import printable
 from mnistlab.resolving import presets, resolve
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
@@ -41,46 +43,41 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def complete_from(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+def complete_from(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     """A completion: those of `names()` that begin like what was typed."""
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
 
-def dataset_names() -> tuple[str, ...]:
-    """All that `--data` knows by name."""
-    from mnistlab.data.datasets import NAMED  # only for a completion
+def run_argument(**more: Any) -> Any:
+    """The argument that names a run."""
+    text = "A run folder, its name, or latest."
+    return typer.Argument(metavar="RUN", help=text, autocompletion=complete_runs, **more)
 
-    return NAMED
+
+def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> Any:
+    """The option of a file to write; before any work it is refused if it cannot be made."""
+
+    def checked(param: typer.CallbackParam, path: Path | None) -> Path | None:
+        if path is not None:
+            require_file(path, endings, param.opts[-1])
+            require_packages(param.opts[-1], *packages)
+        return path
+
+    return typer.Option(metavar="FILE", callback=checked, **option)
 
 
-RunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="A run folder, its name, or latest.", autocompletion=complete_runs
-    ),
-]
-RunArguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN...",
-        help="Run folders, their names, or latest.",
-        autocompletion=complete_runs,
-    ),
-]
-RunDir = Annotated[
-    Path, typer.Option("--run-dir", metavar="DIR", help="The folder that holds the run folders.")
-]
+RunArgument = Annotated[str, run_argument()]
+RunArguments = Annotated[list[str], run_argument()]
+RunDir = Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the run folders.")]
 Config = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|PRESET",
         help="Settings from a TOML file or a preset.",
-        autocompletion=complete_from(lambda: list(presets())),
+        autocompletion=complete_from(presets),
     ),
 ]
-Split = Annotated[
-    str, typer.Option("--split", metavar="train|valid", help="Which images to score.")
-]
+Split = Annotated[str, typer.Option(metavar="train|valid", help="Which images to score.")]
 Best = Annotated[
     bool, typer.Option("--best", help="The best weights of the run instead of the last.")
 ]
@@ -96,14 +93,16 @@ MinAccuracy = Annotated[
         metavar="X",
         min=0,
         max=1,
-        show_default=False,
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Also draw it into a file (PNG, SVG, PDF)."),
-]
+Csv = Annotated[Path | None, output_file("csv", help="Write every prediction to a CSV file.")]
+_DRAWN = output_file(
+    *("png", "svg", "pdf"),
+    packages=["matplotlib"],
+    help="Also draw it into a file (PNG, SVG, PDF).",
+)
+Plot = Annotated[Path | None, _DRAWN]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _METAVARS = {
@@ -197,15 +196,15 @@ def train_command(settings: Mapping[str, Any], config: str | None = None) -> str
 
 def _setting_flag(key: str) -> Any:
     """The flag of a setting, made from its field of `TrainConfig`."""
-    setting, flag, choices = SETTINGS[key], flag_of(key), choices_of(key)
+    setting, flag = SETTINGS[key], flag_of(key)
     needs = ", ".join(value for values in setting.needs.values() for value in values)
     text = setting.help.removesuffix(".") + (f" ({needs})" if needs else "") + "."
     if default := _default_text(key):
         text += f"  [default: {default}]"
     if TYPES[key] is bool:
         names = flag if key == "skip_bad" else f"{flag}/--no-{flag.removeprefix('--')}"
-        return Annotated[bool | None, typer.Option(names, help=text, show_default=False)]
-    names_of: Any = dataset_names if key == "data" else lambda: choices
+        return Annotated[bool | None, typer.Option(names, help=text)]
+    known = NAMED if key == "data" else choices_of(key)
     return Annotated[
         list[Any] | None if get_origin(TYPES[key]) is dict else Any,
         typer.Option(
@@ -213,8 +212,7 @@ def _setting_flag(key: str) -> Any:
             metavar=_metavar(key),
             parser=_parser(TYPES[key]),
             help=text,
-            show_default=False,
-            autocompletion=complete_runs if key == "from_run" else complete_from(names_of),
+            autocompletion=complete_runs if key == "from_run" else complete_from(lambda: known),
         ),
     ]
 

@@ -1,7 +1,6 @@
 """Where output goes: results to stdout, progress and notices to stderr; any pipe may break.
 
 rich is imported only when something is drawn with it: off a terminal a training run needs none.
-It makes the layout; the text is written here, so that one place knows what a broken pipe means.
 """
 
 import contextlib
@@ -14,7 +13,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mnistlab.errors import RunError
 from mnistlab.names import printable
 from mnistlab.system import is_closed_pipe
 
@@ -34,7 +32,6 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.color = color
-        self._failure: RunError | None = None
 
     @property
     def live(self) -> bool:
@@ -77,18 +74,6 @@ class Output:
         """A notice for each file of the data that was left out, with the reason."""
         for file, why in files.items():
             self.notice(f"skipped {printable(file)}: {why}")
-
-    def progress_line(self, stream: Any, line: str) -> None:
-        """Print one line of work that goes on whatever becomes of the line; see `settle`."""
-        try:
-            write(stream, line + "\n")
-        except RunError as error:
-            self._failure = error
-
-    def settle(self) -> None:
-        """Raise the RunError of a line that `progress_line` could not write."""
-        if self._failure is not None:
-            raise self._failure
 
     @contextlib.contextmanager
     def loading(self, verb: str = "reading", *, in_bytes: bool = False) -> "Iterator[Progress]":
@@ -142,7 +127,7 @@ class Output:
         colorless, always = no_color or self.color == "never", self.color == "always"
         dumb = os.environ.get("TERM") in _DUMB  # where rich expects no colour
         return Console(
-            file=_Lasting(getattr(sys, name)),  # type: ignore[arg-type]
+            file=getattr(sys, name),
             force_terminal=True if always else None,
             no_color=colorless,
             color_system=None if colorless else "standard" if always and dumb else "auto",
@@ -161,19 +146,35 @@ class Output:
                     console.print(line)
                 line = "\n".join(map(str.rstrip, captured.get().rstrip("\n").split("\n")))
             texts.append(line)
-        write(getattr(sys, name), "".join(f"{text}\n" for text in texts))
+        getattr(sys, name).write("".join(f"{text}\n" for text in texts))
 
 
-class _Lasting:
-    """A stream for rich that outlives its reader: a bar must not end the work that it shows."""
+class Lasting:
+    """stdout or stderr, which outlives its reader: work goes on, whatever becomes of its output.
+
+    What goes to a broken pipe or a closed terminal is lost without a word. `failure` is any other
+    reason for which something could not be written (a full disk).
+    """
+
+    failure: OSError | None = None
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        if text:  # rich also writes nothing, and even that can fail
-            with contextlib.suppress(RunError):
-                write(self.stream, text)
+        """Write `text` at once; if that fails, this and all that follows goes nowhere."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError as error:
+            reader_gone = is_closed_pipe(error)
+            if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
+                reader_gone = stat.S_ISCHR(os.fstat(self.stream.fileno()).st_mode)
+            self.failure = None if reader_gone else error
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
         return len(text)
 
     def flush(self) -> None:
@@ -181,28 +182,3 @@ class _Lasting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-def write(stream: Any, text: str) -> None:
-    """Write `text` at once. To a broken pipe or a closed terminal it is lost: the work goes on.
-
-    Raises RunError for any other failure to write (a full disk).
-    """
-    try:
-        stream.write(text)
-        stream.flush()
-    except OSError as error:
-        reader_gone = is_closed_pipe(error)
-        if error.errno == errno.EIO:  # a closed terminal; on a disk it is a real failure
-            reader_gone = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
-        silence(stream)
-        if not reader_gone:
-            raise RunError(f"cannot write the output: {error.strerror or error}") from error
-
-
-def silence(stream: Any) -> None:
-    """Let all further output of `stream` go nowhere."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

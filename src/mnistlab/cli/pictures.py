@@ -14,21 +14,19 @@ from mnistlab.runs import DEFAULT_FOLDER, find_run
 
 What = Annotated[
     Literal["curves", "confusion", "mistakes", "weights", "samples"] | None,
-    typer.Option("--what", help="Which picture of a run.  [default: plot curves, show weights]"),
+    typer.Option(help="Which picture of a run.  [default: plot curves, show weights]"),
 ]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[IMAGE|RUN|DIR]...",
         help="Image files, runs (latest: the last one), folders or datasets.  [default: latest]",
-        show_default=False,
         autocompletion=flags.complete_runs,
     ),
 ]
 Split = Annotated[
     str | None,
     typer.Option(
-        "--split",
         metavar="train|valid",
         help="Which images.  [default: valid of a run, train of a dataset]",
     ),

@@ -1,7 +1,8 @@
-"""`mnistlab runs …`: what was run, side by side, and whether it repeats."""
+"""`mnistlab runs …` and `eject`: what was run, side by side, whether it repeats, as a script."""
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,22 +10,22 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
+from mnistlab.files import require_file, write_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs
 from mnistlab.summaries import SORTABLE, summaries, summarize
+from mnistlab.system import quoted
 
 
 def list_(
     out: Output,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="|".join(SORTABLE), help="What to sort by.")
+        str, typer.Option(metavar="|".join(SORTABLE), help="What to sort by.")
     ] = "created",
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The largest first.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, help="Only N: the last of that order, the first with -r."
-        ),
+        typer.Option(metavar="N", min=1, help="Only N: the last of that order, the first with -r."),
     ] = None,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
@@ -185,3 +186,34 @@ def rm(
         one.delete()
         out.notice(f"deleted {printable(one.path)}")
     out.document({"deleted": [str(one.path) for one in chosen]})
+
+
+def eject(
+    out: Output,
+    settings: dict[str, Any],
+    run: flags.RunArgument = "latest",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it there; must be a new file."),
+    ] = None,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Write a run as one plain PyTorch script.
+
+    It trains the same weights, to the bit, and needs no mnistlab.
+    """
+    chosen = find_run(run, run_dir)
+    if output is not None:
+        require_file(output, (), "-o")
+        if output.exists():
+            raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
+    from mnistlab.eject import eject as write_script
+
+    script, folder = write_script(chosen, settings["data"])
+    if output is None:
+        out.result(script.rstrip("\n"))
+    else:
+        write_file(output, script.encode())
+        out.notice(f"run it with: python {printable(quoted(output, *filter(None, [folder])))}")
+    file = None if output is None else str(output)
+    out.document({"run": str(chosen.path), "file": file, "script": script})

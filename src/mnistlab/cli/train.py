@@ -1,5 +1,6 @@
-"""`mnistlab train`: train a model, one row per epoch, into a run folder."""
+"""`mnistlab train`: a model, a row per epoch, a run folder; `lr-find`: which learning rate?"""
 
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,9 +8,8 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
-from mnistlab.cli.seeds import train_seeds
 from mnistlab.cli.signals import StopSignals
-from mnistlab.cli.training_output import headline, show_plan, training_rows
+from mnistlab.cli.training_output import headline, show_plan, train_seeds, training_rows
 from mnistlab.config import PIN, flag_of
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.names import printable
@@ -107,7 +107,6 @@ def train(
             else:
                 _train(experiment, run, out)
                 accuracy = _report(experiment, run, out)
-    out.settle()
     if calibrate:
         from mnistlab.studies.calibrate import calibrate_run
 
@@ -119,11 +118,11 @@ def train(
 
 def _train(experiment: "Experiment", run: Run, out: Output) -> None:
     """Train and show a row per epoch. Raises typer.Exit after a stop."""
-    config, now = experiment.config, experiment.now
+    now = experiment.now
     out.read(experiment.data)
     out.notice(headline(experiment))
     with StopSignals() as stop:
-        with training_rows(out, HEADER, lambda: now.place, config, experiment.n_batches) as show:
+        with training_rows(out, HEADER, experiment, lambda: now.place) as show:
             for _ in experiment.train(stop):
                 row, best = now.history[-1], now.best
                 show(epoch_line(row.model_dump()), best is not None and best.epoch == row.epoch)
@@ -226,3 +225,64 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
                 out.notice(f"note: its calibration is of the weights so far; then: {again}")
             _train(experiment, run, out)
         return _report(experiment, run, out)
+
+
+def lr_find(
+    out: Output,
+    settings: dict[str, Any],
+    config: flags.Config = None,
+    start: Annotated[float, typer.Option(metavar="X", help="The first rate.")] = 1e-4,
+    end: Annotated[float, typer.Option(metavar="X", help="The last rate.")] = 100.0,
+    steps: Annotated[int, typer.Option(metavar="N", help="Batches to try.")] = 200,
+    plot: flags.Plot = None,
+) -> None:
+    """Suggest a learning rate: let it grow, watch the loss.
+
+    On a model of its own; nothing is written, and no training is changed by it.
+    """
+    resolved = resolve(settings, config)
+    from mnistlab.experiment import prepare
+    from mnistlab.report.pictures import Curves
+    from mnistlab.studies.lr_find import find_lr
+
+    with out.loading() as progress:
+        experiment = prepare(resolved, progress)
+    out.read(experiment.data)
+    out.notice(headline(experiment))
+    sweep = find_lr(experiment, start=start, end=end, steps=steps)
+    out.document(
+        {
+            "model": experiment.card.model,
+            "suggestion": sweep.suggestion,
+            "reason": sweep.reason,
+            "steepest": sweep.lrs[sweep.steepest],
+            "lowest": sweep.lrs[sweep.lowest],
+            "whole": sweep.complete,
+            "steps": [
+                {"lr": lr, "loss": loss, "smooth": smooth}
+                for lr, loss, smooth in zip(sweep.lrs, sweep.losses, sweep.smooth, strict=True)
+            ],
+        }
+    )
+    near = min(range(len(sweep.lrs)), key=lambda i: abs(math.log(sweep.lrs[i] / sweep.suggestion)))
+    picture = Curves(
+        "loss as the learning rate grows",
+        {"loss, smoothed": (sweep.lrs, sweep.smooth)},
+        "learning rate",
+        "loss",
+        dots={"suggestion": ([sweep.lrs[near]], [sweep.smooth[near]])},
+        log_x=True,
+    )
+    if out.tables:
+        from mnistlab.report.terminal import text_picture
+
+        out.result(text_picture(picture), "")
+    name = printable(experiment.card.model)
+    out.result(f"suggestion  {sweep.suggestion:g}  for {name}: {sweep.reason}")
+    if plot is not None:
+        from mnistlab.report.files import draw
+
+        draw([picture], plot)
+        out.notice(f"drawn  {printable(plot)}")
+    found = {**settings, "lr": f"{sweep.suggestion:g}"}
+    out.notice(f"next   {flags.train_command(found, config)}")

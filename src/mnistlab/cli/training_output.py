@@ -8,13 +8,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
+import typer
+
 from mnistlab.cli.output import Output
+from mnistlab.cli.signals import StopSignals
 from mnistlab.config import PIN
 from mnistlab.names import printable
+from mnistlab.runs import Run
 
 if TYPE_CHECKING:
-    from mnistlab.config import TrainConfig
     from mnistlab.experiment import Experiment
+    from mnistlab.studies.seeds import SeedStudy
     from mnistlab.training import Place
 
 UNEVEN = 5  # times as many images in one class as in another: a training is told about it
@@ -68,9 +72,8 @@ def _unevenness(experiment: "Experiment") -> str:
 def training_rows(
     out: Output,
     header: str,
+    experiment: "Experiment",
     place: "Callable[[], Place]",
-    config: "TrainConfig",
-    n_batches: int,
     label: Callable[[], str] = lambda: "",
 ) -> Iterator[Callable[[str, bool], None]]:
     """A function that shows a line, bold or not: on a terminal above a bar at `place()`."""
@@ -80,7 +83,7 @@ def training_rows(
 
     def print_line(line: str, bold: bool = False) -> None:
         if not out.quiet:
-            out.progress_line(stream, line)
+            stream.write(line + "\n")
 
     print_line(header)
     if not out.live:
@@ -91,7 +94,8 @@ def training_rows(
     # A bar and rows on the same terminal must go through one console, or they overwrite each other
     shared = stream.isatty()
     console = out.console(name if shared else "stderr")
-    with training_bar(console, place, config.epochs, n_batches, label=label) as bar:
+    epochs, n_batches = experiment.config.epochs, experiment.n_batches
+    with training_bar(console, place, epochs, n_batches, label=label) as bar:
         yield partial(print_above, bar) if shared else print_line
 
 
@@ -144,3 +148,88 @@ def show_plan(experiment: "Experiment", out: Output) -> None:
 
 def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
+
+
+def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
+    """Train all seeds or folds of `experiment` into `run` and show them; their mean accuracy.
+
+    Raises typer.Exit after a stop, DivergedError if one of them diverged (the others are saved).
+    """
+    from mnistlab.report.rows import BAND_HEADER, SEED_HEADER, band_line, seed_line
+    from mnistlab.studies.seeds import SeedStudy
+
+    study, config = SeedStudy(experiment), experiment.config
+    out.read(experiment.data)
+    out.notice(headline(experiment), _plan(study))
+    header, line = SEED_HEADER.replace("seed", study.kind), seed_line
+    if config.is_wide:
+        header, line = BAND_HEADER, band_line
+    with StopSignals() as stop:
+        with training_rows(
+            out,
+            header,
+            experiment,
+            lambda: study.place,
+            label=lambda: "" if config.is_wide else f"{study.kind} {study.under_way}, ",
+        ) as show:
+            for row in study.train(stop):
+                show(line(row), False)
+        if study.done:
+            _report_study(study, run, out)
+        if stop() and not study.finished:
+            done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
+            if config.is_wide:
+                epochs = max((len(result.epochs) for result in study.results), default=0)
+                done = f"{epochs} of {config.epochs} epochs"
+            where = f"after {done}, which are saved"
+            if not study.done:
+                where = "before anything was finished; nothing of it is saved"
+            out.notice(f"stopped {where}; {printable(run.path)}")
+            raise typer.Exit(stop.exit_code)
+    study.check_diverged()
+    return float(study.summary()["mean"])
+
+
+def _plan(study: "SeedStudy") -> str:
+    config, seeds = study.experiment.config, study.seeds
+    if config.folds:
+        order = "train and valid together, each image scores once"
+    elif not config.shuffle:
+        order = "in the order of the files"
+    elif config.order_seed == "own":
+        order = "each in an order of its own"
+    else:
+        order = f"all in the order of seed {config.order_seed}"
+    how = "at once, as one wide matrix" if config.is_wide else "one after the other"
+    return f"{study.kind}s   {seeds[0]} to {seeds[-1]}, {how}, {order}"
+
+
+def _report_study(study: "SeedStudy", run: Run, out: Output) -> None:
+    card, result, summary = study.experiment.card, study.result(), study.summary()
+    kind, config = study.kind, study.experiment.config
+    out.document(
+        {
+            "run": str(run.path),
+            "model": card.model,
+            "classes": list(card.classes),
+            "seed": config.seed if config.folds else summary["median"]["seed"],
+            **({"predictions": str(run.folds_file)} if config.folds else {}),
+            **result.as_dict(),
+        }
+    )
+    spread = "  ".join(f"{key} {summary[key]:.6f}" for key in ("mean", "sd", "min", "max"))
+    if out.quiet:
+        out.result(f"accuracy  {spread}  run {printable(run.path)}")
+        return
+    out.result(
+        f"accuracy  {spread}  over {summary['n']} {kind}s",
+        *(
+            f"{which:<8}  {summary[which]['accuracy']:.6f}  {kind} {summary[which][kind]}, "
+            f"saved as {file}"
+            for which, file in (("median", run.model_file.name), ("best", run.best_file.name))
+        ),
+    )
+    if config.folds:
+        where = printable(run.folds_file)
+        out.notice(f"images  {where}: each predicted by a model that never saw it")
+    out.notice(f"run     {printable(run.path)}\nnext    mnistlab eval {printable(run.reference)}")

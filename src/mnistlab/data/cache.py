@@ -8,7 +8,6 @@ from typing import Any
 from mnistlab.data.store import read_description
 from mnistlab.errors import DamagedFileError
 from mnistlab.files import cache_folder, remove, remove_leftovers
-from mnistlab.system import size_on_disk
 
 _KINDS = {"decoded": "decoded", "unpacked": "unpacked", "data": "bundled", "datasets": "download"}
 
@@ -28,7 +27,7 @@ def list_cache() -> list[dict[str, Any]]:
                 about = ""
                 with contextlib.suppress(OSError, DamagedFileError), open(path, "rb") as file:
                     about = read_description(file)["about"]
-                size = sum(size_on_disk(each.lstat()) for each in [path, *path.rglob("*")])
+                size = sum(each.lstat().st_size for each in [path, *path.rglob("*")])
                 entries.append({"kind": kind, "about": about, "path": str(path), "bytes": size})
     return entries
 
