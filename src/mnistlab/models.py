@@ -263,15 +263,7 @@ def build_model(
 
     Torch's own random state is left as it was. Raises ConfigError for an unknown name or setting.
     """
-    if name not in MODELS:
-        raise ConfigError(f"model {name}{nearest(name, MODELS)}")
-    with torch.random.fork_rng(devices=[]):
-        # drawn on the CPU: a GPU's generator gives other numbers for the same seed
-        torch.manual_seed(seed)
-        try:
-            return MODELS[name](image_size, len(classes), **settings)
-        except TypeError as error:
-            raise ConfigError(f"model {name}: {printable(error)}") from error
+    return ModelCard(name, tuple(classes), image_size, settings, loss="").build(seed)
 
 
 @dataclass(frozen=True)
@@ -299,13 +291,19 @@ class ModelCard:
         return {key: value for key, value in asdict(self).items() if value or key != "sources"}
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The model with freshly drawn weights. Raises as `SourceCode.load` for own code."""
-        if "model" not in self.sources:
-            return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
+        """As `build_model`, for own code too. Raises also as `SourceCode.load`."""
         with torch.random.fork_rng(devices=[]):
+            # drawn on the CPU: a GPU's generator gives other numbers for the same seed
             torch.manual_seed(seed)
-            model: nn.Module = self.sources["model"].make(**self.arguments())
-        return model
+            if "model" in self.sources:
+                model: nn.Module = self.sources["model"].make(**self.arguments())
+                return model
+            if self.model not in MODELS:
+                raise ConfigError(f"model {self.model}{nearest(self.model, MODELS)}")
+            try:
+                return MODELS[self.model](self.image_size, len(self.classes), **self.settings)
+            except TypeError as error:
+                raise ConfigError(f"model {self.model}: {printable(error)}") from error
 
     def arguments(self) -> dict[str, Any]:
         """What an own model is made with."""

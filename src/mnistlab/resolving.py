@@ -179,12 +179,6 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         if key in CODE and str(item["input"]).endswith(".py"):
             kind = "FUNCTION" if key == "loss" else "CLASS"
             message = f"write it as {printable(item['input'])}:{kind}"
-        gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
-        if key == "device" and gpu:
-            message = (
-                f"a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES={gpu[1]} "
-                "and take cuda"
-            )
     elif key == "order_seed":
         message = "must be an integer from 0 on, or own"
     elif key == "model_set":

@@ -28,6 +28,7 @@ from mnistlab import system
 from mnistlab.config import MODEL_SETTINGS, PIN
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
+    building,
     is_temporary,
     remove,
     remove_leftovers,
@@ -211,8 +212,7 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, older_than=600)
-        draft = temporary_beside(folder / model)
-        try:
+        with building(folder / model) as draft:
             draft.mkdir()
             fill(Run(draft))
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -226,8 +226,6 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
                 except OSError:
                     if not os.path.lexists(path):
                         raise
-        finally:
-            remove(draft)
         flush_folder(folder)
         return Run(path)
     except OSError as error:

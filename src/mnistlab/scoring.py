@@ -33,7 +33,7 @@ from mnistlab.data.splitting import folds_of
 from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import ConfigError, DataError, RunError
-from mnistlab.files import remove, temporary_beside
+from mnistlab.files import building
 from mnistlab.losses import predictions, probabilities
 from mnistlab.metrics import Evaluation
 from mnistlab.models import ModelCard
@@ -299,17 +299,15 @@ def save_prepared(folder: Path, results: Sequence[Prediction]) -> None:
     The folder appears complete or not at all. Raises RunError.
     """
     digits = len(str(len(results)))
-    building = temporary_beside(folder)
     try:
-        building.mkdir()
-        for number, result in enumerate(results, 1):
-            stem = "stdin" if result.file == STDIN else Path(result.file).stem[:40]
-            Image.fromarray(result.levels).save(building / f"{number:0{digits}d}-{stem}.png")
-        if folder.exists():
-            folder.rmdir()
-        building.rename(folder)
+        with building(folder) as draft:
+            draft.mkdir()
+            for number, result in enumerate(results, 1):
+                stem = "stdin" if result.file == STDIN else Path(result.file).stem[:40]
+                Image.fromarray(result.levels).save(draft / f"{number:0{digits}d}-{stem}.png")
+            if folder.exists():
+                folder.rmdir()
+            draft.rename(folder)
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{printable(folder)}: cannot be written: {why}") from error
-    finally:
-        remove(building)  # after the rename there is nothing left of it

@@ -3,8 +3,9 @@
 Both are sealed files (`sealed.py`); here is checked that their tensors belong together.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,8 @@ def load_model(path: str | Path, kind: str = "model") -> tuple[nn.Module, ModelC
     FileNotFoundError where there is none.
     """
     tensors, card, _ = _read(Path(path), kind)
-    try:
+    with _loading(Path(path)):
         check_weights(tensors, card)
-    except ConfigError as error:
-        raise _unusable(Path(path), str(error)) from error
     model = card.build()
     model.load_state_dict(tensors)
     return model.eval(), card
@@ -114,28 +113,22 @@ def load_state(path: Path) -> RunState:
         for group in ("model.", "best.", "optimizer.")
     )
     losses = tensors.get("losses", torch.empty(0))
-    try:
+    steps = optimizer.get("steps", torch.tensor(0))
+    with _loading(path):
         record = StateRecord.model_validate(content)
         check_weights(weights, card)
         if best_weights:
             check_weights(best_weights, card)
-    except ValidationError as error:
-        keys = sorted({str(item["loc"][0]) for item in error.errors()})
-        raise _unusable(path, f"its {', '.join(keys)} cannot be right") from error
-    except ConfigError as error:
-        raise _unusable(path, str(error)) from error
-    steps = optimizer.get("steps", torch.tensor(0))
-    faults = {
-        "its losses are not those of its batches": losses.shape == (record.batch,)
-        and losses.dtype == torch.float32,
-        "its history is not that of its epochs": bool(record.history) or not record.epoch,
-        "its best epoch is not in its history": (record.best is None) == (not record.history),
-        "the step count of its optimizer is no number": shapes_of({"": steps})[""] == "int64"
-        or "optimizer" in card.sources,
-    }
-    for fault, holds in faults.items():
-        if not holds:
-            raise _unusable(path, fault)
+        faults = {
+            "its losses are not those of its batches": losses.shape == (record.batch,)
+            and losses.dtype == torch.float32,
+            "its history is not that of its epochs": bool(record.history) or not record.epoch,
+            "its best epoch is not in its history": (record.best is None) == (not record.history),
+            "the step count of its optimizer is no number": shapes_of({"": steps})[""] == "int64"
+            or "optimizer" in card.sources,
+        }
+        if wrong := [fault for fault, holds in faults.items() if not holds]:
+            raise ConfigError(wrong[0])
     return RunState(card, record, weights, best_weights, losses, optimizer)
 
 
@@ -170,13 +163,12 @@ def check_weights(weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
 def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, dict[str, Any]]:
     """The tensors, the card and all metadata of a file of that kind."""
     tensors, content = read_tensors(path)
-    actual = content.get("kind") if isinstance(content, dict) else None
-    if actual != kind:
-        raise _unusable(path, f"it is a {printable(actual)} file, not a {kind} file")
-    if content.get("format") != FORMAT:
-        version = printable(content.get("format"))
-        raise _unusable(path, f"format {version}; this mnistlab reads format {FORMAT}")
-    try:
+    with _loading(path):
+        actual = content.get("kind") if isinstance(content, dict) else None
+        if actual != kind:
+            raise ConfigError(f"it is a {actual} file, not a {kind} file")
+        if (version := content.get("format")) != FORMAT:
+            raise ConfigError(f"format {version}; this mnistlab reads format {FORMAT}")
         card = content["card"]
         if not isinstance(card["classes"], list):
             raise ConfigError("the model card needs classes: a list of names")
@@ -187,12 +179,19 @@ def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], ModelCard, di
         changed = {"classes": classes, "image_size": image_size, "settings": own, "sources": code}
         card = ModelCard(**card | changed)
         card.check()
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise _unusable(path, printable(error)[:200]) from error
     for one in code.values():
         one.require_trust(str(path))
     return tensors, card, content
 
 
-def _unusable(path: Path, why: str) -> DamagedFileError:
-    return DamagedFileError(f"{printable(path)}: cannot be loaded: {why}")
+@contextlib.contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """Makes a DamagedFileError of whatever the content of `path` raises."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        why = printable(error)[:200]
+        if isinstance(error, ValidationError):
+            keys = sorted({str(item["loc"][0]) for item in error.errors()})
+            why = f"its {', '.join(keys)} cannot be right"
+        raise DamagedFileError(f"{printable(path)}: cannot be loaded: {why}") from error
