@@ -21,7 +21,7 @@ import torch
 from jinja2 import Environment, StrictUndefined, meta
 from PIL import Image, ImageOps
 
-from mnistlab.config import MODEL_SETTINGS, TrainConfig, is_own, short
+from mnistlab.config import MODEL_SETTINGS, TrainConfig, short
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.layouts import options_of
@@ -46,16 +46,6 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-
-# What the template makes of a setting that is a name; any other name is refused.
-NAMES = {
-    "optimizer": ("basic", "momentum", "nesterov", "adam", "adamw"),
-    "schedule": ("constant", "one-cycle"),
-    "class_weights": ("none", "balanced"),
-    "precision": ("fp32", "bf16"),
-    "keep": ("last", "best"),
-}
-
 
 _ALONE = {"torch", *sys.stdlib_module_names} - {"__future__"}  # what own code may import
 
@@ -106,9 +96,7 @@ def require_known(config: TrainConfig) -> None:
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
-        if value != getattr(type(config)(), key)
-        and (key not in known or value not in NAMES.get(key, (value,)))
-        and not is_own(value)
+        if value != getattr(type(config)(), key) and key not in known
     ]
     if faults:
         raise ConfigError("\n".join(faults))

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from mnistlab.beginning import first_weights
-from mnistlab.config import DATA_SETTINGS, TrainConfig, checked, short
+from mnistlab.config import DATA_SETTINGS, TrainConfig, checked, flag_of, short
 from mnistlab.data.background import even_background
 from mnistlab.data.batches import count_batches, to_float
 from mnistlab.data.layouts import options_of
@@ -39,7 +39,7 @@ from mnistlab.losses import Loss, class_weights, fitting_loss, training_loss
 from mnistlab.metrics import EpochMetrics
 from mnistlab.models import ModelCard, PixelSimilarity
 from mnistlab.names import printable
-from mnistlab.optim import BasicOptim, new_optimizer, one_cycle
+from mnistlab.optim import RATES, BasicOptim, new_optimizer, one_cycle
 from mnistlab.own_checks import check_own
 from mnistlab.own_code import read, remember
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
@@ -249,6 +249,13 @@ def prepare(
     device = choose_device(config.device)
     set_threads(config.threads)
     sources = read(config, origins, resolved.sources)
+    if stepping := sources.get("optimizer"):
+        # one cycle sets the momentum of an optimizer that does not ask for it, too
+        used = {*stepping.asked(dict.fromkeys(RATES))}
+        used |= {"momentum"} if config.schedule == "one-cycle" else set()
+        for key in RATES:
+            if origins[key] == flag_of(key) and key not in used:
+                raise ConfigError(f"{flag_of(key)}: {printable(stepping.name)} asks for none")
     if data is None:
         data = load_data(config.data, options_of(config), progress=progress)
     chapter = config.model in _MODELS_OF_THE_CHAPTER

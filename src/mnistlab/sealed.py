@@ -84,22 +84,19 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
             raise DamagedFileError(f"{where}: {size}; no file of mnistlab is that large")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise DamagedFileError(f"{where}: not a regular file; nothing loaded")
-        with path.open("rb") as file:
-            length = file.read(8)
-            header_end = 8 + int.from_bytes(length, "little")
-            if len(length) < 8 or header_end > min(status.st_size, _MAX_HEADER):
-                raise _damaged(where, "its header is cut off or no header at all")
-            seal = _SEAL.search(length + file.read(header_end - 8))
-            if seal is None:
-                raise _damaged(where, "it carries no seal")
-            file.seek(0)
-            content = file.read(status.st_size + 1)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise RunError(f"{where}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise RunError(f"{where}: not enough memory to read it") from error
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    if len(content) < 8 or header_end > min(len(content), _MAX_HEADER):
+        raise _damaged(where, "its header is cut off or no header at all")
+    seal = _SEAL.search(content, 0, header_end)
+    if seal is None:
+        raise _damaged(where, "it carries no seal")
     digest = hashlib.sha256(content[: seal.start(1)] + _BLANK)
     digest.update(memoryview(content)[seal.end(1) :])
     if digest.hexdigest().encode() != seal[1]:
