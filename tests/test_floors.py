@@ -30,10 +30,8 @@ FLOORS: dict[str, int] = {
     "devices": 1,
     # floor 2: the loop and the files that hold a model
     "training": 2,
-    "sealed": 2,
     "storage": 2,
     # floor 3: where a config becomes objects
-    "beginning": 3,
     "calibration": 3,
     "experiment": 3,
     "own_checks": 3,
