@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -211,9 +210,6 @@ def _borrow(
     else:  # a constant: its line, which may name others beside it
         match = re.search(rf"^(\w+, )*{name}\b.* = .*$", source, re.MULTILINE)
         text = match[0] if match else f"{name} = {value!r}"
-    for inner, its_name in _INNER_IMPORT.findall(text):
-        _borrow(import_module(inner), its_name, done, texts, imports)
-    text = _INNER_IMPORT.sub("", text)
     for part in ast.walk(ast.parse(text)):
         if isinstance(part, ast.Name):
             _borrow(module, part.id, done, texts, imports)
@@ -222,8 +218,6 @@ def _borrow(
 
 # what the losses say of class weights
 _WEIGHTS = re.compile(r",\s+weights: torch.Tensor \| None = None|\n +if weights is not None:\n.*")
-# inside a function, with the comment above it
-_INNER_IMPORT = re.compile(r"(?:\n +#.*)?\n +from (mnistlab\.[\w.]+) import (\w+)(?=\n)")
 
 
 def _shortened(source: str) -> str:

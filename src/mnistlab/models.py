@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mnistlab.config import MODEL_SETTINGS, checked, choices_of
+from mnistlab.devices import torchvision
 from mnistlab.errors import ConfigError
 from mnistlab.losses import LOSSES, losses_for, n_logits
 from mnistlab.names import nearest, printable
@@ -187,9 +188,6 @@ class ResNet18(nn.Module):
 
     def __init__(self, image_size: tuple[int, int], n_classes: int) -> None:
         super().__init__()
-        # 1.4 s to import: only where this net is really built
-        from mnistlab.vision import torchvision
-
         self.net = torchvision().models.resnet18(num_classes=n_logits(n_classes))
         # made for photographs: its first layer takes red, green and blue
         self.net.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)

@@ -183,8 +183,6 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         message = "must be an integer from 0 on, or own"
     elif key == "model_set":
         message = "write KEY=VALUE; a value is a text, a number, true, false or a list of these"
-    elif item["type"] == "string_unicode":
-        message = "the path is not UTF-8; rename or move the folder"
     else:
         message = message[0].lower() + message[1:]
     value = printable(repr(item["input"]))

@@ -32,7 +32,6 @@ from mnistlab.files import (
     is_temporary,
     remove,
     remove_leftovers,
-    temporary_beside,
     user_path,
     write_whole,
 )
@@ -142,8 +141,7 @@ class Run:
         It leaves the list in one step, then its files go: a run is never seen in part.
         """
         folder = self.path.resolve()  # `.` has no name to put another one beside
-        with self.locked() as lock:
-            doomed = temporary_beside(folder)
+        with building(folder) as doomed, self.locked() as lock:
             if system.WINDOWS:  # no folder is renamed there while a file in it is open
                 lock.release()
             try:
@@ -151,7 +149,6 @@ class Run:
             except OSError as error:
                 why = f"cannot be deleted: {error.strerror or error}"
                 raise RunError(f"{printable(self.path)}: {why}") from error
-        remove(doomed)
 
     def is_locked(self) -> bool:
         """Whether a process is working on it right now."""
