@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.peers import import_fastai
 from mnistlab.data.named import load_data
-from mnistlab.vision import torchvision
+from mnistlab.devices import torchvision
 
 ENOUGH = 0.990
 

@@ -195,11 +195,7 @@ def test_a_setting_stands_in_one_place_with_its_help_and_what_it_needs() -> None
         ({"data": ""}, "--data:"),
         ({"data": "\udcff"}, "--data:"),
         ({"device": "cpus"}, "--device: not a known name; did you mean cpu? (got 'cpus')"),
-        (
-            {"device": "cuda:1"},
-            "--device: a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES=1 and take "
-            "cuda (got 'cuda:1')",
-        ),
+        ({"device": "cuda:1"}, "--device: not a known name; did you mean cuda? (got 'cuda:1')"),
         ({"hidden": 5}, "--hidden: needs --model two-layer or cnn, not linear"),
         ({"init": "normal", "model": "two-layer"}, "--init: needs --model linear, not two-layer"),
     ],

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mnistlab.config import DATA_SETTINGS, SETTINGS, Setting, TrainConfig, checked, choices_of
 from mnistlab.data.named import load_data
-from mnistlab.eject import NAMES, require_known, script
+from mnistlab.eject import require_known, script
 from mnistlab.errors import ConfigError
 from tests import needs
 from tests.command import run_in_process, run_script
@@ -26,7 +26,7 @@ from tests.originals import publish
 
 @pytest.fixture
 def trees(tmp_path: Path) -> None:
-    """Folders of images below the current one; `odd` has kinds of images that few have."""
+    """Folders of images below the current one."""
     for tree in (make_tree(tmp_path / "two"), make_tree(tmp_path / "three", ("a", "b10", "b9"))):
         for path in sorted((tree / "train").glob("*/?.png"))[:5]:  # of the first class
             path.unlink()
@@ -34,23 +34,7 @@ def trees(tmp_path: Path) -> None:
     make_tree(tmp_path / "nine", ("a", "b", "c"), size=(8, 8), train=3)
     make_tree(tmp_path / "large", size=(15, 14))
     make_tree(tmp_path / "large-three", ("a", "b10", "b9"), size=(14, 15))
-    odd = make_tree(tmp_path / "odd", size=(5, 3))
-    (odd / "valid" / "dark" / ".hidden.png").write_bytes(b"nothing")
-    kinds: list[tuple[str, Any, Any]] = [  # mode, paper, ink
-        ("RGBA", (0, 0, 0, 0), (20, 20, 20, 200)),
-        ("RGBA", (250, 250, 250, 0), (250, 240, 250, 255)),
-        ("I;16", 2000, 65535),
-    ]
-    for number, path in enumerate(sorted((odd / "train" / "dark").iterdir())):
-        exif = Image.Exif()
-        if number % 4 == 3:
-            image = Image.open(path).transpose(Image.Transpose.ROTATE_90)
-            exif[0x0112] = 6
-        else:
-            mode, paper, ink = kinds[number % 4]
-            image = Image.new(mode, (5, 3), paper)
-            image.putpixel((2, 1), ink)
-        image.save(path, exif=exif)
+    (tmp_path / "two" / "valid" / "dark" / ".hidden.png").write_bytes(b"nothing")
 
 
 def train(*flags: Any) -> dict[str, Any]:
@@ -124,7 +108,7 @@ TRAININGS = [
     "--data two --init uniform --loss mnist",
     "--data two --init normal --loss bce --no-shuffle",
     "--data three --init normal --class-weights balanced",
-    "--data odd --model two-layer --hidden 4",
+    "--data two --model two-layer --hidden 4",
     "--data three --model two-layer --hidden 4 --no-shuffle",
     # the optimizers, with and without a schedule; a momentum that a cycle takes down to nothing
     "--data two --optimizer momentum --momentum 0.7 --loss bce",
@@ -231,23 +215,23 @@ def test_images_that_are_read_in_another_way_are_refused(
     assert why in refused.err
 
 
-@pytest.mark.parametrize("key", NAMES)
-def test_every_name_of_today_is_known(key: str) -> None:
-    # a run has decided for one or the other
-    assert {*NAMES[key]} == {*choices_of(key)} - {"auto"}
+@pytest.mark.usefixtures("trees")
+@pytest.mark.parametrize("key", ["optimizer", "schedule", "class_weights", "precision", "keep"])
+def test_every_name_of_a_setting_has_a_script_of_its_own(key: str) -> None:
+    names = [*{*choices_of(key)} - {"auto"}]  # a run has decided for one or the other
+    data = load_data("two")
+    assert len(
+        {script(checked({"loss": "mnist", key: name}), data, "run", "sha") for name in names}
+    ) == len(names)
 
 
 def test_a_setting_that_the_script_does_not_have_is_refused(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Later(TrainConfig):
         clip: float = 0.0
 
-    train("--data", tiny, "--epochs", 1, "--optimizer", "adam")
-    monkeypatch.setitem(NAMES, "optimizer", ("basic",))
-    refused = run_in_process("eject")
-    assert (refused.code, "optimizer adam: a script cannot do this" in refused.err) == (2, True)
     monkeypatch.setitem(SETTINGS, "clip", Setting("The largest gradient."))
     require_known(Later(lr=3.0))
     with pytest.raises(ConfigError, match=r"^clip 1.0: a script cannot do this$"):
@@ -293,12 +277,23 @@ def test_what_cannot_be_ejected_is_refused_in_plain_words(tiny: Path, tmp_path: 
 
     run_in_process("baseline", "pixel-similarity", "--data", tiny).ok()
     assert "trains nothing" in refusal()
-    shutil.copytree(tiny, tmp_path / "four-bits")
-    path = next((tmp_path / "four-bits" / "train" / "dark").iterdir())
-    # a transparent level of 4-bit grey: decoded right, but not by so short a script
-    Image.new("L", (4, 4), 17 * 3).save(path, bits=4, transparency=3)
-    train("--data", "four-bits", "--epochs", 1)
-    assert path.name in refusal()
+    shutil.copytree(tiny, tmp_path / "odd")
+    path = next((tmp_path / "odd" / "train" / "dark").iterdir())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    odd: list[tuple[Image.Image, dict[str, Any]]] = [  # decoded right, but not by a short script
+        (Image.new("L", (4, 4), 17 * 3), {"bits": 4, "transparency": 3}),
+        (Image.new("RGBA", (4, 4), (0, 0, 0, 0)), {}),
+        (Image.new("I;16", (4, 4), 30000), {}),
+        (Image.linear_gradient("L").resize((4, 4)), {"exif": turned}),
+    ]
+    for image, options in odd:
+        image.save(path, **options)
+        train("--data", "odd", "--epochs", 1)
+        assert path.name in refusal()
+    Image.new("RGBA", (4, 4), (9, 90, 20, 255)).save(path)  # nothing shines through
+    train("--data", "odd", "--epochs", 1)
+    run_in_process("eject").ok()
     run = Path(train("--data", tiny, "--epochs", 1)["run"])
     (tmp_path / "there.py").write_text("mine")
     assert "exists already" in refusal("latest", "-o", tmp_path / "there.py")

@@ -21,7 +21,6 @@ FLOORS: dict[str, int] = {
     "records": 0,
     "summaries": 0,
     # floor 1: data, models, and what they are made of
-    "vision": 1,
     "data": 1,
     "losses": 1,
     "metrics": 1,
@@ -30,10 +29,8 @@ FLOORS: dict[str, int] = {
     "devices": 1,
     # floor 2: the loop and the files that hold a model
     "training": 2,
-    "sealed": 2,
     "storage": 2,
     # floor 3: where a config becomes objects
-    "beginning": 3,
     "calibration": 3,
     "experiment": 3,
     "own_checks": 3,
@@ -59,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "mlflow": {"exports"},
     "rich": {"report", "cli"},
     "matplotlib": {"report", "cli"},
-    "torchvision": {"vision"},
+    "torchvision": {"devices"},
     "scipy": {"data"},
 }
 NO_TORCH = {name for name, floor in FLOORS.items() if floor == 0}

@@ -183,7 +183,7 @@ def test_images_too_small_for_the_stages_are_refused_with_what_to_do() -> None:
 
 
 def test_resnet18_is_torchvisions_but_for_its_first_layer() -> None:
-    from mnistlab.vision import torchvision
+    from mnistlab.devices import torchvision
 
     model = build_model("resnet18", (28, 28), "37", seed=4)
     reference = torchvision().models.resnet18(num_classes=1).state_dict()

@@ -190,6 +190,18 @@ def test_an_optimizer_without_state_trains_whole_runs_and_resume_says_so(
     assert verify_run(run).repeats
 
 
+def test_a_rate_that_an_own_optimizer_does_not_ask_for_is_refused(
+    settings: dict[str, Any], net: Path
+) -> None:
+    settings |= {"optimizer": f"{net}:Plain"}
+    for key in ("momentum", "beta2", "weight_decay"):
+        flag = f"--{key.replace('_', '-')}"
+        with pytest.raises(ConfigError, match=rf"^{flag}: net\.py:Plain asks for none$"):
+            train_run(settings | {key: 0.5})
+    assert not Path("runs").exists()
+    prepare(resolve(settings | {"momentum": 0.5, "schedule": "one-cycle"}))  # which sets it
+
+
 def test_an_own_optimizer_and_loss_give_the_bits_of_those_they_repeat(
     tiny: Path, net: Path
 ) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mnistlab import scoring
+from mnistlab import training
 from mnistlab.data.folders import load_folders
 from mnistlab.data.store import ImageData
 from mnistlab.errors import DataError, RunError
@@ -194,7 +194,7 @@ def test_many_images_are_predicted_in_batches_and_in_their_order(
     names.append(names[0])
     at_once, _ = predict_images(*two_layer, names)
     steps: list[tuple[int, int]] = []
-    monkeypatch.setattr(scoring, "eval_batch", lambda height, width: 4)
+    monkeypatch.setattr(training, "eval_batch", lambda height, width: 4)
     results, faults = predict_images(
         *two_layer, names, progress=lambda done, total: steps.append((done, total))
     )

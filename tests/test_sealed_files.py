@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistlab import sealed
+from mnistlab import storage
 from mnistlab.errors import DamagedFileError, RunError
-from mnistlab.sealed import read_tensors, write_tensors
+from mnistlab.storage import read_tensors, write_tensors
 from tests import needs
 
 TENSORS = {
@@ -229,10 +229,10 @@ def test_a_header_that_claims_to_be_endless_is_refused(path: Path) -> None:
 def test_a_file_too_large_to_be_ours_is_not_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealed, "_MAX_FILE", path.stat().st_size - 1)
+    monkeypatch.setattr(storage, "_MAX_FILE", path.stat().st_size - 1)
     with pytest.raises(DamagedFileError, match="no file of mnistlab is that large"):
         read_tensors(path)
-    monkeypatch.setattr(sealed, "_MAX_FILE", path.stat().st_size)
+    monkeypatch.setattr(storage, "_MAX_FILE", path.stat().st_size)
     assert same(read_tensors(path)[0])
 
 
@@ -256,7 +256,7 @@ def test_a_device_without_end_is_not_read(tmp_path: Path) -> None:
 def test_more_tensors_than_any_model_has_are_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealed, "_MAX_TENSORS", len(TENSORS) - 1)
+    monkeypatch.setattr(storage, "_MAX_TENSORS", len(TENSORS) - 1)
     with pytest.raises(DamagedFileError, match="its content cannot be read"):
         read_tensors(path)
 

@@ -12,7 +12,6 @@ import torch
 from mnistlab.errors import ConfigError, DamagedFileError, RunError
 from mnistlab.models import ModelCard
 from mnistlab.records import Best, EpochRow
-from mnistlab.sealed import write_tensors
 from mnistlab.storage import (
     RunState,
     StateRecord,
@@ -21,6 +20,7 @@ from mnistlab.storage import (
     save_model,
     save_state,
     weights_sha256,
+    write_tensors,
 )
 
 ROW = EpochRow(epoch=0, train_loss=0.5, valid_loss=1e-9, accuracy=0.1 + 0.2, seconds=0.5)

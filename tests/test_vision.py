@@ -9,10 +9,10 @@ from unittest import mock
 import pytest
 import torch
 
-from mnistlab import vision
+from mnistlab import devices
 from mnistlab.data import download
+from mnistlab.devices import torchvision
 from mnistlab.errors import RunError
-from mnistlab.vision import torchvision
 from tests.conftest import CHECKOUT
 from tests.originals import publish
 
@@ -41,7 +41,7 @@ def test_operators_are_declared_only_where_they_are_missing(
     (tmp_path / "torchvision.py").write_text("\n".join(lines))
     declared = mock.Mock(wraps=torch.library.define)
     monkeypatch.setattr(torch.library, "define", declared)
-    monkeypatch.setattr(vision, "_LOOKED_UP", names)
+    monkeypatch.setattr(devices, "_LOOKED_UP", names)
     monkeypatch.syspath_prepend(tmp_path)
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
@@ -69,9 +69,9 @@ def test_whatever_keeps_it_from_being_imported_is_told(
         raise error
 
     monkeypatch.setattr(torch.library, "define", lambda *_: None)
-    monkeypatch.setattr(vision, "import_module", importing)
+    monkeypatch.setattr(devices, "import_module", importing)
     with pytest.raises(RunError, match="install the version that belongs to torch") as told:
-        vision.torchvision()
+        devices.torchvision()
     assert str(told.value).isprintable()
 
 

@@ -21,8 +21,7 @@ from mnistlab.losses import predictions, probabilities
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.runs import Run
-from mnistlab.sealed import read_tensors, write_tensors
-from mnistlab.storage import FORMAT, load_model, weights_sha256
+from mnistlab.storage import FORMAT, load_model, read_tensors, weights_sha256, write_tensors
 from mnistlab.training import compute_logits
 
 BINS = 15  # of confidence, of equal width

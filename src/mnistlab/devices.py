@@ -1,10 +1,13 @@
-"""Which device computes, and what of a machine can change the last bits of a result."""
+"""Which device computes, what of a machine can change the last bits of a result, torchvision."""
 
+import contextlib
 import copy
 import platform
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,7 +15,7 @@ from torch import nn
 
 from mnistlab import __version__
 from mnistlab.config import device_name
-from mnistlab.errors import ConfigError
+from mnistlab.errors import ConfigError, RunError
 from mnistlab.names import nearest, printable
 
 TORCHS_THREADS = torch.get_num_threads()  # torch's own choice, before anybody changes it
@@ -183,3 +186,32 @@ def _is_right_in_bf16(layer: nn.Module, xb: torch.Tensor) -> bool:
             if not error < _TOLERANCE:  # also where it is not a number
                 return False
     return True
+
+
+# What torchvision's Python code looks up of its compiled part while it is imported.
+_LOOKED_UP = ("nms", "qnms")
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+def torchvision() -> ModuleType:
+    """The torchvision package, also where its compiled operators do not fit the installed torch.
+
+    The one door to it. It takes more than a second to import, so that is done where it is used.
+
+    torchvision from the package index is compiled for CUDA and cannot load its operators beside a
+    CPU build of torch; then it cannot be imported at all, although neither its datasets nor its
+    classifiers need any. Only then the missing operators are declared; nothing can run them.
+    Raises RunError where torchvision cannot be imported even so.
+    """
+    try:
+        with contextlib.suppress(RuntimeError):
+            return import_module("torchvision")
+        for name in _LOOKED_UP:
+            if not hasattr(torch.ops.torchvision, name):
+                torch.library.define(f"torchvision::{name}", _SCHEMA)
+        return import_module("torchvision")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise RunError(
+            f"torchvision cannot be imported ({printable(error)}); install the version that "
+            f"belongs to torch {torch.__version__}"
+        ) from error

@@ -10,18 +10,17 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 from jinja2 import Environment, StrictUndefined, meta
-from PIL import Image, ImageOps
+from PIL import Image
 
-from mnistlab.config import MODEL_SETTINGS, TrainConfig, is_own, short
+from mnistlab.config import MODEL_SETTINGS, TrainConfig, short
 from mnistlab.data.batches import augment, epoch_order, eval_batch
 from mnistlab.data.datasets import DATASETS, NAMED
 from mnistlab.data.layouts import options_of
@@ -45,16 +44,6 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-
-# What the template makes of a setting that is a name; any other name is refused.
-NAMES = {
-    "optimizer": ("basic", "momentum", "nesterov", "adam", "adamw"),
-    "schedule": ("constant", "one-cycle"),
-    "class_weights": ("none", "balanced"),
-    "precision": ("fp32", "bf16"),
-    "keep": ("last", "best"),
-}
-
 
 _ALONE = {"torch", *sys.stdlib_module_names} - {"__future__"}  # what own code may import
 
@@ -105,9 +94,7 @@ def require_known(config: TrainConfig) -> None:
     faults = [
         f"{key.replace('_', '-')} {value}: a script cannot do this"
         for key, value in config.applicable().items()
-        if value != getattr(type(config)(), key)
-        and (key not in known or value not in NAMES.get(key, (value,)))
-        and not is_own(value)
+        if value != getattr(type(config)(), key) and key not in known
     ]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -118,12 +105,13 @@ def script(
 ) -> tuple[str, str]:
     """As `eject`, for settings that are all known; `sha` is said of the weights to expect."""
     is_download = config.data in DATASETS
-    reader = read if is_download else _reader_for(data)  # a download is made as plain PNG files
+    if not is_download:  # one is made as plain PNG files
+        _require_plain(data)
     names, settings = (short(config.model), data.classes, data.image_size), config.model_settings()
     card = ModelCard(*names, settings, short(config.loss), sources=dict(own))
     model, loss_func = card.build(), card.loss_func()
     draws, least = check_model(model, data.train_ds, len(data.classes))
-    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, reader]
+    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, read]
     borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
@@ -162,7 +150,6 @@ def script(
         "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join([*{code.text for code in own.values()}, *definitions]),
-        "read": reader.__name__,
         "made": made,
         "draws": draws,
         "least": least,
@@ -222,9 +209,6 @@ def _borrow(
     else:  # a constant: its line, which may name others beside it
         match = re.search(rf"^(\w+, )*{name}\b.* = .*$", source, re.MULTILINE)
         text = match[0] if match else f"{name} = {value!r}"
-    for inner, its_name in _INNER_IMPORT.findall(text):
-        _borrow(import_module(inner), its_name, done, texts, imports)
-    text = _INNER_IMPORT.sub("", text)
     for part in ast.walk(ast.parse(text)):
         if isinstance(part, ast.Name):
             _borrow(module, part.id, done, texts, imports)
@@ -233,8 +217,6 @@ def _borrow(
 
 # what the losses say of class weights
 _WEIGHTS = re.compile(r",\s+weights: torch.Tensor \| None = None|\n +if weights is not None:\n.*")
-# inside a function, with the comment above it
-_INNER_IMPORT = re.compile(r"(?:\n +#.*)?\n +from (mnistlab\.[\w.]+) import (\w+)(?=\n)")
 
 
 def _shortened(source: str) -> str:
@@ -247,46 +229,21 @@ def _shortened(source: str) -> str:
     return re.sub(r"  # type: ignore\[.*\]", "", source).rstrip()
 
 
-def _reader_for(data: ImageData) -> Callable[[Path], torch.Tensor]:
-    """The shortest function that reads every image as training saw it.
+def _require_plain(data: ImageData) -> None:
+    """Raise ConfigError, which names the file, unless `read` gives every image as training saw it.
 
-    Raises ConfigError, which names the file, where none of ours does.
+    It does not for 16 bits, for images that a camera turned, and for what shines through.
     """
-    splits = (data.train, data.valid)
-    paths = [data.root / path for split in splits for path in split.paths()]
-    images = [image for split in splits for image in split.ds.tensors[0]]
-    for reader in (read, read_any):
-        pairs = zip(paths, images, strict=True)
-        wrong = next((path for path, image in pairs if not reader(path).equal(image)), None)
-        if wrong is None:
-            return reader
-    raise ConfigError(
-        f"{printable(wrong)}: a kind of image that the script's short reader gets wrong; save it "
-        "as 8-bit grey first"
-    )
+    for split in (data.train, data.valid):
+        for path, image in zip(split.paths(), split.ds.tensors[0], strict=True):
+            if not read(data.root / path).equal(image):
+                raise ConfigError(
+                    f"{printable(data.root / path)}: a kind of image that the script's short "
+                    "reader gets wrong; save it as 8-bit grey first"
+                )
 
 
 def read(path: Path) -> torch.Tensor:
     """A file of 8-bit grey or colour → uint8 (height, width)."""
     image = Image.open(path).convert("L")
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, -1)
-
-
-def read_any(path: Path) -> torch.Tensor:
-    """An image file that may have 16 bits, be turned or transparent → uint8 (height, width)."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode.startswith("I"):  # 16 bits, to the nearest of 256 levels
-        levels = _values(image.convert("I"), torch.int32).long()
-        return ((levels * 255 + 32767) // 65535).to(torch.uint8).view(image.height, -1)
-    if image.has_transparency_data:  # on the paper on which the ink can be seen
-        image = image.convert("RGBA")
-        alpha = _values(image.getchannel("A")).double()
-        luma = _values(image.convert("RGB").convert("L")).double()
-        is_light = alpha.sum() > 0 and (luma * alpha).sum() / alpha.sum() >= 128
-        paper = Image.new("RGBA", image.size, "black" if is_light else "white")
-        image = Image.alpha_composite(paper, image)
-    return _values(image.convert("RGB").convert("L")).view(image.height, -1)
-
-
-def _values(image: Image.Image, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=dtype)

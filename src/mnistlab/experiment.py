@@ -24,10 +24,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.beginning import first_weights
 from mnistlab.config import DATA_SETTINGS, TrainConfig, checked, short
 from mnistlab.data.background import even_background
-from mnistlab.data.batches import count_batches, to_float
+from mnistlab.data.batches import batches, count_batches, to_float
 from mnistlab.data.layouts import options_of
 from mnistlab.data.named import load_data
 from mnistlab.data.splitting import Folds, folds_of
@@ -45,7 +44,14 @@ from mnistlab.own_code import read, remember
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
 from mnistlab.resolving import Resolved, resolve, to_toml
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
-from mnistlab.storage import RunState, StateRecord, save_model, save_state, weights_sha256
+from mnistlab.storage import (
+    RunState,
+    StateRecord,
+    first_weights,
+    save_model,
+    save_state,
+    weights_sha256,
+)
 from mnistlab.training import Place, Recipe, check_model, fit_epoch, train_epochs
 
 SAVE_EVERY = 2.0  # seconds between saves; a hard kill loses at most this and the epoch under way
@@ -269,7 +275,7 @@ def prepare(
     model_name, size = short(config.model), data.image_size
     card = ModelCard(model_name, data.classes, size, own, short(loss), ground, data.fit, sources)
     if sources:
-        check_own(card, config, data.train_ds)
+        check_own(card, config, origins, data.train_ds)
     model = card.build(config.seed)
     taken: dict[str, torch.Tensor] = {}
     if config.from_run and not restored:
@@ -280,12 +286,11 @@ def prepare(
     n_batches = count_batches(len(data.train_ds), config.batch_size, least)
     model = model.to(device)
     if config.precision != "fp32":
-        images = data.train_ds.tensors[0]
-        last = len(images) - config.batch_size * (n_batches - 1)
-        batches = [images[:size] for size in {last, min(config.batch_size, len(images))}]
-        bf16, why = choose_precision(
-            config.precision, model, [to_float(xb).to(device) for xb in batches]
-        )
+        ends = [
+            batches(data.train_ds, config.batch_size, None, at, least) for at in {0, n_batches - 1}
+        ]
+        tried = [to_float(next(end)[0]).to(device) for end in ends]
+        bf16, why = choose_precision(config.precision, model, tried)
         config = replace(config, precision="bf16" if bf16 else "fp32")
         origins["precision"] = why or origins.get("precision", "default")
     now = TrainingState(model, new_optimizer(config, model, sources))
@@ -302,9 +307,8 @@ def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Exper
     """
     created = datetime.now(UTC).isoformat()
     started = replace(experiment, command=tuple(command), created=created)
-    config = experiment.config
-    run = create_run(folder, config.model, config.seed, started.write_start)
-    remember(experiment.card.sources)
+    run = create_run(folder, started.config.model, started.config.seed, started.write_start)
+    remember(started.card.sources)
     return replace(started, run=run)
 
 

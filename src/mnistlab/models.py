@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mnistlab.config import MODEL_SETTINGS, checked, choices_of
+from mnistlab.devices import torchvision
 from mnistlab.errors import ConfigError
 from mnistlab.losses import LOSSES, losses_for, n_logits
 from mnistlab.names import nearest, printable
@@ -187,9 +188,6 @@ class ResNet18(nn.Module):
 
     def __init__(self, image_size: tuple[int, int], n_classes: int) -> None:
         super().__init__()
-        # 1.4 s to import: only where this net is really built
-        from mnistlab.vision import torchvision
-
         self.net = torchvision().models.resnet18(num_classes=n_logits(n_classes))
         # made for photographs: its first layer takes red, green and blue
         self.net.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
@@ -263,15 +261,7 @@ def build_model(
 
     Torch's own random state is left as it was. Raises ConfigError for an unknown name or setting.
     """
-    if name not in MODELS:
-        raise ConfigError(f"model {name}{nearest(name, MODELS)}")
-    with torch.random.fork_rng(devices=[]):
-        # drawn on the CPU: a GPU's generator gives other numbers for the same seed
-        torch.manual_seed(seed)
-        try:
-            return MODELS[name](image_size, len(classes), **settings)
-        except TypeError as error:
-            raise ConfigError(f"model {name}: {printable(error)}") from error
+    return ModelCard(name, tuple(classes), image_size, settings, loss="").build(seed)
 
 
 @dataclass(frozen=True)
@@ -299,13 +289,19 @@ class ModelCard:
         return {key: value for key, value in asdict(self).items() if value or key != "sources"}
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The model with freshly drawn weights. Raises as `SourceCode.load` for own code."""
-        if "model" not in self.sources:
-            return build_model(self.model, self.image_size, self.classes, seed, **self.settings)
+        """As `build_model`, for own code too. Raises also as `SourceCode.load`."""
         with torch.random.fork_rng(devices=[]):
+            # drawn on the CPU: a GPU's generator gives other numbers for the same seed
             torch.manual_seed(seed)
-            model: nn.Module = self.sources["model"].make(**self.arguments())
-        return model
+            if "model" in self.sources:
+                model: nn.Module = self.sources["model"].make(**self.arguments())
+                return model
+            if self.model not in MODELS:
+                raise ConfigError(f"model {self.model}{nearest(self.model, MODELS)}")
+            try:
+                return MODELS[self.model](self.image_size, len(self.classes), **self.settings)
+            except TypeError as error:
+                raise ConfigError(f"model {self.model}: {printable(error)}") from error
 
     def arguments(self) -> dict[str, Any]:
         """What an own model is made with."""

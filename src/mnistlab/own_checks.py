@@ -1,29 +1,39 @@
 """What code of the user's own must hold: tried on seven images before any training."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from mnistlab.config import TrainConfig, short
+from mnistlab.config import TrainConfig, flag_of, short
 from mnistlab.data.batches import to_float
 from mnistlab.errors import ConfigError
 from mnistlab.losses import targets_for, training_loss
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
-from mnistlab.optim import new_optimizer
+from mnistlab.optim import RATES, new_optimizer
 from mnistlab.own_code import blamed
 from mnistlab.storage import check_weights, weights_sha256
 from mnistlab.training import check_logits
 
 
-def check_own(card: ModelCard, config: TrainConfig, ds: TensorDataset) -> None:
+def check_own(
+    card: ModelCard, config: TrainConfig, origins: Mapping[str, str], ds: TensorDataset
+) -> None:
     """Try model, loss and optimizer of `card`, and a step with them; on models of their own.
 
     ds: images uint8 (n, H, W) and labels (n,). Raises ConfigError for the first thing that would
     spoil a training or could not be repeated.
     """
+    if stepping := card.sources.get("optimizer"):
+        # one cycle sets the momentum also where it is not asked for
+        used = {*stepping.asked(dict.fromkeys(RATES))}
+        used |= {"momentum"} if config.schedule == "one-cycle" else set()
+        for key in RATES:
+            given = origins[key] == flag_of(key)
+            _require(flag_of(key), f"{stepping.name} asks for none", not given or key in used)
     images, labels = (tensor[torch.arange(7) % len(tensor)] for tensor in ds.tensors)
     xb, targets = to_float(images), targets_for(labels, len(card.classes))
     with blamed(card.model), torch.random.fork_rng(devices=[]):

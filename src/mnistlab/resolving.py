@@ -179,18 +179,10 @@ def _fault(item: Any, origins: Mapping[str, str]) -> str:
         if key in CODE and str(item["input"]).endswith(".py"):
             kind = "FUNCTION" if key == "loss" else "CLASS"
             message = f"write it as {printable(item['input'])}:{kind}"
-        gpu = re.fullmatch(r"(?:cuda:|gpu:)?(\d+)", str(item["input"]).lower())
-        if key == "device" and gpu:
-            message = (
-                f"a run takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES={gpu[1]} "
-                "and take cuda"
-            )
     elif key == "order_seed":
         message = "must be an integer from 0 on, or own"
     elif key == "model_set":
         message = "write KEY=VALUE; a value is a text, a number, true, false or a list of these"
-    elif item["type"] == "string_unicode":
-        message = "the path is not UTF-8; rename or move the folder"
     else:
         message = message[0].lower() + message[1:]
     value = printable(repr(item["input"]))

@@ -28,10 +28,10 @@ from mnistlab import system
 from mnistlab.config import MODEL_SETTINGS, PIN
 from mnistlab.errors import ConfigError, DamagedFileError, LockedError, RunError
 from mnistlab.files import (
+    building,
     is_temporary,
     remove,
     remove_leftovers,
-    temporary_beside,
     user_path,
     write_whole,
 )
@@ -141,8 +141,7 @@ class Run:
         It leaves the list in one step, then its files go: a run is never seen in part.
         """
         folder = self.path.resolve()  # `.` has no name to put another one beside
-        with self.locked() as lock:
-            doomed = temporary_beside(folder)
+        with building(folder) as doomed, self.locked() as lock:
             if system.WINDOWS:  # no folder is renamed there while a file in it is open
                 lock.release()
             try:
@@ -150,7 +149,6 @@ class Run:
             except OSError as error:
                 why = f"cannot be deleted: {error.strerror or error}"
                 raise RunError(f"{printable(self.path)}: {why}") from error
-        remove(doomed)
 
     def is_locked(self) -> bool:
         """Whether a process is working on it right now."""
@@ -211,8 +209,7 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, older_than=600)
-        draft = temporary_beside(folder / model)
-        try:
+        with building(folder / model) as draft:
             draft.mkdir()
             fill(Run(draft))
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -226,8 +223,6 @@ def create_run(folder: Path, model: str, seed: int, fill: Callable[[Run], None])
                 except OSError:
                     if not os.path.lexists(path):
                         raise
-        finally:
-            remove(draft)
         flush_folder(folder)
         return Run(path)
     except OSError as error:

@@ -14,7 +14,6 @@ from torch.utils.data import TensorDataset
 
 from mnistlab.calibration import Calibration, calibration_of
 from mnistlab.config import READING, Fit, flag_of
-from mnistlab.data.batches import eval_batch
 from mnistlab.data.fit import How, Levels, Prepared, fitted, prepare
 from mnistlab.data.images import (
     UndecodableError,
@@ -32,7 +31,7 @@ from mnistlab.data.splitting import folds_of
 from mnistlab.data.store import Progress, Split
 from mnistlab.devices import choose_device, set_threads
 from mnistlab.errors import ConfigError, DataError, RunError
-from mnistlab.files import remove, temporary_beside
+from mnistlab.files import building
 from mnistlab.losses import predictions, probabilities
 from mnistlab.metrics import Evaluation
 from mnistlab.models import ModelCard
@@ -246,49 +245,45 @@ def predict_images(
     the model; the probabilities are then calibrated. Raises ConfigError for what is no image.
     """
     device = next(itertools.chain(model.parameters(), model.buffers())).device
-    results: list[Prediction] = []
+    usable: list[tuple[str, Prepared]] = []
     faults: dict[str, str] = {}
     names = list(named_images(images))
-    at_once = eval_batch(*card.image_size)
-    for start in range(0, len(names), at_once):
-        batch: list[tuple[str, Prepared]] = []
-        with quiet_pillow():
-            for position, (name, own) in enumerate(names[start : start + at_once], start):
-                progress(position, len(names))
-                try:
-                    if own is not None:
-                        image = decode_image(own).grey
-                    elif name == STDIN:
-                        image = decode_bytes(stdin).grey
-                    else:
-                        image = decode(Path(name)).grey
-                    if card.fit is None or how != "auto" or invert is not None:
-                        prepared = prepare(
-                            image, card.image_size, card.ground, how=how, invert=invert
-                        )
-                    else:  # exactly as the training images were
-                        small = fitted(image, card.image_size, cast("Fit", card.fit))
-                        size = "{1} x {0}".format(*card.image_size)
-                        prepared = Prepared(np.asarray(small), (f"{card.fit} to {size}",))
-                except UndecodableError as fault:
-                    faults[name] = str(fault)
+    with quiet_pillow():
+        for position, (name, own) in enumerate(names):
+            progress(position, len(names))
+            try:
+                if own is not None:
+                    image = decode_image(own).grey
+                elif name == STDIN:
+                    image = decode_bytes(stdin).grey
                 else:
-                    batch.append((name, prepared))
-        if not batch:
-            continue
-        xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in batch])).to(device)
-        logits = compute_logits(model, xb)
-        sure = torch.full((len(xb),), True)
-        fits = nn.functional.one_hot(predictions(logits), len(card.classes))
-        if calibration is not None:
-            sure, fits, _ = calibration.judge(logits, xb)
-            logits = logits / calibration.temperature
-        judged = zip(answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist(), strict=True)
-        for (name, prepared), (answer, is_sure, fit) in zip(batch, judged, strict=True):
-            seen = (prepared.levels, prepared.steps, prepared.inverted)
-            fitting = tuple(itertools.compress(card.classes, fit))
-            results.append(Prediction(name, *answer, *seen, is_sure, fitting))
+                    image = decode(Path(name)).grey
+                if card.fit is None or how != "auto" or invert is not None:
+                    prepared = prepare(image, card.image_size, card.ground, how=how, invert=invert)
+                else:  # exactly as the training images were
+                    small = fitted(image, card.image_size, cast("Fit", card.fit))
+                    size = "{1} x {0}".format(*card.image_size)
+                    prepared = Prepared(np.asarray(small), (f"{card.fit} to {size}",))
+            except UndecodableError as fault:
+                faults[name] = str(fault)
+            else:
+                usable.append((name, prepared))
     progress(len(names), len(names))
+    if not usable:
+        return [], faults
+    xb = torch.from_numpy(np.stack([prepared.levels for _, prepared in usable])).to(device)
+    logits = compute_logits(model, xb)
+    sure = torch.full((len(xb),), True)
+    fits = nn.functional.one_hot(predictions(logits), len(card.classes))
+    if calibration is not None:
+        sure, fits, _ = calibration.judge(logits, xb)
+        logits = logits / calibration.temperature
+    judged = zip(answers(logits.cpu(), card.classes), sure.tolist(), fits.tolist(), strict=True)
+    results: list[Prediction] = []
+    for (name, prepared), (answer, is_sure, fit) in zip(usable, judged, strict=True):
+        seen = (prepared.levels, prepared.steps, prepared.inverted)
+        fitting = tuple(itertools.compress(card.classes, fit))
+        results.append(Prediction(name, *answer, *seen, is_sure, fitting))
     return results, faults
 
 
@@ -298,17 +293,15 @@ def save_prepared(folder: Path, results: Sequence[Prediction]) -> None:
     The folder appears complete or not at all. Raises RunError.
     """
     digits = len(str(len(results)))
-    building = temporary_beside(folder)
     try:
-        building.mkdir()
-        for number, result in enumerate(results, 1):
-            stem = "stdin" if result.file == STDIN else Path(result.file).stem[:40]
-            Image.fromarray(result.levels).save(building / f"{number:0{digits}d}-{stem}.png")
-        if folder.exists():
-            folder.rmdir()
-        building.rename(folder)
+        with building(folder) as draft:
+            draft.mkdir()
+            for number, result in enumerate(results, 1):
+                stem = "stdin" if result.file == STDIN else Path(result.file).stem[:40]
+                Image.fromarray(result.levels).save(draft / f"{number:0{digits}d}-{stem}.png")
+            if folder.exists():
+                folder.rmdir()
+            draft.rename(folder)
     except OSError as error:
         why = error.strerror or error
         raise RunError(f"{printable(folder)}: cannot be written: {why}") from error
-    finally:
-        remove(building)  # after the rename there is nothing left of it

@@ -10,9 +10,9 @@ import pytest
 
 from mnistlab.data.datasets import DATASETS, find_dataset
 from mnistlab.data.download import _published, find_originals
+from mnistlab.devices import torchvision
 from mnistlab.errors import DataError
 from mnistlab.names import is_clean
-from mnistlab.vision import torchvision
 from tests.conftest import CHECKOUT
 
 

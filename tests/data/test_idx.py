@@ -21,8 +21,8 @@ from mnistlab.data.folders import load_folders
 from mnistlab.data.published import read_dataset
 from mnistlab.data.store import ImageData
 from mnistlab.data.trees import import_idx
+from mnistlab.devices import torchvision
 from mnistlab.errors import DataError, RunError
-from mnistlab.vision import torchvision
 from tests import needs
 from tests.conftest import CHECKOUT
 from tests.originals import Made, idx_bytes, publish, usps_bytes

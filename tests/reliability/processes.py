@@ -174,7 +174,7 @@ class Server:
 
 def _serve(channel: socket.socket) -> None:
     import mnistlab.cli.app
-    from mnistlab.vision import torchvision
+    from mnistlab.devices import torchvision
 
     torchvision()
     names = [module.name for module in pkgutil.walk_packages(mnistlab.__path__, "mnistlab.")]

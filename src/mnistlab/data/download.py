@@ -25,10 +25,10 @@ from mnistlab.data.published import load_dataset, read_dataset, store_arrays, st
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import ImageData, Progress
 from mnistlab.data.trees import require_new, write_folders
+from mnistlab.devices import torchvision
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
 from mnistlab.names import printable
 from mnistlab.system import move
-from mnistlab.vision import torchvision
 
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 4  # in a row that bring nothing new
