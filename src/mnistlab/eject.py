@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from jinja2 import Environment, StrictUndefined, meta
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mnistlab.config import MODEL_SETTINGS, TrainConfig, short
 from mnistlab.data.batches import augment, epoch_order, eval_batch
@@ -105,13 +105,12 @@ def script(
 ) -> tuple[str, str]:
     """As `eject`, for settings that are all known; `sha` is said of the weights to expect."""
     is_download = config.data in DATASETS
-    if not is_download:  # one is made as plain PNG files
-        _require_plain(data)
+    reader = read if is_download else _reader_for(data)  # a download is made as plain PNG files
     names, settings = (short(config.model), data.classes, data.image_size), config.model_settings()
     card = ModelCard(*names, settings, short(config.loss), sources=dict(own))
     model, loss_func = card.build(), card.loss_func()
     draws, least = check_model(model, data.train_ds, len(data.classes))
-    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, read]
+    borrowed: list[Any] = [type(model), loss_func, targets_for, predictions, reader]
     borrowed += [class_weights] if config.class_weights == "balanced" else []
     borrowed += [epoch_order] if config.shuffle else []
     borrowed += [augment] if config.augment else []
@@ -150,6 +149,7 @@ def script(
         "imports": sorted(imports, key=lambda line: (line[0] == "f", line)),
         "constants": "\n".join(constants),
         "functions": "\n\n\n".join([*{code.text for code in own.values()}, *definitions]),
+        "read": reader.__name__,
         "made": made,
         "draws": draws,
         "least": least,
@@ -229,21 +229,46 @@ def _shortened(source: str) -> str:
     return re.sub(r"  # type: ignore\[.*\]", "", source).rstrip()
 
 
-def _require_plain(data: ImageData) -> None:
-    """Raise ConfigError, which names the file, unless `read` gives every image as training saw it.
+def _reader_for(data: ImageData) -> Callable[[Path], torch.Tensor]:
+    """The shortest function that reads every image as training saw it.
 
-    It does not for 16 bits, for images that a camera turned, and for what shines through.
+    Raises ConfigError, which names the file, where none of ours does.
     """
-    for split in (data.train, data.valid):
-        for path, image in zip(split.paths(), split.ds.tensors[0], strict=True):
-            if not read(data.root / path).equal(image):
-                raise ConfigError(
-                    f"{printable(data.root / path)}: a kind of image that the script's short "
-                    "reader gets wrong; save it as 8-bit grey first"
-                )
+    splits = (data.train, data.valid)
+    paths = [data.root / path for split in splits for path in split.paths()]
+    images = [image for split in splits for image in split.ds.tensors[0]]
+    for reader in (read, read_any):
+        pairs = zip(paths, images, strict=True)
+        wrong = next((path for path, image in pairs if not reader(path).equal(image)), None)
+        if wrong is None:
+            return reader
+    raise ConfigError(
+        f"{printable(wrong)}: a kind of image that the script's short reader gets wrong; save it "
+        "as 8-bit grey first"
+    )
 
 
 def read(path: Path) -> torch.Tensor:
     """A file of 8-bit grey or colour → uint8 (height, width)."""
     image = Image.open(path).convert("L")
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, -1)
+
+
+def read_any(path: Path) -> torch.Tensor:
+    """An image file that may have 16 bits, be turned or transparent → uint8 (height, width)."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits, to the nearest of 256 levels
+        levels = _values(image.convert("I"), torch.int32).long()
+        return ((levels * 255 + 32767) // 65535).to(torch.uint8).view(image.height, -1)
+    if image.has_transparency_data:  # on the paper on which the ink can be seen
+        image = image.convert("RGBA")
+        alpha = _values(image.getchannel("A")).double()
+        luma = _values(image.convert("RGB").convert("L")).double()
+        is_light = alpha.sum() > 0 and (luma * alpha).sum() / alpha.sum() >= 128
+        paper = Image.new("RGBA", image.size, "black" if is_light else "white")
+        image = Image.alpha_composite(paper, image)
+    return _values(image.convert("RGB").convert("L")).view(image.height, -1)
+
+
+def _values(image: Image.Image, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=dtype)
