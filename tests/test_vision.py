@@ -75,7 +75,7 @@ def test_whatever_keeps_it_from_being_imported_is_told(
     assert str(told.value).isprintable()
 
 
-def test_training_linear_models_imports_neither_torchvision_nor_the_compiler_nor_scipy(
+def test_linear_models_and_opening_a_cnn_import_neither_torchvision_nor_compiler_nor_scipy(
     tiny: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usps = publish(monkeypatch, "usps", tmp_path / "from")
@@ -85,6 +85,8 @@ import sys
 from tests.command import run_in_process
 for model, data in (("linear", "usps"), ("two-layer", sys.argv[1])):
     run_in_process("train", "--model", model, "--data", data, "--epochs", "2").ok()
+from mnistlab.models import ModelCard
+ModelCard("cnn", ("a", "b"), (28, 28), {"cosines": True}, "bce").state_shapes()
 heavy = {"torchvision", "torch._dynamo", "torch._inductor", "sympy", "scipy"}
 print(sorted(heavy & set(sys.modules)))
 """

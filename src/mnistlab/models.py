@@ -99,12 +99,13 @@ class Cosines(nn.Module):
     def __init__(self, channels: int, kernel: int, stride: int, padding: int) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        at = (torch.arange(kernel, dtype=torch.float64) + 0.5) * math.pi / kernel
+        at = (torch.arange(kernel, dtype=torch.float64, device="cpu") + 0.5) * math.pi / kernel
         waves = [nn.functional.normalize((at * n).cos(), dim=0) for n in range(kernel)]
         pairs = sorted(product(range(kernel), repeat=2), key=lambda n: n[0] ** 2 + n[1] ** 2)
         both = [torch.outer(waves[down], waves[across]) for down, across in pairs[: channels // 2]]
         filters = torch.stack(both).float().unsqueeze(1) / 2
-        self.filters = nn.Buffer(torch.cat([filters, -filters]))
+        # not computed on "meta", where only shapes are asked for: torch would load its compiler
+        self.filters = nn.Buffer(torch.cat([filters, -filters]).to(torch.get_default_device()))
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
         """Images (b, 1, H, W) → (b, channels, H', W')."""

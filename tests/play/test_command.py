@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mnistlab import own_code
 from mnistlab.models import ModelCard
 from mnistlab.runs import Run
 from mnistlab.storage import load_model, save_model
@@ -15,6 +16,11 @@ from tests.conftest import baseline_of
 from tests.play.conftest import Opened
 
 Mnistlab = Callable[..., Result]
+OWN = """from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, image_size):
+        super().__init__(nn.Flatten(), nn.Linear(image_size[0] * image_size[1], 1))
+"""
 
 
 def test_a_file_is_made_and_opened(
@@ -66,6 +72,19 @@ def test_what_no_page_can_do_is_refused(
     save_model(run.model_file, card.build().state_dict(), card)
     done = mnistlab("play", run.path)
     assert (done.code, why in done.err) == (2, True)
+    assert not Path("play.html").exists()
+
+
+def test_an_own_model_is_refused_by_name_also_that_of_a_stranger(
+    mnistlab: Mnistlab, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("net.py").write_text(OWN, encoding="utf-8")
+    mnistlab("train", "--model", "net.py:Net", "--data", tiny, "--epochs", "1", "-q").ok()
+    refused = mnistlab("play")
+    monkeypatch.setenv("MNISTLAB_STATE", str(tmp_path / "another"))
+    monkeypatch.setattr(own_code, "_trusted", set())
+    for done in (refused, mnistlab("play")):
+        assert (done.code, "no page can run net.py:Net; use" in done.err) == (2, True)
     assert not Path("play.html").exists()
 
 

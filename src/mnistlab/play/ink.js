@@ -1,7 +1,11 @@
 // What is done to a drawing before a model sees it: data/fit.py and data/ink.py in plain JavaScript,
 // under the same names, for clean strokes on one even ground. It goes on where net.js ends.
 
-const largest = numbers => numbers.reduce((a, b) => Math.max(a, b), 0);
+function largest(numbers) {
+  let most = 0;
+  for (let i = 0; i < numbers.length; i++) most = Math.max(most, numbers[i]);
+  return most;
+}
 const clip = (x, low, high) => Math.min(Math.max(x, low), high);
 const round = x => x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x); // as Python, 2.5 to 2
 
@@ -9,7 +13,8 @@ const round = x => x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x); // as 
 // into a box in the middle, as MNIST was made; and in words what was done.
 mnistlab.prepare = function prepare(grey, width, height, model) {
   const size = [model.height, model.width], ground = model.fit === "ink" ? 0 : model.ground;
-  const values = new Float32Array(grey).map(level => level / 255);
+  const { values } = zeros(height * width);
+  for (let i = 0; i < values.length; i++) values[i] = grey[i] / 255;
   const picture = { shape: [1, height, width], values }, ends = [[0, width], [width * (height - 1)]];
   const rim = Float32Array.from(ends.flatMap(end => [...values.subarray(...end)])).sort()[width];
   const isOwnSize = width === model.width && height === model.height;
@@ -41,7 +46,8 @@ function framed(picture, size, ground, rim) {
 // How much ink covers each pixel, 0…1, cropped to the ink.
 function findInk({ shape, values }, rim) {
   const dark = sum(values) < rim * values.length; // darker than the ground
-  const contrast = values.map(v => dark ? (rim - v) / Math.max(rim, 0.25) : v - rim);
+  const scale = dark ? -1 / Math.max(rim, 0.25) : 1, contrast = new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) contrast[i] = scale * (values[i] - rim);
   const peak = largest(contrast), [core, edge] = dark ? [0.5, 0.3] : [0.35, 0.2];
   const picture = { shape, values: contrast };
   const pieces = connected(picture, Math.max(edge * peak, 0.03), Math.max(core * peak, 0.06));
@@ -51,20 +57,18 @@ function findInk({ shape, values }, rim) {
   const margin = Math.ceil(0.25 * longerSide(box)) + 2, around = grown(box, margin).map((at, i) =>
     i < 2 ? Math.max(at, 0) : Math.min(at, shape[i - 1]));
   const ink = part(picture, around), soft = resize(ink, ink.shape.slice(1), BILINEAR, 2);
-  const near = largestNearby(soft, 0.35 * longerSide(box));
-  const coverage = filled(ink.shape, (_, y, x) => {
-    const value = ink.values[y * ink.shape[2] + x];
-    if (value === 0) return 0;
-    const full = 0.9 * Math.max(near.values[y * near.shape[2] + x], edge * peak), bare = 0.12 * full;
-    return clip((value - bare) / (full - bare), 0, 1);
-  });
-  return { coverage: cropped(coverage), dark, specks: left.length };
+  const near = part(largestNearby(soft, 0.35 * longerSide(box)), [0, 0, ...ink.shape.slice(1)]);
+  for (let i = 0; i < near.values.length; i++) {
+    const full = 0.9 * Math.max(near.values[i], edge * peak), bare = 0.12 * full;
+    ink.values[i] = clip((ink.values[i] - bare) / (full - bare), 0, 1);
+  }
+  return { coverage: cropped(ink), dark, specks: left.length };
 }
 // For each pixel about the largest value at most `distance` away, which changes smoothly.
 function largestNearby({ shape: [, height, width], values }, distance) {
   const step = Math.ceil(Math.max(height, width) / 64), size = [height, width].map(side =>
     Math.ceil(side / step)), reach = Math.max(round(distance / step), 1) >> 1;
-  const most = filled([1, ...size], () => 0);
+  const most = zeros(1, ...size);
   for (let i = 0; i < values.length; i++) {
     const block = Math.floor(i / width / step) * size[1] + Math.floor(i % width / step);
     most.values[block] = Math.max(most.values[block], values[i]);
@@ -84,7 +88,8 @@ function widened({ shape: [, rows, columns], values }, reach) {
 // The pieces of what is above `edge` that hang together, by the eight neighbours, and rise above
 // `core`: for each its pixels and the box around them.
 function connected({ shape: [, , width], values }, edge, core) {
-  const fresh = values.map(value => Number(value > edge)), pieces = [];
+  const fresh = new Uint8Array(values.length), pieces = [];
+  for (let i = 0; i < values.length; i++) fresh[i] = values[i] > edge;
   for (let start = fresh.indexOf(1); start >= 0; start = fresh.indexOf(1, start)) {
     const pixels = [start], box = [Infinity, Infinity, 0, 0];
     fresh[start] = 0;
@@ -133,7 +138,8 @@ const grown = ([top, left, bottom, right], by) => [top - by, left - by, bottom +
 function cropped(coverage) {
   const { shape: [, , width], values } = coverage;
   const half = largest(values) / 2, box = [Infinity, Infinity, 0, 0];
-  values.forEach((value, i) => value >= half && include(box, Math.floor(i / width), i % width));
+  for (let i = 0; i < values.length; i++)
+    if (values[i] >= half) include(box, Math.floor(i / width), i % width);
   return part(coverage, box);
 }
 // Pillow's resize: how much an old pixel counts for a new one, by the distance of their middles.
@@ -145,15 +151,15 @@ const resize = (picture, [height, width], filter, wide) =>
   turned(turned(picture, width, filter, wide), height, filter, wide);
 // Every row made `size` long; rows become columns.
 function turned({ shape: [, rows, columns], values }, size, { support, weight }, width = 1) {
-  const scale = columns / size, wide = Math.max(scale, width), result = filled([1, size, rows], () => 0);
+  const scale = columns / size, wide = Math.max(scale, width), result = zeros(1, size, rows);
   for (let place = 0; place < size; place++) {
     const middle = (place + 0.5) * scale, end = Math.floor(middle + support * wide + 0.5);
     const start = Math.max(Math.floor(middle - support * wide + 0.5), 0);
-    const weights = Array.from({ length: Math.min(end, columns) - start }, (_, i) =>
-      weight((start + i - middle + 0.5) / wide));
-    const shares = Float64Array.from(weights, one => one / sum(weights));
+    const weights = new Float64Array(Math.min(end, columns) - start);
+    for (let i = 0; i < weights.length; i++) weights[i] = weight((start + i - middle + 0.5) / wide);
+    const total = sum(weights);
     for (let row = 0; row < rows; row++)
-      result.values[place * rows + row] = weighted(shares, values, row * columns + start);
+      result.values[place * rows + row] = weighted(weights, values, row * columns + start) / total;
   }
   return result;
 }

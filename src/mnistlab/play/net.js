@@ -2,21 +2,31 @@
 // same names. Arrays are {shape: [channels, height, width], values}, row after row, as in PyTorch.
 
 const MNIST_MEAN = 0.1307, MNIST_STD = 0.3081;
-const sum = numbers => numbers.reduce((a, b) => a + b, 0);
+function sum(numbers) { // reduce() is several times as slow
+  let total = 0;
+  for (let i = 0; i < numbers.length; i++) total += numbers[i];
+  return total;
+}
+const zeros = (...shape) => ({ shape, values: new Float32Array(shape.reduce((a, b) => a * b)) });
 
 // An array of what `f` says of each channel, row and column.
 function filled([channels, height, width], f) {
-  const values = new Float32Array(channels * height * width);
+  const result = zeros(channels, height, width);
   for (let c = 0, at = 0; c < channels; c++)
     for (let y = 0; y < height; y++)
-      for (let x = 0; x < width; x++) values[at++] = f(c, y, x);
-  return { shape: [channels, height, width], values };
+      for (let x = 0; x < width; x++) result.values[at++] = f(c, y, x);
+  return result;
 }
 // One value; outside of the picture 0.
 const pixel = ({ shape, values }, c, y, x) => y >= 0 && y < shape[1] && x >= 0 && x < shape[2]
   ? values[(c * shape[1] + y) * shape[2] + x] : 0;
-const part = (picture, [top, left, bottom, right]) => filled([picture.shape[0], bottom - top,
-  right - left], (c, y, x) => pixel(picture, c, top + y, left + x));
+function part(picture, [top, left, bottom, right]) {
+  const result = zeros(picture.shape[0], bottom - top, right - left);
+  for (let c = 0, at = 0; c < picture.shape[0]; c++)
+    for (let y = top; y < bottom; y++)
+      for (let x = left; x < right; x++) result.values[at++] = pixel(picture, c, y, x);
+  return result;
+}
 
 const bytesOf = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
 
@@ -98,7 +108,7 @@ function conv2d(x, tensors, name, stride, padding) {
   const bias = tensors[`${name}.bias`]?.values, [outputs, , kernel] = weight.shape;
   const pad = padding ? kernel >> 1 : 0, places = side => Math.floor((side - kernel) / stride) + 1;
   const [rows, columns] = [places(x.shape[1] + 2 * pad), places(x.shape[2] + 2 * pad)];
-  const result = filled([outputs, rows, columns], () => 0);
+  const result = zeros(outputs, rows, columns);
   for (let i = 0; i < rows * columns; i++) {
     const top = Math.floor(i / columns) * stride - pad, left = i % columns * stride - pad;
     const seen = part(x, [top, left, top + kernel, left + kernel]).values;

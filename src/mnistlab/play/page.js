@@ -40,15 +40,13 @@ function change(action) {
 function draw(event) {
   if (event.pointerId !== pointer) return;
   const box = canvas.getBoundingClientRect(), scale = 280 / box.width;
-  const moves = event.getCoalescedEvents?.() ?? []; // all places since the last event
-  for (const { clientX, clientY } of moves.length ? moves : [event])
-    actions.at(-1).stroke.lineTo((clientX - box.left) * scale, (clientY - box.top) * scale);
+  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+  actions.at(-1).stroke.lineTo(x * scale, y * scale);
   change();
 }
 canvas.onpointerdown = event => {
   if (pointer !== null || event.button) return;
   canvas.setPointerCapture(pointer = event.pointerId);
-  document.body.dataset.drawing = "yes";
   actions.push({ stroke: new Path2D(), pen: $("pen").value });
   draw(event);
   draw(event); // a dot is a line from a place to itself
@@ -74,8 +72,6 @@ async function load(file) {
 $("file").onclick = () => ($("file").value = ""); // the same file again is a change, too
 $("file").onchange = () => load($("file").files[0]);
 addEventListener("paste", event => load(event.clipboardData.files[0]));
-addEventListener("dragover", event => event.preventDefault());
-addEventListener("drop", event => load(event.dataTransfer.files[0], event.preventDefault()));
 
 // What prepare() takes: the grey levels of a picture, its width and height.
 function greyOf(picture) {
@@ -108,22 +104,21 @@ $("next").onclick = () => step(1);
 $("previous").onclick = () => step(-1);
 $("mistakes").onchange = () => step(1, position = -1);
 const KEYS = { z: "undo", Escape: "clear", n: "next", p: "previous", m: "mistakes" };
-addEventListener("keydown", event => {
-  const button = $(KEYS[event.key]), hasControl = event.ctrlKey || event.metaKey;
-  if (event.altKey || hasControl !== (event.key === "z") || !button?.checkVisibility()) return;
-  event.preventDefault();
-  button.click();
+addEventListener("keydown", ({ key, ctrlKey, metaKey }) => {
+  const button = $(KEYS[key]), hasControl = ctrlKey || metaKey;
+  if (hasControl === (key === "z") && button?.checkVisibility()) button.click();
 });
 
 // ---- pictures of numbers
 // Black to white; or, where signed, blue below 0 and red above, on nothing.
 function paint(picture, values, most, isSigned) {
   const pixels = new ImageData(picture.width, picture.height);
-  values.forEach((value, i) => {
-    const level = 255 * Math.abs(value) / most;
-    const colour = value < 0 ? [33, 102, 172, level] : [178, 24, 43, level];
-    pixels.data.set(isSigned ? colour : [level, level, level, 255], 4 * i);
-  });
+  const colours = new Uint32Array(pixels.data.buffer); // opaque, blue, green, red
+  for (let i = 0; i < values.length; i++) {
+    const level = Math.min(Math.round(255 * Math.abs(values[i]) / most), 255);
+    const colour = values[i] < 0 ? 0xac6621 : 0x2b18b2;
+    colours[i] = isSigned ? level << 24 | colour : 255 << 24 | level * 0x10101;
+  }
   picture.getContext("2d").putImageData(pixels, 0, 0);
 }
 // A group of pictures of one size: each [values, text, share], the share, -1…1, shown as a bar.
@@ -161,12 +156,8 @@ const insides = {
       [tensors.weights.values.filter((_, i) => i % outputs.length === k), name]));
     group("Weight × pixel", "Where there is no ink, it is 0.", shape, true,
       outputs.map((name, k) => [part(values, k), `${name}: logit ${signed(logits[k])}`]));
-    let sum = tensors.bias.values[best];
-    const sums = [sum, ...Array.from(part(values, best), product => (sum += product))];
-    const most = 1.05 * largest(sums);
-    $("sums").setAttribute("viewBox", `0 ${-most} ${size} ${2 * most}`);
-    $("line").setAttribute("points", sums.map((y, x) => `${x},${-y}`).join(" "));
-    say("sum", `The bias ${signed(sums[0])} and weight × pixel of all pixels add up to ${logit}.`);
+    const bias = signed(tensors.bias.values[best]);
+    say("sum", `The bias ${bias} and weight × pixel of all pixels add up to ${logit}.`);
   },
   "two-layer": ({ stages: [{ values }] }, best, logit) =>
     units(values, best, logit, shape, true, k => part(tensors["hidden.weight"].values, k)),
@@ -193,7 +184,6 @@ function look() {
   } catch (error) {
     why = error.message;
   }
-  $("hint").hidden = !why;
   say("which", last?.which ?? "");
   paint($("seen"), seen.image, 1);
   $("steps").innerHTML = seen.steps.map(text => `<li>${text}</li>`).join("");
@@ -211,7 +201,6 @@ function look() {
   const best = Math.max(outputs.indexOf(judged.class), 0); // the only one of two classes
   const logit = `the logit for ${outputs[best]}, ${signed(result.logits[best])}`;
   insides[model.name](result, best, logit);
-  document.body.dataset.drawing = pointer === null ? "no" : "yes";
 }
 
 // ---- nudge one weight
@@ -238,7 +227,8 @@ function nudging(images) {
     change();
   }
   groups.Weights.forEach((tile, k) => {
-    const choose = pixel => pixel >= 0 && pixel < size && show(at = pixel * count + k);
+    const choose = pixel =>
+      pixel >= 0 && pixel < size && show(at = pixel * count + k, values.set(trained));
     Object.assign(tile, { tabIndex: 0, role: "application", ariaLabel: `Weights: ${outputs[k]}` });
     tile.firstChild.onpointerdown = ({ target, offsetX, offsetY }) => {
       const side = target.clientWidth / width; // of a pixel, on the screen
@@ -251,7 +241,6 @@ function nudging(images) {
   });
   Object.assign($("nudge"), { min: -most, max: most, step: most / 100 });
   $("nudge").oninput = () => show(values[at] = trained[at] + Number($("nudge").value));
-  $("reset").onclick = () => show(values.set(trained));
   show();
 }
 

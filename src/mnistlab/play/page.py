@@ -31,24 +31,28 @@ def make_page(run: Run, *, best: bool = False, progress: Progress | None = None)
 
     Raises RunError, DamagedFileError, and ConfigError for a model that no page can run.
     """
+    record, refusal = run.known_record(), f"{printable(run.name)}: {{}}; use: mnistlab predict"
+    name = Path(record.config.model).name if record else "linear"
+    if name not in MODEL_NAMES:  # and is not opened: that may ask for trust
+        raise ConfigError(refusal.format(f"no page can run {printable(name)}"))
     model, card = open_model(run, best=best)
-    if card.model not in MODEL_NAMES or card.model == "resnet18" or card.ground is None:
-        why = f"no page can run {printable(card.model)}"
-        if card.ground is None:
-            why = "its images have no even ground, so no drawing can be made like them"
-        raise ConfigError(f"{printable(run.name)}: {why}; use: mnistlab predict")
+    if card.model not in MODEL_NAMES or card.model == "resnet18":
+        raise ConfigError(refusal.format(f"no page can run {printable(card.model)}"))
+    if card.ground is None:
+        why = "its images have no even ground, so no drawing can be made like them"
+        raise ConfigError(refusal.format(why))
     payload: dict[str, Any] = {"schema_version": 1, "run": run.name, **model_payload(model, card)}
     payload |= dict.fromkeys(("calibration", "accuracy", "n_valid", "valid", "nudge"))
-    calibration, missing = calibration_of(run, model), ""
+    calibration, missing = calibration_of(run, model), []
     if calibration and calibration.card.image_size != card.image_size:
-        missing = "the page judges images of 28 x 28 alone; predict says where it is not sure"
+        missing += ["the calibration: of 28 x 28 alone; predict says where it is not sure"]
     elif calibration:
         guard = model_payload(calibration.guard, calibration.card)
         payload["calibration"] = {**calibration.figures(), "guard": guard}
     try:
         payload |= _valid_payload(score_run(run, best=best, progress=progress))
     except (DataError, RunError) as error:
-        missing = f"no images of the run: {error}"
+        missing += [f"no images of the run: {error}"]
 
     def text(*names: str) -> Markup:
         return Markup("\n".join((FOLDER / name).read_text("utf-8") for name in names))
@@ -70,7 +74,7 @@ def make_page(run: Run, *, best: bool = False, progress: Progress | None = None)
             # so that no name ends the script
             "payload": Markup(json.dumps(payload).replace("<", "\\u003c")),
         }
-    ), missing
+    ), "; ".join(missing)
 
 
 def model_payload(model: nn.Module, card: ModelCard) -> dict[str, Any]:
