@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mnistlab.calibration import Calibration
-from mnistlab.data.idx import read_idx
+from mnistlab.data.archives import read_idx
 from mnistlab.data.memory import load_tensors
 from mnistlab.data.splitting import Folds, split_into_folds
 from mnistlab.data.store import ImageData

@@ -13,6 +13,7 @@ import io
 import math
 import os
 import re
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -77,6 +78,7 @@ def _unzip(path: Path, folder: Path) -> None:
             place = PurePosixPath(name.replace("\\", "/"))
             if place.is_absolute() or ".." in place.parts or ":" in name:
                 raise fault_in(path, f"{name} in it points outside; not unpacked")
+        _require_space(path, folder, sum(member.file_size for member in archive.infolist()))
         archive.extractall(folder)
 
 
@@ -84,7 +86,15 @@ def _untar(path: Path, folder: Path) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise fault_in(path, "only Python 3.11.4 and later unpack a tar archive safely; unpack it")
     with tarfile.open(path) as archive:
+        _require_space(path, folder, sum(member.size for member in archive))
         archive.extractall(folder, filter="data")  # a member that points outside is a TarError
+
+
+def _require_space(path: Path, folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free / 2:
+        sizes = f"unpacks to {size / 1e6:,.0f} MB, and the cache has {free / 1e6:,.0f} MB free"
+        raise fault_in(path, f"{sizes}; set MNISTLAB_CACHE to a folder with more space")
 
 
 @contextlib.contextmanager
