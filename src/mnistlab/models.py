@@ -91,20 +91,19 @@ class Cosines(nn.Module):
     (b, 1, H, W) → (b, channels, H', W'), each channel an image in which one wave is looked for.
     Products of a cosine down and a cosine across, those of the fewest waves first: what JPEG sums
     its images up from (N. Ahmed et al., Discrete Cosine Transform, 1974). With nothing to learn
-    here, the backward pass ends at the second layer, which makes a step cheaper. The first wave
-    is the mean of all pixels; the ReLU behind keeps what is positive, so either a wave or its
-    negative.
+    here, the backward pass ends at the second layer, which makes a step cheaper. The ReLU behind
+    keeps what is positive, so either a wave or its negative.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, padding: int) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
+        # on the CPU: to compute it for its shapes alone, on "meta", torch would load its compiler
         at = (torch.arange(kernel, dtype=torch.float64, device="cpu") + 0.5) * math.pi / kernel
         waves = [nn.functional.normalize((at * n).cos(), dim=0) for n in range(kernel)]
         pairs = sorted(product(range(kernel), repeat=2), key=lambda n: n[0] ** 2 + n[1] ** 2)
         both = [torch.outer(waves[down], waves[across]) for down, across in pairs[: channels // 2]]
         filters = torch.stack(both).float().unsqueeze(1) / 2
-        # not computed on "meta", where only shapes are asked for: torch would load its compiler
         self.filters = nn.Buffer(torch.cat([filters, -filters]).to(torch.get_default_device()))
 
     def forward(self, xb: torch.Tensor) -> torch.Tensor:
