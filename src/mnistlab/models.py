@@ -92,13 +92,13 @@ class Cosines(nn.Module):
     Products of a cosine down and a cosine across, those of the fewest waves first: what JPEG sums
     its images up from (N. Ahmed et al., Discrete Cosine Transform, 1974). With nothing to learn
     here, the backward pass ends at the second layer, which makes a step cheaper. The ReLU behind
-    keeps what is positive, so either a wave or its negative.
+    keeps what is positive, so either a wave or its negative. They are computed on the CPU: for
+    their shapes alone, on "meta", torch would load its compiler, which takes a second.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, padding: int) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        # on the CPU: to compute it for its shapes alone, on "meta", torch would load its compiler
         at = (torch.arange(kernel, dtype=torch.float64, device="cpu") + 0.5) * math.pi / kernel
         waves = [nn.functional.normalize((at * n).cos(), dim=0) for n in range(kernel)]
         pairs = sorted(product(range(kernel), repeat=2), key=lambda n: n[0] ** 2 + n[1] ** 2)
