@@ -7,6 +7,7 @@ import traceback
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from mnistlab import __version__
 from mnistlab.cli import (
@@ -16,6 +17,7 @@ from mnistlab.cli import (
     doubt,
     eject,
     evaluate,
+    exercise,
     export,
     ladder,
     lesson,
@@ -34,8 +36,9 @@ from mnistlab.names import printable
 from mnistlab.own_code import explained
 
 
-def _group(text: str) -> typer.Typer:
+def _group(text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     return typer.Typer(
+        cls=cls,
         help=text,
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help: any encoding, any width, and no rich to import
@@ -116,6 +119,15 @@ command(runs_app, "compare", runs.compare, OF_DATA)
 command(runs_app, "verify", runs.verify, ("data",))
 command(runs_app, "export", export.export_runs)
 command(runs_app, "rm", runs.rm)
+
+exercise_app = _group("The chapter as exercises: write it yourself.", exercise.ExerciseGroup)
+app.add_typer(exercise_app, name="exercise")
+command(exercise_app, "start", exercise.start)
+command(exercise_app, "show", exercise.show)
+command(exercise_app, "check", exercise.check)
+command(exercise_app, "status", exercise.status)
+command(exercise_app, "next", exercise.next_)
+command(exercise_app, "watch", exercise.watch)
 
 
 def run() -> int:
