@@ -19,6 +19,7 @@ from mnistlab.cli import (
     evaluate,
     exercise,
     export,
+    grade,
     ladder,
     lesson,
     lr_find,
@@ -89,6 +90,7 @@ command(app, "lesson", lesson.lesson, ("seed", "lr"))
 command(app, "reproduce", reproduce.reproduce, ("threads",))
 command(app, "ladder", ladder.ladder, (*DATA_SETTINGS, "device", "threads"))
 command(app, "eject", eject.eject, ("data",))
+command(app, "grade", grade.grade)
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
