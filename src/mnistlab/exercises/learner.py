@@ -203,7 +203,7 @@ class Learner:
         N_("`fit` trains one epoch only: does a `return` stand inside the loop?"): (
             _OneEpoch
         ),
-        N_("`fit` returns the last accuracy alone; asked is a list, one for each epoch."): _LastOnly,
+        N_("`fit` returns one accuracy; asked is a list, one for each epoch."): _LastOnly,
         N_("The learning rate that `fit` is given is not used."): _TooSlow,
     },
     hints=N_("""\
