@@ -60,7 +60,7 @@ def file_text(name: str) -> str:
     how = f"mnistlab exercise check {file_name(name)}"
     comments = [f"# mnistlab exercise {name} version {VERSION}", "#", f"# {title}", "#"]
     comments += [f"# {line}".rstrip() for line in task.strip().splitlines()]
-    return "\n".join([*comments, "#", f"# {how}", "", exercise.code.strip(), ""])
+    return "\n".join([*comments, "#", f"# {how}", "", exercise.file_code])
 
 
 def exercise_of(file: Path) -> tuple[str, str]:
@@ -70,7 +70,7 @@ def exercise_of(file: Path) -> tuple[str, str]:
     """
     where = printable(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = file.read_text("utf-8-sig")  # also with the line ends of Windows
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -124,7 +124,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     """Run and judge the answer in `file`. Raises ConfigError for what `exercise_of` refuses."""
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
-    if exercise.code.strip() in text:
+    if exercise.file_code.strip() in text:
         to_do = Verdict(False, lines=(_("The gap is still open: write your answer there."),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
@@ -146,11 +146,12 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
                 printed += message.get("printed", "")
                 reply = message.get("reply")
     except EOFError:  # it ended without an answer
+        process.join(1)
+    finally:  # also at Ctrl-C, else this process would wait for it at its own end
+        code = process.exitcode
+        process.kill()
         process.join()
-    code = process.exitcode
-    process.kill()
-    process.join()
-    here.close()
+        here.close()
     if late:
         text = _("It did not end within {seconds:g} seconds: is a loop endless?")
         verdict = Verdict(False, lines=(text.format(seconds=seconds),))
