@@ -196,6 +196,7 @@ def shown(value: Any, at: int = 0) -> str:
     return str(value["kind"] if isinstance(value, dict) else value)
 
 
+@cache
 def images_of(name: str) -> torch.Tensor:
     """The training images of the class `3` or `7`, float (n, 28, 28) in 0…1."""
     data = sample()
