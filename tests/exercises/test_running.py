@@ -2,12 +2,13 @@
 
 import multiprocessing
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from mnistlab.errors import ConfigError, RunError
-from mnistlab.exercises import running
+from mnistlab.exercises import EXERCISES
 from mnistlab.exercises.running import Check, check_file, file_name, file_text, files_in, start
 from tests.exercises.conftest import Write
 
@@ -166,7 +167,7 @@ def test_a_folder_is_not_a_file_and_an_empty_one_has_no_exercises(tmp_path: Path
 def test_start_writes_what_is_not_there_and_changes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "mine"
     new = start(folder)
-    assert [path.name for path in new] == [file_name(name) for name in running.EXERCISES]
+    assert [path.name for path in new] == [file_name(name) for name in EXERCISES]
     assert files_in(folder) == new
     assert new[0].name == "01_mean_image.py"
     new[0].write_text("mine", encoding="utf-8")
@@ -181,7 +182,7 @@ def test_start_writes_what_is_not_there_and_changes_nothing(tmp_path: Path) -> N
 def test_elsewhere_than_on_linux_a_new_process_gives_the_same(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     check = check_file(write("derivative", "return 6 * x**2 + 6 * x + 4", "print('hi')"), 60)
     assert check.verdict.passed
     assert check.printed == "hi\n"

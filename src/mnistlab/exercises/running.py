@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import types
@@ -136,7 +137,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     context = multiprocessing.get_context(method)
     here, there = context.Pipe(duplex=False)
     process = context.Process(  # type: ignore[attr-defined]
-        target=_answer, args=(there, name, file.with_suffix(".py").name, text)
+        target=_answer, args=(there, name, file.with_suffix(".py").name, text, seconds)
     )
     # Python 3.12 warns of the threads that this process may have: a copy of it uses none
     with warnings.catch_warnings(action="ignore"):
@@ -187,8 +188,11 @@ class _Printed(io.TextIOBase):
         return len(text)
 
 
-def _answer(connection: Connection, name: str, file: str, text: str) -> None:
+def _answer(connection: Connection, name: str, file: str, text: str, seconds: float) -> None:
     """Run the learner's `text` in this process, and send what the scenario made of it."""
+    if hasattr(signal, "alarm"):  # ends this process also where the one that waits was killed
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(seconds) + 2)
     os.dup2(2, 1)  # what programs print that it starts: stdout may be the document of --json
     printed: Any = _Printed(connection)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
