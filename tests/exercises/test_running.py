@@ -2,16 +2,19 @@
 
 import multiprocessing
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from mnistlab import system
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.exercises import EXERCISES
 from mnistlab.exercises.running import Check, check_file, file_name, file_text, files_in, start
+from tests import needs
 from tests.exercises.conftest import Write
 
+# where the process is a new one, it imports torch first
+LIMIT = 1.5 if needs.LINUX else 15.0
 RIGHT = "return (answers == targets).float().mean()"
 
 
@@ -41,8 +44,8 @@ def test_a_wrong_answer_is_told_what_was_expected_and_why(write: Write) -> None:
 @pytest.mark.parametrize(
     ("answer", "above", "message"),
     [
-        ("while True: pass", "", "did not end within 1.5 seconds: is a loop endless?"),
-        (RIGHT, "while True: print('again')", "did not end within 1.5 seconds"),
+        ("while True: pass", "", f"did not end within {LIMIT:g} seconds: is a loop endless?"),
+        (RIGHT, "while True: print('again')", "did not end within "),
         (RIGHT, "import sys\nsys.exit(3)", "line 12: SystemExit: 3"),
         ("exit()", "", "line 17: SystemExit"),
         (RIGHT, "import os\nos._exit(5)", "the program before it gave an answer (exit code 5)"),
@@ -50,7 +53,7 @@ def test_a_wrong_answer_is_told_what_was_expected_and_why(write: Write) -> None:
         (  # pytest would print all that it was doing
             "import ctypes, faulthandler as f; f.disable(); ctypes.string_at(0)",
             "",
-            "before it gave an answer (exit code -11)",
+            "before it gave an answer (exit code ",
         ),
         ("return answers ==", "", "SyntaxError: invalid syntax (04_accuracy.py, line 17)"),
         ("return accuracy(answers, targets)", "", "line 17: RecursionError"),
@@ -66,14 +69,14 @@ def test_a_wrong_answer_is_told_what_was_expected_and_why(write: Write) -> None:
 def test_an_answer_that_ends_badly_ends_in_a_plain_message(
     write: Write, answer: str, above: str, message: str
 ) -> None:
-    check = check_file(write("accuracy", answer, above), 1.5)
+    check = check_file(write("accuracy", answer, above), LIMIT)
     assert message in said(check)
     assert "Traceback" not in said(check) + check.printed
     assert multiprocessing.active_children() == []
 
 
 def test_what_is_printed_is_cut_and_comes_also_from_an_endless_loop(write: Write) -> None:
-    check = check_file(write("accuracy", RIGHT, "while True: print('0123456789')"), 1.0)
+    check = check_file(write("accuracy", RIGHT, "while True: print('0123456789')"), LIMIT)
     assert "endless" in said(check)
     assert len(check.printed) == 4000
     assert check.printed.startswith("0123456789\n0123456789\n")
@@ -182,7 +185,7 @@ def test_start_writes_what_is_not_there_and_changes_nothing(tmp_path: Path) -> N
 def test_elsewhere_than_on_linux_a_new_process_gives_the_same(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(system, "LINUX", False)
     check = check_file(write("derivative", "return 6 * x**2 + 6 * x + 4", "print('hi')"), 60)
     assert check.verdict.passed
     assert check.printed == "hi\n"

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from mnistlab import system
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.exercises import EXERCISES, load, number_of
 from mnistlab.exercises.kit import Exercise, Verdict, judge
@@ -133,8 +134,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
     torch.set_num_threads(1)
-    method = "fork" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(method)
+    context = multiprocessing.get_context("fork" if system.LINUX else "spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(  # type: ignore[attr-defined]
         target=_answer, args=(there, name, file.with_suffix(".py").name, text, seconds)
@@ -193,7 +193,8 @@ def _answer(connection: Connection, name: str, file: str, text: str, seconds: fl
     if hasattr(signal, "alarm"):  # ends this process also where the one that waits was killed
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(int(seconds) + 2)
-    os.dup2(2, 1)  # what programs print that it starts: stdout may be the document of --json
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what programs print that it starts: stdout may be the document of --json
     printed: Any = _Printed(connection)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         reply = _reply(load(name), file, text)
