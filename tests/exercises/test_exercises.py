@@ -176,6 +176,12 @@ def test_what_is_said_of_an_answer_that_is_no_classic_mistake(code: str, said: s
     assert any(said in line for line in verdict.lines), verdict.lines
 
 
+def test_another_error_than_that_of_a_mistake_is_not_taken_for_it() -> None:
+    verdict = verdict_of("step", "def step(param, lr):\n    torch.ones(2) @ torch.ones(3)\n")
+    assert verdict.mistake == ""
+    assert "RuntimeError: " in verdict.lines[0]
+
+
 def test_what_differs_is_shown_from_where_it_differs() -> None:
     code = """
 def mean_image(images):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,25 @@ def test_start_writes_what_is_not_there_and_changes_nothing(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file"):
         start(tmp_path / "file")
+
+
+@needs.linux
+def test_an_answer_ends_also_where_the_check_was_killed(write: Write, tmp_path: Path) -> None:
+    path = write("accuracy", RIGHT, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\n")
+    text = path.read_text(encoding="utf-8").replace("\n\ndef", "\ntime.sleep(60)\n\n\ndef")
+    path.write_text(text, encoding="utf-8")
+    check = multiprocessing.get_context("fork").Process(target=check_file, args=(path, 0.5))
+    check.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text(encoding="utf-8"):
+        time.sleep(0.01)
+    check.kill()
+    check.join()
+    stat = Path("/proc") / (tmp_path / "pid").read_text(encoding="utf-8") / "stat"
+    until = time.monotonic() + 30
+    # gone, or ended and not yet fetched
+    while stat.exists() and ") Z " not in stat.read_text(encoding="utf-8"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_elsewhere_than_on_linux_a_new_process_gives_the_same(

@@ -117,11 +117,10 @@ def start(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{printable(folder)}: {error.strerror or error}") from error
-    new = [
-        folder / file_name(name) for name in EXERCISES if not (folder / file_name(name)).exists()
-    ]
+    files = {folder / file_name(name): name for name in EXERCISES}
+    new = [file for file in files if not file.exists()]
     for file in new:
-        write_file(file, file_text(re.sub(r"^\d+_|\.py$", "", file.name)).encode())
+        write_file(file, file_text(files[file]).encode())
     return new
 
 
