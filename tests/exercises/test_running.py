@@ -184,6 +184,13 @@ def test_start_writes_what_is_not_there_and_changes_nothing(tmp_path: Path) -> N
 
 
 @needs.linux
+def test_an_answer_that_is_late_is_ended_and_not_waited_for(write: Write, tmp_path: Path) -> None:
+    above = "import signal, time\nsignal.alarm(0)\ntime.sleep(6)\nopen('after', 'w').close()"
+    assert "endless" in said(check_file(write("accuracy", RIGHT, above), 0.5))
+    assert not (tmp_path / "after").exists()
+
+
+@needs.linux
 def test_an_answer_ends_also_where_the_check_was_killed(write: Write, tmp_path: Path) -> None:
     path = write("accuracy", RIGHT, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\n")
     text = path.read_text(encoding="utf-8").replace("\n\ndef", "\ntime.sleep(60)\n\n\ndef")
