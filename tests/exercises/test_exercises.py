@@ -176,6 +176,14 @@ def test_what_is_said_of_an_answer_that_is_no_classic_mistake(code: str, said: s
     assert any(said in line for line in verdict.lines), verdict.lines
 
 
+@pytest.mark.parametrize(("factor", "passed"), [(1.000005, True), (1.00002, False)])
+def test_numbers_may_differ_by_one_in_a_hundred_thousand(factor: float, passed: bool) -> None:
+    code = "def accuracy(answers, targets):\n    return (answers == targets).double().mean()"
+    verdict = verdict_of("accuracy", f"{code} * {factor}\n")
+    assert verdict.passed == passed
+    assert not verdict.exact
+
+
 def test_another_error_than_that_of_a_mistake_is_not_taken_for_it() -> None:
     verdict = verdict_of("step", "def step(param, lr):\n    torch.ones(2) @ torch.ones(3)\n")
     assert verdict.mistake == ""
