@@ -23,7 +23,8 @@ _POLL = 0.1  # seconds between two looks at the files
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder with your files.")]
 Hint = Annotated[int, typer.Option(metavar="1|2|3", min=0, max=3, help="So many hints.")]
 Seconds = Annotated[
-    float, typer.Option(metavar="X", min=0.1, help="How long an answer may take, in seconds.")
+    float,
+    typer.Option(metavar="X", min=0.1, max=3600, help="How long an answer may take, in seconds."),
 ]
 
 

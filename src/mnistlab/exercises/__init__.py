@@ -50,6 +50,5 @@ def load(name: str) -> "Exercise":
     """The exercise `name`; imports torch. Raises ConfigError with the nearest name."""
     if name not in EXERCISES:
         raise ConfigError(f"exercise {printable(name)}: no such exercise{nearest(name, EXERCISES)}")
-    exercises = import_module(f"mnistlab.exercises.{EXERCISES[name][0]}").EXERCISES
-    exercise: Exercise = exercises[name]
+    exercise: Exercise = getattr(import_module(f"mnistlab.exercises.{EXERCISES[name][0]}"), name)
     return exercise

@@ -6,6 +6,7 @@ classic mistakes what that mistake gives: so a wrong answer can be told by its n
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,17 +22,19 @@ from mnistlab.own_code import explained
 
 NEAR = 1e-5  # how far a number may be from ours, and as a share of it
 
+Tries = Iterator[tuple[str, Any]]
+"""What a scenario yields: titles, and values (numbers, tensors, texts, lists of these)."""
 Results = list[tuple[str, Any]]
-"""What a scenario yielded: titles, and values as plain data (`plain_value`)."""
+"""The same as plain data (`plain_value`)."""
 
 
 @dataclass(frozen=True)
 class Exercise:
     """One gap. Its texts are marked with `N_` and looked up in the catalogue when they are shown.
 
-    task: what to write, for people. code: the file's code with the gap; what it imports may be
-    used. right: the tool's own functions or classes by name; the learner's file has the same names.
-    scenario: takes these by name; yields titles and values (numbers, tensors, texts, lists).
+    task: what to write, for people. code: what follows `torch` and `Tensor`, which each file
+    imports; a gap is ` ...` behind a head. right: the tool's own functions or classes by name; the
+    learner's file has the same names. scenario: takes these by name.
     mistakes: what to say of a classic one → what gives it: the functions by name, those that are
     left out are the right ones; where there is one name, the function alone. hints: three lines,
     each telling more, never the solution. honour: said where every value is ours to the last bit.
@@ -40,10 +43,19 @@ class Exercise:
     task: str
     code: str
     right: dict[str, Any]
-    scenario: Callable[..., Iterator[tuple[str, Any]]]
+    scenario: Callable[..., Tries]
     mistakes: dict[str, Any]
     hints: str
     honour: str = ""
+
+    @property
+    def file_code(self) -> str:
+        """The code of the learner's file, each gap on a line of its own."""
+        gap = re.compile(r"^( *)(\S.*:) \.\.\.$", re.MULTILINE)
+        code = gap.sub(r"\1\2\n\1    ...\n", self.code.strip()).strip()
+        code = re.sub(r"\n+(?=def)", "\n\n\n", code)
+        apart = "" if code.startswith("from") else "\n\n"
+        return f"import torch\nfrom torch import Tensor\n{apart}{code}\n"
 
     def results(self, **answer: Any) -> Results:
         """What the scenario gives with `answer` in place of the right functions of these names.
@@ -55,7 +67,7 @@ class Exercise:
             for title, value in self.scenario(**{**self.right, **answer}):
                 results.append((title, plain_value(value)))
         except (Exception, SystemExit) as error:
-            text = explained(error) or f"{type(error).__name__}: {error}"
+            text = explained(error, "the check")  # where no line of the learner's is in it
             results.append(("error", {"kind": type(error).__name__, "text": text}))
         return results
 
@@ -86,7 +98,10 @@ def same(theirs: Any, ours: Any, near: float = NEAR) -> bool:
             same(a, b, near) for a, b in zip(theirs, ours, strict=True)
         )
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        return theirs.get("kind") == ours.get("kind")  # an error: its text has the learner's line
+        kind = str(theirs.get("kind"))
+        # an error: behind its kind the texts are equal, before it the learner's has a line
+        texts = [str(one.get("text")).partition(kind)[2] for one in (theirs, ours)]
+        return kind == ours.get("kind") and texts[0] == texts[1]
     return bool(theirs == ours)
 
 
@@ -139,10 +154,14 @@ def difference(theirs: Results, ours: Results) -> tuple[str, ...]:
         return (value["text"],)
     if not theirs or not ours:
         return (_(title),)
+    own, at = ours[0][1], 0
+    if isinstance(own, dict) and isinstance(value, dict) and own.get("shape") == value.get("shape"):
+        pairs = zip(value.get("values", ()), own.get("values", ()), strict=False)
+        at = next((i for i, (a, b) in enumerate(pairs) if not _close(a, b, NEAR)), 0)
     return (
         _(title),
-        _("  expected  {value}").format(value=shown(ours[0][1])),
-        _("  yours     {value}").format(value=shown(value)),
+        _("  expected  {value}").format(value=shown(own, at)),
+        _("  yours     {value}").format(value=shown(value, at)),
     )
 
 
@@ -153,9 +172,12 @@ def usual_causes(theirs: Results, ours: Results) -> Iterator[str]:
     value, own = theirs[0][1], ours[0][1]
     if value is None:
         yield _("The function returns None: is a `return` missing?")
-    if not (isinstance(value, dict) and isinstance(own, dict) and "values" in value | own):
+    if not isinstance(value, dict) or not isinstance(own, dict):
         return
-    if value.get("shape") != own.get("shape"):
+    if "kind" in value:
+        yield _("This is of the type {kind}, not a tensor or a number.").format(kind=value["kind"])
+        return
+    if value["shape"] != own["shape"]:
         yield _("The shapes differ: over which axis does each operation go?")
         return
     pairs = [(a, b) for a, b in zip(value["values"], own["values"], strict=True) if b]
@@ -166,17 +188,20 @@ def usual_causes(theirs: Results, ours: Results) -> Iterator[str]:
         )
 
 
-def shown(value: Any) -> str:
-    """A plain value as text: at most six numbers of it, and its shape."""
+def shown(value: Any, at: int = 0) -> str:
+    """A plain value as text: at most six numbers of it, from `at` on, and its shape."""
     if isinstance(value, dict) and "values" in value:
-        numbers = ", ".join(f"{number:.6g}" for number in value["values"][:6])
-        more = ", ..." if len(value["values"]) > 6 else ""
-        return f"[{numbers}{more}] {tuple(value['shape'])}" if value["shape"] else numbers
+        at = 0 if len(value["values"]) <= 6 else at
+        # + 0 makes 0 of -0
+        numbers = ", ".join(f"{number + 0:.6g}" for number in value["values"][at : at + 6])
+        less, more = "..., " if at else "", ", ..." if len(value["values"]) > at + 6 else ""
+        return f"[{less}{numbers}{more}] {tuple(value['shape'])}" if value["shape"] else numbers
     if isinstance(value, list):
         return "[" + ", ".join(map(shown, value[:6])) + (", ...]" if len(value) > 6 else "]")
     return str(value["kind"] if isinstance(value, dict) else value)
 
 
+@cache
 def images_of(name: str) -> torch.Tensor:
     """The training images of the class `3` or `7`, float (n, 28, 28) in 0…1."""
     data = sample()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import TensorDataset
 
-from mnistlab.exercises.kit import Exercise, sample
+from mnistlab.exercises.kit import Exercise, Tries, sample
 from mnistlab.exercises.training import linear_model, some_batches, weights_of
 from mnistlab.language import N_
 from mnistlab.losses import mnist_loss
@@ -15,7 +15,7 @@ from mnistlab.optim import BasicOptim
 from mnistlab.training import train_epochs
 
 
-def try_data_loader(DataLoader: Any) -> Iterator[tuple[str, Any]]:  # noqa: N803
+def try_data_loader(DataLoader: Any) -> Tries:  # noqa: N803
     ds = TensorDataset(torch.arange(26), torch.arange(26) * 10)
     dl = DataLoader(ds, 6)
     yield N_("26 items by 6: how many batches"), len(dl)
@@ -31,7 +31,7 @@ def try_data_loader(DataLoader: Any) -> Iterator[tuple[str, Any]]:  # noqa: N803
     yield N_("each pass has another order"), [a != b for a, b in pairwise(orders)]
 
 
-class _Loader:
+class OurLoader:
     """The right one; its subclasses make the mistakes."""
 
     def __init__(self, ds: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
@@ -49,80 +49,65 @@ class _Loader:
             yield tuple(tensor[rows] for tensor in self.ds.tensors)
 
 
-class _DropsLast(_Loader):
+class DropsLast(OurLoader):
     def __len__(self) -> int:
         return len(self.ds) // self.batch_size
 
 
-class _UsedUp(_Loader):
+class UsedUp(OurLoader):
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         self.passes += 1
         if self.passes == 1:
             yield from super().__iter__()
 
 
-class _ShuffledOnce(_Loader):
+class ShuffledOnce(OurLoader):
     def order(self) -> torch.Tensor:
         self.once = getattr(self, "once", super().order())
         return self.once
 
 
-class _NotShuffled(_Loader):
+class NotShuffled(OurLoader):
     def order(self) -> torch.Tensor:
         return torch.arange(len(self.ds))
 
 
-class _TornApart(_Loader):
+class TornApart(OurLoader):
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         parts = [tensor[self.order()].split(self.batch_size) for tensor in self.ds.tensors]
         return iter(zip(*parts, strict=True))
 
 
 data_loader = Exercise(
-    task=N_("""\
-Write a `DataLoader`. A loop over it gives batches (xb, yb): the first batch_size items of the
-dataset, then the next, and so on; the last batch may be smaller. `len` says how many batches.
-It can be used again and again. With shuffle=True every pass has a new random order.
-ds.tensors are the tensors of the dataset, of equal length; `len(ds)` is their length.
-"""),
-    code="""\
+    task=N_("""Write a `DataLoader`. A loop over it gives batches (xb, yb): the first batch_size
+items of the dataset, then the next, and so on; the last batch may be smaller. `len` says how
+many batches. It can be used again and again. With shuffle=True every pass has a new random order.
+ds.tensors are the tensors of the dataset, of equal length; `len(ds)` is their length."""),
+    code="""
 class DataLoader:
-    def __init__(self, ds, batch_size, shuffle=False):
-        ...
-
-    def __len__(self):
-        ...
-
-    def __iter__(self):
-        ...
+    def __init__(self, ds, batch_size, shuffle=False): ...
+    def __len__(self): ...
+    def __iter__(self): ...
 """,
-    right={"DataLoader": _Loader},
+    right={"DataLoader": OurLoader},
     scenario=try_data_loader,
     mistakes={
-        N_("The last, smaller batch is a batch as well: 26 by 6 are 5 batches; round up."): (
-            _DropsLast
-        ),
-        N_("It gives batches only once: `__iter__` must start anew each time."): _UsedUp,
-        N_("The order is drawn once; draw it in `__iter__`, so that each pass has a new one."): (
-            _ShuffledOnce
-        ),
-        N_("shuffle=True changes nothing."): _NotShuffled,
-        N_("x and y are shuffled apart, so labels belong to other images: one order for both."): (
-            _TornApart
-        ),
+        N_("The last, smaller batch is a batch as well: round up."): DropsLast,
+        N_("It gives batches only once: `__iter__` must start anew."): UsedUp,
+        N_("The order is drawn once: draw it in `__iter__`."): ShuffledOnce,
+        N_("shuffle=True changes nothing."): NotShuffled,
+        N_("x and y are shuffled apart: use one order for both."): TornApart,
     },
-    hints=N_("""\
-`__iter__` may be a generator: a function with `yield`.
+    hints=N_("""`__iter__` may be a generator: a function with `yield`.
 Make an order first: `torch.arange(n)` or `torch.randperm(n)`; cut it into parts by `split`.
-`tensor[rows]` takes these rows; do it for each of ds.tensors, with the same rows.
-"""),
-)  # fmt: skip
+`tensor[rows]` takes these rows; do it for each of ds.tensors, with the same rows."""),
+)
 
 
-def try_learner(Learner: Any) -> Iterator[tuple[str, Any]]:  # noqa: N803
+def try_learner(Learner: Any) -> Tries:  # noqa: N803
     model, (train, valid) = linear_model(), sample_batches()
     learner = Learner((train, valid), model, BasicOptim, mnist_loss)
-    yield N_("the accuracies of 2 epochs"), learner.fit(2, 1.0)
+    yield N_("the accuracies of 2 epochs at rate 0.5"), learner.fit(2, 0.5)
     model = linear_model()
     accuracies = Learner((train, valid), model, BasicOptim, mnist_loss).fit(20, 1.0)
     yield N_("the accuracies of 20 epochs"), accuracies
@@ -134,7 +119,7 @@ def sample_batches() -> tuple[Any, Any]:
     return some_batches(slice(None), 256), some_batches(slice(None), 256, sample().valid_ds)
 
 
-class _Learner:
+class OurLearner:
     """The tool's own loop on the same data; its subclasses make the mistakes."""
 
     clears, least_epochs = True, 0
@@ -146,13 +131,19 @@ class _Learner:
         """Train; the accuracy after each epoch."""
         opt, data = self.opt_func(self.model.parameters(), lr), sample()
         rows = train_epochs(
-            self.model, opt, self.loss_func, data.train_ds, data.valid_ds, data.classes,
-            epochs=epochs, shuffle=False,
-        )  # fmt: skip
+            self.model,
+            opt,
+            self.loss_func,
+            data.train_ds,
+            data.valid_ds,
+            data.classes,
+            epochs=epochs,
+            shuffle=False,
+        )
         return [row.accuracy for row in rows]
 
 
-class _NeverCleared(_Learner):
+class NeverCleared(OurLearner):
     def fit(self, epochs: int, lr: float) -> list[float]:
         make = self.opt_func
         self.opt_func = lambda params, lr: _keeping(make(params, lr))
@@ -164,56 +155,43 @@ def _keeping(opt: Any) -> Any:
     return opt
 
 
-class _OneEpoch(_Learner):
+class OneEpoch(OurLearner):
     def fit(self, epochs: int, lr: float) -> list[float]:
         return super().fit(1, lr)
 
 
-class _LastOnly(_Learner):
+class LastOnly(OurLearner):
     def fit(self, epochs: int, lr: float) -> Any:
         return super().fit(epochs, lr)[-1]
 
 
-class _TooSlow(_Learner):
+class OneRate(OurLearner):
     def fit(self, epochs: int, lr: float) -> list[float]:
-        return super().fit(epochs, 0.1)
+        return super().fit(epochs, 1.0)
 
 
 learner = Exercise(
-    task=N_("""\
-Write a `Learner` of your own: with it you have built all of chapter 4. dls is a pair, the batches
-of training and of validation, each a list of (xb, yb). opt_func(params, lr) makes an optimizer,
-loss_func(model(xb), yb) is the loss. `fit` trains for `epochs` epochs and returns the list of the
-validation accuracies after each: logits above 0 say 3, every image counts once.
-"""),
-    code="""\
+    task=N_("""Write a `Learner` of your own: with it you have built all of chapter 4. dls is a
+pair, the batches of training and of validation, each a list of (xb, yb). opt_func(params, lr)
+makes an optimizer, loss_func(model(xb), yb) is the loss. `fit` trains for `epochs` epochs and
+returns the list of the validation accuracies after each: logits above 0 say 3, every image
+counts once."""),
+    code="""
 class Learner:
-    def __init__(self, dls, model, opt_func, loss_func):
-        ...
-
-    def fit(self, epochs, lr):
-        ...
+    def __init__(self, dls, model, opt_func, loss_func): ...
+    def fit(self, epochs, lr): ...
 """,
-    right={"Learner": _Learner},
+    right={"Learner": OurLearner},
     scenario=try_learner,
     mistakes={
-        N_("The gradients are never cleared: each step also goes along those of all before."): (
-            _NeverCleared
-        ),
-        N_("`fit` trains one epoch only: does a `return` stand inside the loop?"): (
-            _OneEpoch
-        ),
-        N_("`fit` returns one accuracy; asked is a list, one for each epoch."): _LastOnly,
-        N_("The learning rate that `fit` is given is not used."): _TooSlow,
+        N_("The gradients are never cleared: each step repeats all before it."): NeverCleared,
+        N_("`fit` trains one epoch only: is a `return` inside the loop?"): OneEpoch,
+        N_("`fit` returns one accuracy: return a list."): LastOnly,
+        N_("The learning rate is always 1: use the one that `fit` is given."): OneRate,
     },
-    hints=N_("""\
-You wrote its parts already: train_epoch and validate_epoch.
+    hints=N_("""You wrote its parts already: train_epoch and validate_epoch.
 Make the optimizer once, at the beginning of `fit`, of `model.parameters()` and lr.
-For each epoch: train on dls[0], measure on dls[1], keep the accuracy in a list.
-"""),
-    honour=N_("""\
-To the last bit: your weights are those of `mnistlab train --config book-linear`. You have built \
-chapter 4, and your loop and the tool's are the same computation."""),
-)  # fmt: skip
-
-EXERCISES = {"data_loader": data_loader, "learner": learner}
+For each epoch: train on dls[0], measure on dls[1], keep the accuracy in a list."""),
+    honour=N_("""To the last bit: your weights are those of `mnistlab train --config book-linear`.
+You have built chapter 4: your loop and the tool's are the same computation."""),
+)

@@ -9,18 +9,23 @@ import contextlib
 import io
 import json
 import multiprocessing
+import os
 import re
+import signal
 import sys
 import time
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mnistlab import system
 from mnistlab.errors import ConfigError, RunError
 from mnistlab.exercises import EXERCISES, load, number_of
 from mnistlab.exercises.kit import Exercise, Verdict, judge
@@ -32,7 +37,7 @@ from mnistlab.own_code import SourceCode, trust_code
 VERSION = 1  # of the files that `start` writes
 SECONDS = 20.0  # a check may take; an endless loop ends there
 # A copy of this process, where torch is there already; other systems do not copy a process safely.
-PROCESSES = "fork" if sys.platform == "linux" else "spawn"
+PROCESSES = "fork" if system.LINUX else "spawn"
 _PRINTED = 4000  # characters of what a learner's file prints that are shown
 _BORROWED = N_("{name} is the tool's own: the exercise is to write it yourself.")
 _CHANGED = N_("Your file changes {name}, which is not its own: leave what you import as it is.")
@@ -62,7 +67,7 @@ def file_text(name: str) -> str:
     how = f"mnistlab exercise check {file_name(name)}"
     comments = [f"# mnistlab exercise {name} version {VERSION}", "#", f"# {title}", "#"]
     comments += [f"# {line}".rstrip() for line in task.strip().splitlines()]
-    return "\n".join([*comments, "#", f"# {how}", "", exercise.code.strip(), ""])
+    return "\n".join([*comments, "#", f"# {how}", "", exercise.file_code])
 
 
 def exercise_of(file: Path) -> tuple[str, str]:
@@ -72,7 +77,7 @@ def exercise_of(file: Path) -> tuple[str, str]:
     """
     where = printable(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = file.read_text("utf-8-sig")  # also with the line ends of Windows
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -114,11 +119,10 @@ def start(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{printable(folder)}: {error.strerror or error}") from error
-    new = [
-        folder / file_name(name) for name in EXERCISES if not (folder / file_name(name)).exists()
-    ]
+    files = {folder / file_name(name): name for name in EXERCISES}
+    new = [file for file in files if not file.exists()]
     for file in new:
-        write_file(file, file_text(re.sub(r"^\d+_|\.py$", "", file.name)).encode())
+        write_file(file, file_text(files[file]).encode())
     return new
 
 
@@ -126,7 +130,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     """Run and judge the answer in `file`. Raises ConfigError for what `exercise_of` refuses."""
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
-    if exercise.code.strip() in text:
+    if exercise.file_code.strip() in text:
         to_do = Verdict(False, lines=(_("The gap is still open: write your answer there."),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
@@ -134,9 +138,11 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     context = multiprocessing.get_context(PROCESSES)
     here, there = context.Pipe(duplex=False)
     process = context.Process(  # type: ignore[attr-defined]
-        target=_answer, args=(there, name, file.name, text), daemon=False
+        target=_answer, args=(there, name, file.with_suffix(".py").name, text, seconds)
     )
-    process.start()
+    # Python 3.12 warns of the threads that this process may have: a copy of it uses none
+    with warnings.catch_warnings(action="ignore"):
+        process.start()
     there.close()
     printed, reply, late = "", None, False
     try:
@@ -147,11 +153,12 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
                 printed += message.get("printed", "")
                 reply = message.get("reply")
     except EOFError:  # it ended without an answer
+        process.join(1)
+    finally:  # also at Ctrl-C, else this process would wait for it at its own end
+        code = process.exitcode
+        process.kill()
         process.join()
-    code = process.exitcode
-    process.kill()
-    process.join()
-    here.close()
+        here.close()
     if late:
         text = _("It did not end within {seconds:g} seconds: is a loop endless?")
         verdict = Verdict(False, lines=(text.format(seconds=seconds),))
@@ -182,8 +189,13 @@ class _Printed(io.TextIOBase):
         return len(text)
 
 
-def _answer(connection: Connection, name: str, file: str, text: str) -> None:
+def _answer(connection: Connection, name: str, file: str, text: str, seconds: float) -> None:
     """Run the learner's `text` in this process, and send what the scenario made of it."""
+    if hasattr(signal, "alarm"):  # ends this process also where the one that waits was killed
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(seconds) + 2)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what programs print that it starts: stdout may be the document of --json
     printed: Any = _Printed(connection)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         reply = _reply(load(name), file, text)
@@ -192,6 +204,9 @@ def _answer(connection: Connection, name: str, file: str, text: str) -> None:
 
 
 def _reply(exercise: Exercise, file: str, text: str) -> dict[str, Any]:
+    if re.search(r"^ *(from|import) mnistlab", text, re.MULTILINE):
+        for module in ("models", "training"):  # and what these import: as they are before it runs
+            import_module(f"mnistlab.{module}")
     before, answer = dict(_functions()), {}
     for own in exercise.right:
         try:
