@@ -13,6 +13,7 @@ FLOORS: dict[str, int] = {
     "own_code": 0,
     "errors": 0,
     "names": 0,
+    "language": 0,
     "system": 0,
     "files": 0,
     "config": 0,
@@ -45,6 +46,7 @@ FLOORS: dict[str, int] = {
     # floor 5: the edges
     "lessons": 5,
     "reproduction": 5,
+    "exercises": 5,
     "cli": 5,
     "__main__": 5,
 }

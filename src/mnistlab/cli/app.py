@@ -7,9 +7,21 @@ import traceback
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from mnistlab import __version__
-from mnistlab.cli import chapter, data, evaluate, export, pictures, play, runs, train
+from mnistlab.cli import (
+    chapter,
+    data,
+    evaluate,
+    exercise,
+    export,
+    grade,
+    pictures,
+    play,
+    runs,
+    train,
+)
 from mnistlab.cli.flags import command
 from mnistlab.config import DATA_SETTINGS, READING, SETTINGS
 from mnistlab.errors import MnistlabError, is_out_of_memory
@@ -17,8 +29,9 @@ from mnistlab.names import printable
 from mnistlab.own_code import explained
 
 
-def _group(text: str) -> typer.Typer:
+def _group(text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     return typer.Typer(
+        cls=cls,
         help=text,
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help: any encoding, any width, and no rich to import
@@ -69,6 +82,7 @@ command(app, "lesson", chapter.lesson, ("seed", "lr"))
 command(app, "reproduce", chapter.reproduce, ("threads",))
 command(app, "ladder", chapter.ladder, (*DATA_SETTINGS, "device", "threads"))
 command(app, "eject", runs.eject, ("data",))
+command(app, "grade", grade.grade)
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")
@@ -99,6 +113,15 @@ command(runs_app, "compare", runs.compare, OF_DATA)
 command(runs_app, "verify", runs.verify, ("data",))
 command(runs_app, "export", export.export_runs)
 command(runs_app, "rm", runs.rm)
+
+exercise_app = _group("The chapter as exercises: write it yourself.", exercise.ExerciseGroup)
+app.add_typer(exercise_app, name="exercise")
+command(exercise_app, "start", exercise.start)
+command(exercise_app, "show", exercise.show)
+command(exercise_app, "check", exercise.check)
+command(exercise_app, "status", exercise.status)
+command(exercise_app, "next", exercise.next_)
+command(exercise_app, "watch", exercise.watch)
 
 
 def run() -> int:

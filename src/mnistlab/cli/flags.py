@@ -28,6 +28,7 @@ from mnistlab.config import (
 from mnistlab.data.datasets import NAMED
 from mnistlab.errors import MnistlabError
 from mnistlab.files import require_file, require_packages
+from mnistlab.language import use_language
 from mnistlab.names import printable
 from mnistlab.resolving import presets, resolve
 from mnistlab.runs import DEFAULT_FOLDER, list_runs
@@ -104,6 +105,9 @@ _DRAWN = output_file(
 )
 Plot = Annotated[Path | None, _DRAWN]
 
+# The commands, and the file of several, that speak Chinese as well.
+SPEAKING = {"exercise", "lesson", "reproduce", "report", "play"}
+
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _METAVARS = {
     "data": "NAME|DIR",
@@ -132,10 +136,15 @@ def _output(
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Run code of others that a run or config holds.")
     ] = False,
+    lang: Annotated[
+        str | None,
+        typer.Option(metavar="en|zh", help="English or Chinese.  [default: as the system says]"),
+    ] = None,
 ) -> Output:
     """The output of a command, by the flags that commands share; `app.run` sees to `debug`."""
     out = Output(as_json=as_json, quiet=quiet, color=color)
     own_code.tell = out.notice if trust_code else None
+    use_language("en" if as_json else lang, out.notice)
     return out
 
 
@@ -153,6 +162,8 @@ def command(
     own, shared = (dict(inspect.signature(one).parameters) for one in (function, _output))
     if not settings or not {"run", "first", "sources", "config"} & own.keys():
         del shared["trust_code"]
+    if not {name, function.__module__.rpartition(".")[2]} & SPEAKING:
+        del shared["lang"]
 
     def run(**values: Any) -> None:
         out = _output(**{key: values.pop(key) for key in shared})

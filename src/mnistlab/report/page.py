@@ -134,6 +134,27 @@ def render_images(title: str, pictures: Sequence[Images]) -> str:
     return _template("images.html.j2", str).render(content) + "\n"
 
 
+def render_grades(title: str, grades: Any, columns: Sequence[str], rows: Sequence[Any]) -> str:
+    """The page of a class: `grades` of its exercises, its runs as `rows`, all their curves."""
+    lines = {
+        f"{run.learner}, {run.run.name}": (list(range(len(run.accuracies))), run.accuracies)
+        for run in grades.runs
+        if len(run.accuracies) > 1
+    }
+    curves = (
+        [Curves("Accuracy of the runs that repeat", lines, "epoch", "accuracy")] if lines else []
+    )
+    content = {
+        "title": title,
+        "grades": grades,
+        "numbers": list(range(1, 1 + len(next(iter(grades.answers.values()))))),
+        "columns": columns,
+        "rows": rows,
+        "charts": [(one, chart(one)) for one in curves],
+    }
+    return _template("grade.html.j2", str).render(content) + "\n"
+
+
 # text
 
 

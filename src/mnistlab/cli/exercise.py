@@ -1,0 +1,162 @@
+"""`mnistlab exercise`: the chapter as gaps to fill, each checked against the tool's own answer."""
+
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mnistlab.cli.output import Output
+from mnistlab.errors import CheckError, ConfigError
+from mnistlab.exercises import EXERCISES, load, number_of
+from mnistlab.language import _
+from mnistlab.names import printable
+
+if TYPE_CHECKING:
+    from mnistlab.exercises.running import Check
+
+FOLDER = Path("exercises")
+_POLL = 0.1  # seconds between two looks at the files
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder with your files.")]
+Hint = Annotated[int, typer.Option(metavar="1|2|3", min=0, max=3, help="So many hints.")]
+Seconds = Annotated[
+    float,
+    typer.Option(metavar="X", min=0.1, max=3600, help="How long an answer may take, in seconds."),
+]
+
+
+class ExerciseGroup(TyperGroup):
+    """`mnistlab exercise NAME` is `mnistlab exercise show NAME`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, ["show", *args] if args[0] in EXERCISES else args)
+
+
+def start(out: Output, folder: Folder = FOLDER) -> None:
+    """Write the files of all exercises into a folder of yours; those that are there stay."""
+    from mnistlab.exercises.running import start
+
+    new = start(folder)
+    out.document({"folder": str(folder), "written": [file.name for file in new]})
+    out.result(_("{n} files written to {folder}").format(n=len(new), folder=printable(folder)))
+    out.notice(_("go on with: {command}").format(command=f"mnistlab exercise next {folder}"))
+
+
+def show(
+    out: Output,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which exercise.")],
+    hint: Hint = 0,
+) -> None:
+    """Show the task of an exercise, and hints if you ask for them."""
+    exercise = load(name)
+    hints = _(exercise.hints).splitlines()[:hint]
+    document = {"exercise": name, "title": EXERCISES[name][1], "task": exercise.task}
+    out.document(document | {"hints": hints})
+    out.result(f"{number_of(name)}  {name}: {_(EXERCISES[name][1])}", "", _(exercise.task), *hints)
+
+
+def check(
+    out: Output,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of exercises.")],
+    hint: Hint = 0,
+    seconds: Seconds = 20.0,
+) -> None:
+    """Check answers against the tool's own functions; exit 3 if one is not right."""
+    from mnistlab.exercises.running import check_file
+
+    checks = [check_file(file, seconds) for file in files]
+    for one in checks:
+        out.result(*_lines(one))
+        if not one.verdict.passed:
+            out.result(*_(load(one.exercise).hints).splitlines()[:hint])
+    _close(out, checks)
+
+
+def status(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None:
+    """Check all files of a folder: a line for each exercise; exit 3 while some are open."""
+    from mnistlab.exercises.running import check_file, files_in
+
+    checks = []
+    for file in files_in(folder):
+        checks.append(check_file(file, seconds))
+        mark = "ok" if checks[-1].verdict.passed else "--"
+        name = checks[-1].exercise
+        out.result(f"{mark} {number_of(name):>2}  {name:<14}  {_(EXERCISES[name][1])}")
+    _close(out, checks)
+
+
+def next_(out: Output, folder: Folder = FOLDER, hint: Hint = 0, seconds: Seconds = 20.0) -> None:
+    """Show the first exercise of a folder that is not right yet."""
+    from mnistlab.exercises.running import check_file, files_in
+
+    for file in files_in(folder):
+        one = check_file(file, seconds)
+        if not one.verdict.passed:
+            show(out, one.exercise, hint)
+            out.notice("", _("write it in {file}").format(file=printable(file)))
+            return
+    out.document({"exercise": None})
+    out.result(_("All exercises are solved."))
+
+
+def watch(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None:
+    """Check a file whenever it is saved, until Ctrl-C."""
+    from mnistlab.exercises.running import check_file, files_in
+
+    if out.as_json:
+        raise ConfigError("watch prints as you work; --json is for check and status")
+    seen = {file: _stamp(file) for file in files_in(folder)}
+    out.notice(_("watching {folder}; Ctrl-C ends it").format(folder=printable(folder)))
+    while True:
+        for file, before in seen.items():
+            if (now := _stamp(file)) != before:
+                seen[file] = now
+                try:
+                    out.result(*_lines(check_file(file, seconds)))
+                except ConfigError as error:  # half saved, or its first line is gone
+                    out.notice(str(error))
+        time.sleep(_POLL)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """When a file was saved, and its size; an editor may take it away for a moment."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _lines(check: "Check") -> list[str]:
+    """What is said of one file."""
+    passed = check.verdict.passed
+    head = f"{'ok' if passed else 'NO'} {number_of(check.exercise)}  {check.exercise}"
+    lines = [head, *(f"  {line}" for line in check.verdict.lines)]
+    if check.printed:
+        lines += [f"  {_('it printed:')}", textwrap.indent(check.printed.rstrip("\n"), "  | ")]
+    return lines
+
+
+def _close(out: Output, checks: "list[Check]") -> None:
+    """The document and the last line of what was checked. Raises CheckError for what is open."""
+    documents = [
+        {
+            "file": str(one.file),
+            "exercise": one.exercise,
+            "passed": one.verdict.passed,
+            "exact": one.verdict.exact,
+            "mistake": one.verdict.mistake,
+            "message": list(one.verdict.lines),
+            "printed": one.printed,
+            "seconds": one.seconds,
+        }
+        for one in checks
+    ]
+    out.document({"exercises": documents})
+    passed = sum(one.verdict.passed for one in checks)
+    out.result(_("{n} of {total} are right").format(n=passed, total=len(checks)))
+    if missed := [one.exercise for one in checks if not one.verdict.passed]:
+        raise CheckError(f"not right yet: {', '.join(missed)}")

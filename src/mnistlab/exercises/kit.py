@@ -1,0 +1,236 @@
+"""What an exercise is, and how an answer is judged.
+
+The scenario of an exercise tries the learner's functions and yields what they gave, with titles.
+The same scenario with the tool's own functions gives what is expected, and with each of the
+classic mistakes what that mistake gives: so a wrong answer can be told by its name.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from mnistlab import load_data
+from mnistlab.data.store import ImageData
+from mnistlab.errors import RequestError
+from mnistlab.language import _
+from mnistlab.own_code import explained
+
+NEAR = 1e-5  # how far a number may be from ours, and as a share of it
+
+Tries = Iterator[tuple[str, Any]]
+"""What a scenario yields: titles, and values (numbers, tensors, texts, lists of these)."""
+Results = list[tuple[str, Any]]
+"""The same as plain data (`plain_value`)."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One gap. Its texts are marked with `N_` and looked up in the catalogue when they are shown.
+
+    task: what to write, for people. code: what follows `torch` and `Tensor`, which each file
+    imports; a gap is ` ...` behind a head. right: the tool's own functions or classes by name; the
+    learner's file has the same names. scenario: takes these by name.
+    mistakes: what to say of a classic one → what gives it: the functions by name, those that are
+    left out are the right ones; where there is one name, the function alone. hints: three lines,
+    each telling more, never the solution. honour: said where every value is ours to the last bit.
+    """
+
+    task: str
+    code: str
+    right: dict[str, Any]
+    scenario: Callable[..., Tries]
+    mistakes: dict[str, Any]
+    hints: str
+    honour: str = ""
+
+    @property
+    def file_code(self) -> str:
+        """The code of the learner's file, each gap on a line of its own."""
+        gap = re.compile(r"^( *)(\S.*:) \.\.\.$", re.MULTILINE)
+        code = gap.sub(r"\1\2\n\1    ...\n", self.code.strip()).strip()
+        code = re.sub(r"\n+(?=def)", "\n\n\n", code)
+        apart = "" if code.startswith("from") else "\n\n"
+        return f"import torch\nfrom torch import Tensor\n{apart}{code}\n"
+
+    def results(self, **answer: Any) -> Results:
+        """What the scenario gives with `answer` in place of the right functions of these names.
+
+        An error ends it; its last item is then the error.
+        """
+        results: Results = []
+        try:
+            for title, value in self.scenario(**{**self.right, **answer}):
+                results.append((title, plain_value(value)))
+        except (Exception, SystemExit) as error:
+            text = explained(error, "the check")  # where no line of the learner's is in it
+            results.append(("error", {"kind": type(error).__name__, "text": text}))
+        return results
+
+
+def plain_value(value: Any) -> Any:
+    """`value` as data for JSON: a tensor with its shape, a number, a text, a list of these."""
+    if isinstance(value, torch.Tensor):
+        # float64 holds every float32, so nothing is lost on the way
+        values = value.detach().double().flatten().tolist()
+        return {"shape": list(value.shape), "values": values}
+    if isinstance(value, int | float):
+        return {"shape": [], "values": [float(value)]}
+    if isinstance(value, list | tuple):
+        return [plain_value(part) for part in value]
+    return value if value is None or isinstance(value, str) else {"kind": type(value).__name__}
+
+
+def same(theirs: Any, ours: Any, near: float = NEAR) -> bool:
+    """Whether two plain values are equal: the same shapes, each number at most `near` away."""
+    if isinstance(theirs, dict) and "values" in theirs:
+        return (
+            isinstance(ours, dict)
+            and theirs["shape"] == ours.get("shape")
+            and all(map(lambda a, b: _close(a, b, near), theirs["values"], ours["values"]))
+        )
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(
+            same(a, b, near) for a, b in zip(theirs, ours, strict=True)
+        )
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        kind = str(theirs.get("kind"))
+        # an error: behind its kind the texts are equal, before it the learner's has a line
+        texts = [str(one.get("text")).partition(kind)[2] for one in (theirs, ours)]
+        return kind == ours.get("kind") and texts[0] == texts[1]
+    return bool(theirs == ours)
+
+
+def _close(a: float, b: float, near: float) -> bool:
+    return math.isclose(a, b, rel_tol=near, abs_tol=near) or (math.isnan(a) and math.isnan(b))
+
+
+def all_same(theirs: Results, ours: Results, near: float = NEAR) -> bool:
+    return len(theirs) == len(ours) and all(
+        title == own and same(value, mine, near)
+        for (title, value), (own, mine) in zip(theirs, ours, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """passed: the answer is right. exact: to the last bit. lines: what to tell the learner.
+
+    mistake: the text of the classic mistake that it is, in English; empty where it is none.
+    """
+
+    passed: bool
+    exact: bool = False
+    lines: tuple[str, ...] = ()
+    mistake: str = ""
+
+
+def judge(exercise: Exercise, theirs: Results) -> Verdict:
+    """Compare the results of an answer with those of the tool's own functions."""
+    ours = exercise.results()
+    if all_same(theirs, ours):
+        exact = all_same(theirs, ours, 0.0)
+        return Verdict(True, exact, (_(exercise.honour),) if exact and exercise.honour else ())
+    at = next(
+        (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if not all_same([a], [b])),
+        min(len(theirs), len(ours)),
+    )
+    lines = difference(theirs[at : at + 1], ours[at : at + 1])
+    for text, wrong in exercise.mistakes.items():
+        answer = wrong if isinstance(wrong, dict) else dict.fromkeys(exercise.right, wrong)
+        if all_same(theirs, exercise.results(**answer)):
+            return Verdict(False, False, (*lines, _(text)), text)
+    return Verdict(False, False, (*lines, *usual_causes(theirs[at : at + 1], ours[at : at + 1])))
+
+
+def difference(theirs: Results, ours: Results) -> tuple[str, ...]:
+    """Lines that show the first value that differs, beside the expected one."""
+    title, value = (theirs or ours)[0]
+    if title == "error":
+        return (value["text"],)
+    if not theirs or not ours:
+        return (_(title),)
+    own, at = ours[0][1], 0
+    if isinstance(own, dict) and isinstance(value, dict) and own.get("shape") == value.get("shape"):
+        pairs = zip(value.get("values", ()), own.get("values", ()), strict=False)
+        at = next((i for i, (a, b) in enumerate(pairs) if not _close(a, b, NEAR)), 0)
+    return (
+        _(title),
+        _("  expected  {value}").format(value=shown(own, at)),
+        _("  yours     {value}").format(value=shown(value, at)),
+    )
+
+
+def usual_causes(theirs: Results, ours: Results) -> Iterator[str]:
+    """A word on what differs, for an answer that is none of the exercise's own mistakes."""
+    if not theirs or not ours or theirs[0][0] == "error":
+        return
+    value, own = theirs[0][1], ours[0][1]
+    if value is None:
+        yield _("The function returns None: is a `return` missing?")
+    if not isinstance(value, dict) or not isinstance(own, dict):
+        return
+    if "kind" in value:
+        yield _("This is of the type {kind}, not a tensor or a number.").format(kind=value["kind"])
+        return
+    if value["shape"] != own["shape"]:
+        yield _("The shapes differ: over which axis does each operation go?")
+        return
+    pairs = [(a, b) for a, b in zip(value["values"], own["values"], strict=True) if b]
+    ratios = [a / b for a, b in pairs]
+    if ratios and ratios[0] and all(_close(ratio, ratios[0], 1e-4) for ratio in ratios):
+        yield _("Each of your numbers is {ratio} times the expected one.").format(
+            ratio=f"{ratios[0]:.6g}"
+        )
+
+
+def shown(value: Any, at: int = 0) -> str:
+    """A plain value as text: at most six numbers of it, from `at` on, and its shape."""
+    if isinstance(value, dict) and "values" in value:
+        at = 0 if len(value["values"]) <= 6 else at
+        # + 0 makes 0 of -0
+        numbers = ", ".join(f"{number + 0:.6g}" for number in value["values"][at : at + 6])
+        less, more = "..., " if at else "", ", ..." if len(value["values"]) > at + 6 else ""
+        return f"[{less}{numbers}{more}] {tuple(value['shape'])}" if value["shape"] else numbers
+    if isinstance(value, list):
+        return "[" + ", ".join(map(shown, value[:6])) + (", ...]" if len(value) > 6 else "]")
+    return str(value["kind"] if isinstance(value, dict) else value)
+
+
+@cache
+def images_of(name: str) -> torch.Tensor:
+    """The training images of the class `3` or `7`, float (n, 28, 28) in 0…1."""
+    data = sample()
+    images, labels = data.train_ds.tensors
+    return images[labels == data.classes.index(name)] / 255
+
+
+@cache
+def sample() -> ImageData:
+    """The bundled images, loaded once."""
+    return load_data()
+
+
+@cache
+def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images of ten digits, float (1000, 28, 28) in 0…1, their labels (1000,), and 200 new images.
+
+    Those of MNIST where it is here; else 3s and 7s, moved sideways, stand for the ten.
+    """
+    try:
+        data = load_data("mnist")
+    except RequestError:
+        threes, sevens = images_of("3")[:120], images_of("7")[:120]
+        ten = [(sevens if d % 2 else threes).roll(2 * d - 10, -1) for d in range(10)]
+        images, labels = torch.cat(ten), torch.arange(10).repeat_interleave(120)
+    else:
+        part = torch.arange(0, len(data.train_ds), 50)
+        images, labels = (tensor[part] for tensor in data.train_ds.tensors)
+        images = images / 255
+    order = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
+    images, labels = images[order], labels[order]
+    return images[:1000], labels[:1000], images[1000:]

@@ -1,0 +1,197 @@
+"""Batches and a `Learner` of one's own: the end of the chapter, and its first task for readers."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.utils.data import TensorDataset
+
+from mnistlab.exercises.kit import Exercise, Tries, sample
+from mnistlab.exercises.training import linear_model, some_batches, weights_of
+from mnistlab.language import N_
+from mnistlab.losses import mnist_loss
+from mnistlab.optim import BasicOptim
+from mnistlab.training import train_epochs
+
+
+def try_data_loader(DataLoader: Any) -> Tries:  # noqa: N803
+    ds = TensorDataset(torch.arange(26), torch.arange(26) * 10)
+    dl = DataLoader(ds, 6)
+    yield N_("26 items by 6: how many batches"), len(dl)
+    for _pass in range(2):
+        yield N_("the batches in order"), [list(batch) for batch in dl]
+    yield N_("15 items by 5: how many batches"), len(DataLoader(TensorDataset(torch.ones(15)), 5))
+    dl = DataLoader(ds, 6, shuffle=True)
+    passes = [[torch.cat(part) for part in zip(*dl, strict=True)] for _pass in range(3)]
+    numbers = [xs.sort().values for xs, _ys in passes]
+    yield N_("shuffled: every item once, sorted again"), numbers
+    yield N_("x and y still belong together"), [bool((ys == xs * 10).all()) for xs, ys in passes]
+    orders = [list(range(26)), *(xs.tolist() for xs, _ys in passes)]
+    yield N_("each pass has another order"), [a != b for a, b in pairwise(orders)]
+
+
+class OurLoader:
+    """The right one; its subclasses make the mistakes."""
+
+    def __init__(self, ds: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
+        self.ds, self.batch_size, self.shuffle = ds, batch_size, shuffle
+        self.passes = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.ds) // self.batch_size)
+
+    def order(self) -> torch.Tensor:
+        return torch.randperm(len(self.ds)) if self.shuffle else torch.arange(len(self.ds))
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        for rows in self.order().split(self.batch_size):
+            yield tuple(tensor[rows] for tensor in self.ds.tensors)
+
+
+class DropsLast(OurLoader):
+    def __len__(self) -> int:
+        return len(self.ds) // self.batch_size
+
+
+class UsedUp(OurLoader):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        self.passes += 1
+        if self.passes == 1:
+            yield from super().__iter__()
+
+
+class ShuffledOnce(OurLoader):
+    def order(self) -> torch.Tensor:
+        self.once = getattr(self, "once", super().order())
+        return self.once
+
+
+class NotShuffled(OurLoader):
+    def order(self) -> torch.Tensor:
+        return torch.arange(len(self.ds))
+
+
+class TornApart(OurLoader):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        parts = [tensor[self.order()].split(self.batch_size) for tensor in self.ds.tensors]
+        return iter(zip(*parts, strict=True))
+
+
+data_loader = Exercise(
+    task=N_("""Write a `DataLoader`. A loop over it gives batches (xb, yb): the first batch_size
+items of the dataset, then the next, and so on; the last batch may be smaller. `len` says how
+many batches. It can be used again and again. With shuffle=True every pass has a new random order.
+ds.tensors are the tensors of the dataset, of equal length; `len(ds)` is their length."""),
+    code="""
+class DataLoader:
+    def __init__(self, ds, batch_size, shuffle=False): ...
+    def __len__(self): ...
+    def __iter__(self): ...
+""",
+    right={"DataLoader": OurLoader},
+    scenario=try_data_loader,
+    mistakes={
+        N_("The last, smaller batch is a batch as well: round up."): DropsLast,
+        N_("It gives batches only once: `__iter__` must start anew."): UsedUp,
+        N_("The order is drawn once: draw it in `__iter__`."): ShuffledOnce,
+        N_("shuffle=True changes nothing."): NotShuffled,
+        N_("x and y are shuffled apart: use one order for both."): TornApart,
+    },
+    hints=N_("""`__iter__` may be a generator: a function with `yield`.
+Make an order first: `torch.arange(n)` or `torch.randperm(n)`; cut it into parts by `split`.
+`tensor[rows]` takes these rows; do it for each of ds.tensors, with the same rows."""),
+)
+
+
+def try_learner(Learner: Any) -> Tries:  # noqa: N803
+    model, (train, valid) = linear_model(), sample_batches()
+    learner = Learner((train, valid), model, BasicOptim, mnist_loss)
+    yield N_("the accuracies of 2 epochs at rate 0.5"), learner.fit(2, 0.5)
+    model = linear_model()
+    accuracies = Learner((train, valid), model, BasicOptim, mnist_loss).fit(20, 1.0)
+    yield N_("the accuracies of 20 epochs"), accuracies
+    yield N_("the weights after 20 epochs"), weights_of(model)
+
+
+def sample_batches() -> tuple[Any, Any]:
+    """The batches of book-linear: 256 images each, in the order of the files; and of validation."""
+    return some_batches(slice(None), 256), some_batches(slice(None), 256, sample().valid_ds)
+
+
+class OurLearner:
+    """The tool's own loop on the same data; its subclasses make the mistakes."""
+
+    clears, least_epochs = True, 0
+
+    def __init__(self, dls: Any, model: Any, opt_func: Any, loss_func: Any) -> None:
+        self.dls, self.model, self.opt_func, self.loss_func = dls, model, opt_func, loss_func
+
+    def fit(self, epochs: int, lr: float) -> list[float]:
+        """Train; the accuracy after each epoch."""
+        opt, data = self.opt_func(self.model.parameters(), lr), sample()
+        rows = train_epochs(
+            self.model,
+            opt,
+            self.loss_func,
+            data.train_ds,
+            data.valid_ds,
+            data.classes,
+            epochs=epochs,
+            shuffle=False,
+        )
+        return [row.accuracy for row in rows]
+
+
+class NeverCleared(OurLearner):
+    def fit(self, epochs: int, lr: float) -> list[float]:
+        make = self.opt_func
+        self.opt_func = lambda params, lr: _keeping(make(params, lr))
+        return super().fit(epochs, lr)
+
+
+def _keeping(opt: Any) -> Any:
+    opt.zero_grad = lambda: None
+    return opt
+
+
+class OneEpoch(OurLearner):
+    def fit(self, epochs: int, lr: float) -> list[float]:
+        return super().fit(1, lr)
+
+
+class LastOnly(OurLearner):
+    def fit(self, epochs: int, lr: float) -> Any:
+        return super().fit(epochs, lr)[-1]
+
+
+class OneRate(OurLearner):
+    def fit(self, epochs: int, lr: float) -> list[float]:
+        return super().fit(epochs, 1.0)
+
+
+learner = Exercise(
+    task=N_("""Write a `Learner` of your own: with it you have built all of chapter 4. dls is a
+pair, the batches of training and of validation, each a list of (xb, yb). opt_func(params, lr)
+makes an optimizer, loss_func(model(xb), yb) is the loss. `fit` trains for `epochs` epochs and
+returns the list of the validation accuracies after each: logits above 0 say 3, every image
+counts once."""),
+    code="""
+class Learner:
+    def __init__(self, dls, model, opt_func, loss_func): ...
+    def fit(self, epochs, lr): ...
+""",
+    right={"Learner": OurLearner},
+    scenario=try_learner,
+    mistakes={
+        N_("The gradients are never cleared: each step repeats all before it."): NeverCleared,
+        N_("`fit` trains one epoch only: is a `return` inside the loop?"): OneEpoch,
+        N_("`fit` returns one accuracy: return a list."): LastOnly,
+        N_("The learning rate is always 1: use the one that `fit` is given."): OneRate,
+    },
+    hints=N_("""You wrote its parts already: train_epoch and validate_epoch.
+Make the optimizer once, at the beginning of `fit`, of `model.parameters()` and lr.
+For each epoch: train on dls[0], measure on dls[1], keep the accuracy in a list."""),
+    honour=N_("""To the last bit: your weights are those of `mnistlab train --config book-linear`.
+You have built chapter 4: your loop and the tool's are the same computation."""),
+)
