@@ -45,6 +45,7 @@ FLOORS: dict[str, int] = {
     "play": 4,
     # floor 5: the edges
     "lessons": 5,
+    "book": 5,
     "reproduction": 5,
     "exercises": 5,
     "cli": 5,

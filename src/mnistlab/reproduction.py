@@ -1,12 +1,12 @@
 """Every figure of the chapter beside ours: equal, inside our seeds' range, or different.
 
-The exact figures are the checks of the lessons; the trained ones are compared with the range that
-128 linear and 24 two-layer models give, since the random draw of the notes is not known.
+The exact figures are the checks of the lessons. The trained ones are those of the notes, drawn as
+their notebook draws them where that is known; beside them stands what 128 linear and 24 two-layer
+models of other seeds give, and what the printed book has.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from mnistlab.book import (
+    BASIC_OPTIM,
+    BASIC_OPTIM_UNTRAINED,
+    BIAS_GRADIENT,
+    LIBRARY_SGD,
+    LINEAR_TABLE,
+    PIXEL_SIMILARITY,
+    RANDOM_TRAINING_ACCURACY,
+    RESNET,
+    SCRATCH,
+    SCRATCH_UNTRAINED,
+    TWO_LAYER_TABLE,
+    Table,
+    notebook_models,
+)
 from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons import run_lesson
@@ -25,74 +40,6 @@ from mnistlab.report.pictures import Curves
 from mnistlab.resolving import resolve
 from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import compute_logits, evaluate
-
-# The figures as the notes print them, all on the 2038 validation images. What their own loop prints
-# are means of batch means (7 batches of 256, one of 246), four digits; tables count every image
-# once.
-
-# Shares of the 3s and of the 7s that are right, and the mean of the two.
-PIXEL_SIMILARITY = {"l1": (0.9168, 0.9854, 0.9511), "rmse": (0.9584, 0.9737, 0.9661)}
-
-# Linear from scratch (weights and bias standard normal, rate 1): one epoch, then twenty more.
-SCRATCH = (
-    0.7092, 0.7895, 0.8930, 0.9331, 0.9467, 0.9565, 0.9589, 0.9604, 0.9663, 0.9687, 0.9702,
-    0.9697, 0.9716, 0.9721, 0.9726, 0.9736, 0.9741, 0.9746, 0.9746, 0.9746, 0.9751,
-)  # fmt: skip
-SCRATCH_UNTRAINED = 0.465
-
-# nn.Linear with BasicOptim, rate 1.
-BASIC_OPTIM = (
-    0.4932, 0.7686, 0.8555, 0.9136, 0.9346, 0.9482, 0.9570, 0.9634, 0.9658, 0.9678,
-    0.9697, 0.9717, 0.9736, 0.9746, 0.9761, 0.9770, 0.9775, 0.9775, 0.9780, 0.9785,
-)  # fmt: skip
-BASIC_OPTIM_UNTRAINED = 0.4608
-
-# The library's SGD in its place.
-LIBRARY_SGD = (
-    0.4932, 0.8179, 0.8496, 0.9141, 0.9346, 0.9482, 0.9570, 0.9619, 0.9658, 0.9673,
-    0.9692, 0.9712, 0.9741, 0.9751, 0.9761, 0.9775, 0.9775, 0.9780, 0.9785, 0.9790,
-)  # fmt: skip
-
-# nn.Linear: epoch → smoothed train_loss, valid_loss, accuracy.
-LINEAR_TABLE = {
-    0: (0.636709, 0.503144, 0.495584), 1: (0.429828, 0.248517, 0.777233),
-    2: (0.161680, 0.155361, 0.861629), 3: (0.072948, 0.097722, 0.917566),
-    4: (0.040128, 0.073205, 0.936212), 5: (0.027210, 0.059466, 0.950442),
-    6: (0.021837, 0.050799, 0.957802), 7: (0.019398, 0.044980, 0.964181),
-    8: (0.018122, 0.040853, 0.966143), 9: (0.017330, 0.037788, 0.968106),
-}  # fmt: skip
-
-# Two layers (784 → 30 → ReLU → 1), rate 0.1; the notes leave epoch 21 out.
-TWO_LAYER_TABLE = {
-    0: (0.333021, 0.396112, 0.512267), 1: (0.152461, 0.235238, 0.797350),
-    2: (0.083573, 0.117471, 0.911678), 3: (0.054309, 0.078720, 0.940628),
-    4: (0.040829, 0.061228, 0.956330), 5: (0.034006, 0.051490, 0.963690),
-    6: (0.030123, 0.045381, 0.966634), 7: (0.027619, 0.041218, 0.968106),
-    8: (0.025825, 0.038200, 0.969087), 9: (0.024441, 0.035901, 0.969578),
-    10: (0.023321, 0.034082, 0.971541), 11: (0.022387, 0.032598, 0.972031),
-    12: (0.021592, 0.031353, 0.974485), 13: (0.020904, 0.030284, 0.975466),
-    14: (0.020300, 0.029352, 0.975466), 15: (0.019766, 0.028526, 0.975466),
-    16: (0.019288, 0.027788, 0.976448), 17: (0.018857, 0.027124, 0.977429),
-    18: (0.018465, 0.026523, 0.978410), 19: (0.018107, 0.025977, 0.978901),
-    20: (0.017777, 0.025479, 0.978901), 22: (0.017191, 0.024601, 0.980373),
-    23: (0.016927, 0.024213, 0.980373), 24: (0.016680, 0.023855, 0.981354),
-    25: (0.016449, 0.023521, 0.981354), 26: (0.016230, 0.023211, 0.981354),
-    27: (0.016023, 0.022922, 0.981354), 28: (0.015827, 0.022653, 0.981845),
-    29: (0.015641, 0.022401, 0.981845), 30: (0.015463, 0.022165, 0.981845),
-    31: (0.015294, 0.021944, 0.983317), 32: (0.015132, 0.021736, 0.982826),
-    33: (0.014977, 0.021541, 0.982826), 34: (0.014828, 0.021357, 0.982336),
-    35: (0.014686, 0.021184, 0.982336), 36: (0.014549, 0.021019, 0.982336),
-    37: (0.014417, 0.020864, 0.982336), 38: (0.014290, 0.020716, 0.982336),
-    39: (0.014168, 0.020576, 0.982336),
-}  # fmt: skip
-
-# 18-layer residual net, one-cycle, one epoch.
-RESNET = {"train_loss": 0.065800, "valid_loss": 0.017196, "accuracy": 0.994112}
-
-# § "The MNIST loss function": the training accuracy of a random linear model, and the gradient of
-# the bias for a batch of four images, both for a draw that is not known.
-RANDOM_TRAINING_ACCURACY = 0.4912068545818329
-BIAS_GRADIENT = -0.0017
 
 SEEDS = {"linear": 128, "two-layer": 24, "resnet18": 5}
 SMOOTHING = 0.98  # of the chapter's train_loss
@@ -120,8 +67,10 @@ STATED = ("derivative", "backprop", "momentum")
 TABLE = ("train_loss (smoothed)", "valid_loss", "accuracy")
 BATCH_MEANS = "mean of batch means"
 
+NEVER = 0.6  # of two classes: an accuracy below it is that of a model that did not learn
+
 Progress = Callable[[str], None]
-Table = Mapping[int, tuple[float, ...]]  # by epoch
+Printed = tuple[float, float]  # by the notes, by the book
 Columns = dict[str, Tensor]  # by name: the values of all seeds, (epochs, seeds)
 
 
@@ -129,9 +78,12 @@ Columns = dict[str, Tensor]  # by name: the values of all seeds, (epochs, seeds)
 class Figure:
     """One row: the chapter's value, ours, and how they compare.
 
-    verdict: `equal`, `inside`, `differs` or `left out` (`reason` says why). For a trained figure,
-    `ours` is the median and `percentile` the share (0…100) of our seeds at or below the chapter's
-    value.
+    chapter: as the notes print it; book: as the printed book does, where that is another.
+    verdict: `equal`; of a trained figure `inside` (the middle 90 % of our seeds), `edge` (the 5 %
+    at either end) or `differs` (outside all of them); or `left out` (`reason` says why). `ours` is
+    then the median, low and high are min and max, low90 and high90 the 5th and the 95th percentile.
+    percentile: the share (0…100) of our seeds at or below the chapter's value. replayed: ours from
+    the random numbers of the notes' own notebook.
     """
 
     section: str
@@ -144,6 +96,10 @@ class Figure:
     percentile: float | None = None
     seeds: int | None = None
     reason: str = ""
+    book: float | None = None
+    low90: float | None = None
+    high90: float | None = None
+    replayed: float | None = None
 
 
 Figures = list[Figure]
@@ -169,8 +125,8 @@ def reproduce(
     progress("random models")
     figures += random_figures(data, range(seeds or SEEDS["linear"]))
 
-    curves = []
-    for title, model, settings, optimizer, values, table in (
+    curves, drawn = [], notebook_models()
+    for title, model, settings, optimizer, lists, table in (
         ("linear from scratch", "linear", {"init": "normal"}, BasicOptim, SCRATCH, {}),
         ("nn.Linear, BasicOptim", "linear", {}, BasicOptim, BASIC_OPTIM, LINEAR_TABLE),
         ("nn.Linear, the library's SGD", "linear", {}, torch.optim.SGD, LIBRARY_SGD, {}),
@@ -179,23 +135,23 @@ def reproduce(
         count = seeds or SEEDS[model]
         progress(f"{title}, {count} seeds")
         models = models_of(data, range(count), model, **settings)
+        models += drawn.get(title, [])
         parts = range(0, len(models), AT_ONCE[model])
         stacks = [Stack(models[first : first + AT_ONCE[model]]) for first in parts]
         make_opt = partial(optimizer, lr=1.0 if model == "linear" else 0.1)
-        ours = train_columns(data, stacks, make_opt, len(values) or max(table) + 1)
-        printed = dict(enumerate(zip(values, strict=True)))
-        figures += table_figures(title, printed, ours, (BATCH_MEANS,), digits=4)
-        figures += table_figures(title.partition(",")[0], table, ours)
-        column = BATCH_MEANS if printed else "accuracy"
-        chapter = {epoch: row[-1] for epoch, row in (printed or table).items()}
-        curves.append(compared(title, chapter, ours[column]))
+        ours = train_columns(data, stacks, make_opt, len(lists[0]) if lists else len(table))
+        values = {e: ((a,), (b,)) for e, (a, b) in enumerate(zip(*lists, strict=True))}
+        figures += table_figures(title, values, ours, (BATCH_MEANS,), count, 4, own=0)
+        figures += table_figures(title.partition(",")[0], table, ours, TABLE, count, 6, own=-1)
+        column, printed = (BATCH_MEANS, values) if lists else ("accuracy", table)
+        curves.append(compared(title, printed, ours[column][:, :count]))
 
     if full:
         figures += residual_figures(range(SEEDS["resnet18"]), progress)
     else:
         left_out = partial(Figure, ours=None, verdict="left out", reason="--full trains it")
-        for name, value in RESNET.items():
-            figures.append(left_out("6 training", f"resnet18 {name}", value))
+        for name, (value, book) in RESNET.items():
+            figures.append(left_out("6 training", f"resnet18 {name}", value, book=book))
     figures.sort(key=lambda figure: figure.section)  # stable: the order within a section stays
     return figures, curves
 
@@ -256,19 +212,45 @@ def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
 
 
 def spread(
-    section: str, item: str, chapter: float, ours: Tensor, digits: float = math.inf
+    section: str,
+    item: str,
+    printed: Printed,
+    ours: Tensor,
+    digits: int = 16,
+    replayed: float | None = None,
 ) -> Figure:
-    """Whether the chapter's value lies within the range of ours, (seeds,).
+    """Where the chapter's value lies among ours, (seeds,).
 
-    `digits` are those that the chapter prints: its value stands for half a unit either way.
+    printed: by the notes and by the book. `digits` are those that are printed: a value stands for
+    half a unit either way. `replayed`, if it is known, is equal if it is at most one unit of the
+    last digit away.
     """
-    half = 0.5 * 10.0**-digits
-    values = ours.double()
-    low, high = values.min().item(), values.max().item()
-    verdict = "inside" if low - half <= chapter <= high + half else "differs"
-    below = 100 * (values <= chapter + half).double().mean().item()
-    median = values.median().item()
-    return Figure(section, item, chapter, median, verdict, low, high, below, len(values))
+    chapter, book = printed
+    unit, values = 10.0**-digits, ours.double()
+    ends = torch.tensor([0, 0.05, 0.5, 0.95, 1], dtype=torch.float64)
+    low, low90, median, high90, high = values.quantile(ends, interpolation="nearest").tolist()
+    verdict = "differs"
+    if low - unit / 2 <= chapter <= high + unit / 2:
+        inside = low90 - unit / 2 <= chapter <= high90 + unit / 2
+        verdict = "inside" if inside else "edge"
+    if replayed is not None and abs(replayed - chapter) < 1.01 * unit:
+        verdict = "equal"
+    below = 100 * (values <= chapter + unit / 2).double().mean().item()
+    return Figure(
+        section,
+        item,
+        chapter,
+        median,
+        verdict,
+        low,
+        high,
+        below,
+        len(values),
+        book=book,
+        low90=low90,
+        high90=high90,
+        replayed=replayed,
+    )
 
 
 def random_figures(data: ImageData, seeds: range) -> Figures:
@@ -280,16 +262,19 @@ def random_figures(data: ImageData, seeds: range) -> Figures:
     before, after = (is_right(stack, data.train_ds) for stack in (scratch, moved))
     changed = int((after.sum(0) != before.sum(0)).sum())
     item = f"accuracies that weights[0] x 1.0001 changes, of {len(seeds)}"
+    printed = (RANDOM_TRAINING_ACCURACY, RANDOM_TRAINING_ACCURACY)
+    (drawn,) = notebook_models()["random model"]
+    replayed = is_right(drawn, data.train_ds).double().mean().item()
     figures = [
-        spread("5 loss", "random model", RANDOM_TRAINING_ACCURACY, before.double().mean(0)),
+        spread("5 loss", "random model", printed, before.double().mean(0), 7, replayed),
         exact("5 loss", item, 0, changed),
     ]
     xb = data.train_ds.tensors[0][:4].unsqueeze(1) / 255  # four 3s
     losses = [mnist_loss(model(xb), torch.ones(4, 1)) for model in models]
     once = torch.cat(torch.autograd.grad(losses, [m.get_parameter("bias") for m in models]))
-    for times, item in ((1, "1 pass"), (2, "2 passes"), (3, "3 passes")):
-        value = round(BIAS_GRADIENT * times, 4)
-        figures.append(spread("5 loss", f"bias gradient, {item}", value, once * times, digits=4))
+    for times, both in enumerate(zip(*BIAS_GRADIENT, strict=True), start=1):
+        item = f"bias gradient, {times} {'pass' if times == 1 else 'passes'}"
+        figures.append(spread("5 loss", item, both, once * times, digits=4))
     for title, stack, value, digits in (
         ("scratch", scratch, SCRATCH_UNTRAINED, 3),
         ("nn.Linear", Stack(library), BASIC_OPTIM_UNTRAINED, 4),
@@ -334,26 +319,40 @@ def smoothed(losses: Tensor) -> Tensor:
 
 
 def table_figures(
-    title: str, table: Table, ours: Columns, names: Sequence[str] = TABLE, digits: int = 6
+    title: str, table: Table, ours: Columns, names: Sequence[str], seeds: int, digits: int, own: int
 ) -> Figures:
-    """A table of the chapter, column by column, beside ours."""
-    return [
-        spread(
-            "6 training", f"{title}, {name}, epoch {epoch}", row[place], ours[name][epoch], digits
-        )
-        for place, name in enumerate(names)
-        for epoch, row in table.items()
-    ]
+    """A table of the chapter, column by column, beside those of our first `seeds` models.
+
+    own: of the models behind them, the one that the notes' notebook draws for this table, if any.
+    """
+    figures = []
+    for place, name in enumerate(names):
+        values, drawn = ours[name][:, :seeds], ours[name][:, seeds:]
+        for epoch, (notes, book) in table.items():
+            if notes is None:
+                continue
+            printed = notes[place], book[place]
+            replayed = drawn[epoch, own].item() if drawn.shape[1] else None
+            item = f"{title}, {name}, epoch {epoch}"
+            figures.append(spread("6 training", item, printed, values[epoch], digits, replayed))
+        never = int((values[-1] < NEVER).sum())
+        if never and table and name in ("accuracy", BATCH_MEANS):
+            figures[-1] = replace(figures[-1], reason=f"{never} of {seeds} seeds never learned")
+    return figures
 
 
-def compared(title: str, chapter: dict[int, float], ours: Tensor) -> Curves:
-    """The chapter's accuracies as dots in the range of our seeds, (epochs, S)."""
+def compared(title: str, table: Table, ours: Tensor) -> Curves:
+    """The chapter's accuracies as dots in the middle 90 % of our seeds, (epochs, S)."""
     epochs = list(range(len(ours)))
+    low, median, high = ours.double().quantile(torch.tensor([0.05, 0.5, 0.95]).double(), dim=1)
+    notes = {epoch: rows[0][-1] for epoch, rows in table.items() if rows[0]}
+    book = {epoch: rows[1][-1] for epoch, rows in table.items()}
+    dots = {"the notes": notes, "the printed book": book}
     return Curves(
         f"{title}: the chapter inside {ours.shape[1]} seeds",
-        lines={"our median": (epochs, ours.median(1).values.tolist())},
-        dots={"the chapter": (list(chapter), list(chapter.values()))},
-        bands={"our seeds, min to max": (epochs, ours.amin(1).tolist(), ours.amax(1).tolist())},
+        lines={"our median": (epochs, median.tolist())},
+        dots={name: (list(one), list(one.values())) for name, one in dots.items()},
+        bands={"the middle 90 % of our seeds": (epochs, low.tolist(), high.tolist())},
         x_label="epoch",
         y_label="accuracy",
     )
@@ -371,8 +370,8 @@ def residual_figures(seeds: range, progress: Progress) -> Figures:
         "accuracy": torch.tensor([row.accuracy for row in rows]),
     }
     return [
-        spread("6 training", f"resnet18 {name}", value, columns[name], digits=6)
-        for name, value in RESNET.items()
+        spread("6 training", f"resnet18 {name}", printed, columns[name], digits=6)
+        for name, printed in RESNET.items()
     ]
 
 

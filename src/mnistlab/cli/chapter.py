@@ -9,6 +9,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
+from mnistlab.language import N_, _
 from mnistlab.lessons import LESSONS, run_lesson, source_of
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from mnistlab.lessons.kit import Item
 
+WHOSE = N_("""notes: the study notes that this tool reproduces; their figures are equal where the \
+random numbers of their notebook are known, those of seed 42. book: the printed book and its \
+notebook, whose random numbers are not known. 5% to 95%: the middle of our own seeds; a figure \
+is inside of it, or at its edge, or differs from all of them; pct: the share of our seeds at or \
+below that of the notes.""")
 SEEDS_HELP = "Random draws per trained model.  [default: 128 linear, 24 two-layer]"
 
 
@@ -130,6 +136,9 @@ def reproduce(
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every figure, not only a summary.")
+    ] = False,
     plot: flags.Plot = None,
 ) -> None:
     """Compare every figure of the chapter with ours.
@@ -152,12 +161,13 @@ def reproduce(
         data, seeds, lambda step: out.notice(f"computing {step}"), full=full
     )
     verdicts = [figure.verdict for figure in figures]
-    counts = {name: verdicts.count(name) for name in ("equal", "inside", "differs", "left out")}
+    kinds = ("equal", "inside", "edge", "differs", "left out")
+    counts = {name: verdicts.count(name) for name in kinds}
     rows = [plain(vars(figure)) for figure in figures]
     out.document({"figures": rows, "counts": counts, "holds": not counts["differs"]})
     if out.tables:
-        out.notice("pct: share of our seeds at or below the book's value")
-        out.result(*reproduction_tables(figures))
+        out.notice(*textwrap.wrap(_(WHOSE), 80), "")
+        out.result(*reproduction_tables(figures, everything=everything), "")
     out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
         draw(curves, plot)

@@ -1,6 +1,7 @@
 """Results as tables on a terminal. No torch at import: listing runs must not wait for it."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -310,21 +311,29 @@ def _changes(
 # the chapter's figures
 
 
-def reproduction_tables(figures: Sequence[Any]) -> list[Any]:
-    """`reproduction.Figure`s by section: exact ones a line each, trained ones a table a curve.
+def reproduction_tables(figures: Sequence[Any], *, everything: bool = False) -> list[Any]:
+    """`reproduction.Figure`s by section, at most 80 columns wide.
 
-    At most 80 columns wide; `pct` is the share of our seeds at or below the book's value.
+    How many hold, of each section and of each curve, and every figure that does not; `everything`:
+    all of them, exact ones a line each, trained ones a table a curve.
     """
     lines: list[Any] = []
     for section, members in groupby(figures, key=lambda figure: figure.section):
-        lines += [Text(f"section {section}", style="bold"), ""]
+        if everything:
+            lines += ["", Text(f"section {section}", style="bold"), ""]
         for curve, group in groupby(members, key=_curve_of):
+            rows = shown = list(group)
+            if not everything:
+                shown = [figure for figure in rows if figure.verdict in ("edge", "differs")]
+                counts = listed(Counter(figure.verdict for figure in rows), "{1} {0}")
+                lines.append(f"{curve or section:<45}  {counts}")
             if curve is None:
-                lines += [line for figure in group for line in _exact_lines(figure)]
-            else:
-                lines += ["", curve] if curve else []
-                lines.append(_spread_table(list(group)))
-        lines.append("")
+                lines += [line for figure in shown for line in _exact_lines(figure)]
+            elif shown:
+                lines += ["", curve] if curve and everything else []
+                lines.append(_spread_table(shown))
+            if curve:
+                lines += [f"  {figure.reason}" for figure in rows if figure.reason]
     return lines
 
 
@@ -351,10 +360,10 @@ def _spread_table(figures: Sequence[Any]) -> Table:
         item = figure.item.rpartition(", ")[2] if _curve_of(figure) else figure.item
         # as many digits as the chapter prints, four to six
         digits = min(max(len(repr(figure.chapter).partition(".")[2]), 4), 6)
-        numbers = (figure.chapter, figure.low, figure.ours, figure.high)
+        numbers = (figure.chapter, figure.book, figure.low90, figure.ours, figure.high90)
         row = [f"{number:.{digits}f}" for number in numbers]
         rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict))
-    return table(("", "book", "min", "median", "max", "pct", "verdict"), rows)
+    return table(("", "notes", "book", "5%", "median", "95%", "pct", "verdict"), rows)
 
 
 def value_text(value: Any) -> str:
