@@ -68,13 +68,15 @@ sbom: $(VENV)/.installed-audit ## bill of materials of what is installed (Cyclon
 	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 	  --output-file dist/sbom.json $(BIN)/python
 
-archive: $(VENV)/.installed ## rebuild data/mnist_sample.tgz: make archive MNIST=<folder with MNIST's files>
+archive: $(VENV)/.installed ## rebuild the two archives in data/: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample
 	$(BIN)/mnistlab data import-idx $(MNIST) build/mnist_sample --classes 3,7
 	$(BIN)/python data/pack.py build/mnist_sample data/mnist_sample.tgz
+	$(BIN)/python data/pack_digits.py $(MNIST) data/digits/mnist.npz
 
-wheel: $(VENV)/.installed-dev ## build the wheel into dist/
+wheel: $(VENV)/.installed-dev ## build the wheels of mnistlab and of mnistlab-digits into dist/
 	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist data/digits
 
 lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS=--upgrade: the newest of everything
 	$(PIP_INSTALL) --upgrade 'pip>=25.1'

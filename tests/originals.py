@@ -66,7 +66,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, n: int = 3
     """`n` images of each class for training, two for validation."""
     dataset = DATASETS[name]
     counts = (n * len(dataset.labels), 2 * len(dataset.labels))
-    dataset = replace(dataset, images=counts, contents=())
+    dataset = replace(dataset, images=counts, contents=(), bundle="")
     monkeypatch.setitem(DATASETS, name, dataset)
     made = Made(dataset, folder, {}, {})
     random = np.random.default_rng(len(name))

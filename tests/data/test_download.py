@@ -420,9 +420,9 @@ def test_what_is_not_here_is_told_with_what_to_do(own_cache: Path) -> None:
             "then: mnistlab data download emnist-letters --from DIR",
             "  gzip.zip",
         ]
-    Path("mnist").mkdir()
-    with pytest.raises(DataError, match=r"the folder of that name is --data \./mnist"):
-        load_data("mnist")
+    Path("kmnist").mkdir()
+    with pytest.raises(DataError, match=r"the folder of that name is --data \./kmnist"):
+        load_data("kmnist")
 
 
 def test_stores_that_are_damaged_or_gone_are_made_again_from_the_published_files(

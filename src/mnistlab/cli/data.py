@@ -279,7 +279,7 @@ def download(
     except KeyboardInterrupt:
         out.notice("stopped; what has arrived is kept: the same command goes on from there")
         raise
-    if not originals:
+    if not originals and not to:
         out.notice(f"{name} is here already; --force makes it again")
     unsure = [original.name for original in originals if original.checked == "no"]
     if unsure:
@@ -325,9 +325,12 @@ def where(out: Output) -> None:
     from mnistlab.data.cache import list_cache
 
     entries = list_cache()
-    out.document({"cache": str(cache_folder()), "entries": entries})
+    bundled = {one.name: str(path) for one in DATASETS.values() for path in one.bundled.values()}
+    out.document({"cache": str(cache_folder()), "entries": entries, "bundled": bundled})
     _show_entries(out, entries)
     out.result(f"{_megabytes(entries)} in {printable(cache_folder())}")
+    for name, path in bundled.items():
+        out.result(f"{name} needs no network: it is in {printable(path)}")
     if entries:
         out.notice("empty it with: mnistlab data clear")
 

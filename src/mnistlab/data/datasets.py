@@ -3,13 +3,14 @@
 Addresses and checksums of the files are those of torchvision's classes (`download.py`).
 """
 
+import importlib.util
 import string
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnistlab.data import BUNDLED
 from mnistlab.errors import DataError
-from mnistlab.files import cache_folder
+from mnistlab.files import cache_folder, packaged
 from mnistlab.names import natural_key, nearest, printable
 
 
@@ -30,6 +31,7 @@ class Dataset:
     side: int = 28  # pixels
     first_label: int = 0
     contents: tuple[str, ...] = ()  # SHA-256 of the files when unpacked, where known
+    bundle: str = ""  # the one file that mnistlab-digits has of it (`digits.py`), if it does
 
     @property
     def files(self) -> dict[str, tuple[str, ...]]:
@@ -66,10 +68,20 @@ class Dataset:
         return {name: folder / name for name in self.published}
 
     @property
+    def bundled(self) -> dict[str, Path]:
+        """Name → path of `bundle`: in the package mnistlab-digits or the checkout; else nothing."""
+        places = [packaged("data") / "digits"]
+        if package := importlib.util.find_spec("mnistlab_digits"):
+            places += map(Path, package.submodule_search_locations or ())
+        files = [place / self.bundle for place in places if self.bundle]
+        return {path.name: path for path in files if path.is_file()}
+
+    @property
     def here(self) -> bool:
         """Whether it can be loaded without the network."""
         stores = [self.folder / f"{split}.store" for split in self.files]
-        return any(all(map(Path.exists, paths)) for paths in (stores, self.originals.values()))
+        whole = (all(map(Path.exists, paths)) for paths in (stores, self.originals.values()))
+        return any(whole) or bool(self.bundled)
 
     def how_to_bring(self) -> str:
         """What to do without a network, in lines."""
@@ -104,6 +116,7 @@ _ALL = (
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
+        bundle="mnist.npz",
     ),
     Dataset(
         name="fashion-mnist",

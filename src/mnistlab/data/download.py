@@ -80,11 +80,13 @@ def obtain(
         if to is None and not force:
             with contextlib.suppress(DataError, DamagedFileError):  # then it is made again
                 return _counts(load_dataset(dataset)), []
-        if source is None or mirror:
+        if to and source is None and not force and dataset.bundled:
+            originals = []
+        elif source is None or mirror:
             originals = download_originals(dataset, mirror, downloading)
         else:
             originals = find_originals(dataset, Path(source), unchecked=unchecked)
-        paths = {original.name: original.path for original in originals}
+        paths = {original.name: original.path for original in originals} or dataset.bundled
         if to is None:
             return _counts(store_dataset(dataset, paths)), originals
     except OSError as error:

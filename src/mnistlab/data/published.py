@@ -15,6 +15,7 @@ import numpy as np
 
 from mnistlab.data.archives import Array, read_idx, unpacked
 from mnistlab.data.datasets import Dataset
+from mnistlab.data.digits import read_digits
 from mnistlab.data.scan import SPLITS, fault_in
 from mnistlab.data.store import ImageData, Split, finish_store, new_store, open_store
 from mnistlab.errors import DamagedFileError, DataError
@@ -24,7 +25,7 @@ _MAX_LINE = 2**14  # bytes; a line of USPS has 256 pixels of about ten
 
 
 def load_dataset(dataset: Dataset) -> ImageData:
-    """The dataset from its stores; where they are missing or damaged, from its published files.
+    """The dataset from its stores; where they are missing or damaged, from its files on the disk.
 
     Raises DataError or DamagedFileError, both with what to do, where these are not here either.
     """
@@ -35,19 +36,25 @@ def load_dataset(dataset: Dataset) -> ImageData:
             return _as_data(dataset, train, valid)
         raise DamagedFileError(f"{printable(dataset.folder)}: the stores of another dataset")
     except (OSError, DamagedFileError) as error:
-        if all(path.exists() for path in dataset.originals.values()):
-            return store_dataset(dataset, dataset.originals)
+        published = all(path.exists() for path in dataset.originals.values())
+        if sources := dataset.originals if published else dataset.bundled:
+            try:
+                return store_dataset(dataset, sources)
+            except OSError:  # a cache that cannot be written is done without
+                return store_dataset(dataset, sources, keep=False)
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # they were made
             raise DamagedFileError(f"{error}\nmake it again with: {command}") from error
     size = f"{dataset.packed} MB" if dataset.packed < 100 else f"{dataset.packed} MB, once"
     fault = f"--data {dataset.name}: not here yet; get it ({size}) with: {command}"
+    if dataset.bundle:
+        fault += "\nor install it (8 MB) with: pip install mnistlab-digits"
     if Path(dataset.name).is_dir():
         fault += f"\nthe folder of that name is --data ./{dataset.name}"
     raise DataError(dataset.name, [fault], dataset.how_to_bring())
 
 
-def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
-    """Make the stores of `dataset` from its published files, and load them.
+def store_dataset(dataset: Dataset, originals: Mapping[str, Path], keep: bool = True) -> ImageData:
+    """Make the stores of `dataset` from its files, and load them; in memory unless `keep`.
 
     Raises DataError where the files are not as published, OSError where the disk fails.
     """
@@ -58,8 +65,9 @@ def store_dataset(dataset: Dataset, originals: Mapping[str, Path]) -> ImageData:
     contents = {split: read_dataset(dataset, split, originals) for split in SPLITS}
     stored = []
     for split, arrays in contents.items():
-        path, about = dataset.folder / f"{split}.store", f"{dataset.name}, {split}"
-        stored.append(store_arrays(*arrays, dataset.labels, path, signature, about))
+        store = dataset.folder / f"{split}.store" if keep else None
+        about = f"{dataset.name}, {split}"
+        stored.append(store_arrays(*arrays, dataset.labels, store, signature, about))
     return _as_data(dataset, *stored)
 
 
@@ -95,8 +103,10 @@ def read_dataset(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> tup
     """One split of `dataset` from its files as published, `paths` by name.
 
     Returns images uint8 (n, side, side), upright, and labels (n,) as the files have them.
-    Raises DataError where a file is damaged or has other content than the dataset.
+    Raises DataError where a file is damaged or has other content, DamagedFileError as read_digits.
     """
+    if dataset.bundle in paths:
+        return read_digits(paths[dataset.bundle], split)
     names, labelled = dataset.files[split], sorted(dataset.labels.values())
     n, side = dataset.images[SPLITS.index(split)], dataset.side
     archive = paths.get(dataset.archive)
