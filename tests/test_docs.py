@@ -46,7 +46,7 @@ def untranslated(page: Page) -> dict[str, set[Any]]:
     """What a page shares with its translation, other than the figures in its text."""
     code = "\n".join(block for _, block in page.blocks)
     return {
-        "code": {(language, COMMENT.sub("", block)) for language, block in page.blocks},
+        "code": set(COMMENT.sub("", code).splitlines()),
         # comments are translated, but not the commands and flags in them
         "commands in comments": {
             name
