@@ -19,15 +19,49 @@ SOURCE = ROOT / "src" / "mnistlab"
 NAMES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "data/README.md"]
 PAGES = [name for name in NAMES if (ROOT / name).exists()]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+# English page → the same in Chinese.
+CHINESE = {"README.md": "README.zh-CN.md"}
+CHINESE |= {f"docs/{p.name}": f"docs/zh/{p.name}" for p in sorted((ROOT / "docs/zh").glob("*.md"))}
+PAGES += CHINESE.values()
 FOLDERS = ("src", "tests", "docs", "data", "configs", "benchmarks")
 # A command, up to what ends it on a line: a comment, another command, a redirection.
 COMMAND = re.compile(r"(?:^|\s)mnistlab(?= |$)([^#;|>]*)")
+COMMENT = re.compile(r"\s+# .*")
 
 
 def headings(path: Path) -> set[str]:
     """The anchors of a page, as GitHub makes them of its headings."""
     titles = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def linked(page: Page) -> set[str]:
+    """The files that a page links to, as paths from the root."""
+    links = re.findall(r"\]\(([^)#\s]+)", page.prose)
+    files = [(page.path.parent / link).resolve() for link in links if "://" not in link]
+    return {file.relative_to(ROOT).as_posix() for file in files}
+
+
+def untranslated(page: Page) -> dict[str, set[Any]]:
+    """What a page shares with its translation, other than the figures in its text."""
+    code = "\n".join(block for _, block in page.blocks)
+    return {
+        "code": set(COMMENT.sub("", code).splitlines()),
+        # comments are translated, but not the commands and flags in them
+        "commands in comments": {
+            name
+            for comment in COMMENT.findall(code)
+            for name in re.findall(r"mnistlab(?: [\w-]+)+|--[\w-]+", comment, re.ASCII)
+        },
+        "inline code": set(page.inline),
+        "links": {CHINESE.get(link, link) for link in linked(page)},
+    }
+
+
+def figures(page: Page) -> set[str]:
+    """The numbers in a page, as they are written; not those in the names of linked files."""
+    text = re.sub(r"\]\(\S+?\)", "]", page.path.read_text(encoding="utf-8"))
+    return set(re.findall(r"\d+(?:[.,]\d+)*", text))
 
 
 def fault_of(line: str) -> str | None:
@@ -99,6 +133,27 @@ def test_every_make_target_exists(name: str) -> None:
     for code in page.inline + page.console:
         for target in re.findall(r"^make ([a-z-]+)", code):
             assert target in targets, code
+
+
+def test_the_pages_for_learners_are_there_in_chinese() -> None:
+    names = ("book", "predict", "python", "exercises")
+    assert set(CHINESE) >= {"README.md", *(f"docs/{name}.md" for name in names)}
+
+
+@pytest.mark.parametrize("name", CHINESE)
+def test_a_chinese_page_has_the_code_the_figures_and_the_links_of_the_english_one(
+    name: str,
+) -> None:
+    page, chinese = Page(name), Page(CHINESE[name])
+    expected, found = untranslated(page), untranslated(chinese)
+    missing = {what: expected[what] - found[what] for what in expected}
+    added = {what: found[what] - expected[what] for what in expected}
+    assert {what: names for what, names in missing.items() if names} == {}
+    assert {what: names for what, names in added.items() if names} == {}
+    assert figures(page) - figures(chinese) == set()
+    # each leads to the other, and a Chinese page to Chinese pages where there are any
+    assert CHINESE[name] in linked(page)
+    assert linked(chinese) & set(CHINESE) == {name}
 
 
 def test_a_page_that_names_what_is_not_there_is_caught() -> None:
