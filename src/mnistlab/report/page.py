@@ -134,11 +134,13 @@ def render_images(title: str, pictures: Sequence[Images]) -> str:
     return _template("images.html.j2", str).render(content) + "\n"
 
 
-def render_grades(title: str, grades: Any, columns: Sequence[str], rows: Sequence[Any]) -> str:
-    """The page of a class: `grades` of its exercises, its runs as `rows`, all their curves."""
+def render_grades(
+    title: str, answers: Mapping[str, Any], runs: Sequence[Any], columns: Sequence[str], rows: Any
+) -> str:
+    """The page of a class: learner → exercise → answer, its runs as `rows`, all their curves."""
     lines = {
         f"{run.learner}, {run.run.name}": (list(range(len(run.accuracies))), run.accuracies)
-        for run in grades.runs
+        for run in runs
         if len(run.accuracies) > 1
     }
     curves = (
@@ -146,8 +148,8 @@ def render_grades(title: str, grades: Any, columns: Sequence[str], rows: Sequenc
     )
     content = {
         "title": title,
-        "grades": grades,
-        "numbers": list(range(1, 1 + len(next(iter(grades.answers.values()))))),
+        "answers": answers,
+        "numbers": list(range(1, 1 + len(next(iter(answers.values()))))),
         "columns": columns,
         "rows": rows,
         "charts": [(one, chart(one)) for one in curves],
