@@ -150,7 +150,7 @@ function units(active, best, logit, shape, isSigned, pictureOf) {
   const shares = active.map((value, k) => value * weights[k]), most = largest(shares);
   const about = _("How active each is; times its weight, that is its share in the logit.");
   group(_("Hidden units"), about, shape, isSigned, Array.from(active, (value, k) => [pictureOf(k),
-    `${_("active {x}", { x: value.toFixed(2) })}\n${_("share {x}", { x: signed(shares[k]) })}`,
+    _("active {x}", { x: value.toFixed(2) }) + "\n" + _("share {x}", { x: signed(shares[k]) }),
     shares[k] / most]));
   const bias = signed(tensors["out.bias"].values[best]);
   say("sum", _("All shares and bias {bias} add up to {logit}.", { bias, logit }));
