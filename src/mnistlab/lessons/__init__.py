@@ -25,6 +25,14 @@ LESSONS = {
     "momentum": "Leaving a local minimum with momentum",
     "step": "One real SGD step on real images, number by number",
     "mistakes": "The classic errors, each trained beside its control",
+    "init": "Four starts: zero, equal, too large, right",
+    "overfit": "Learning a hundred images by heart",
+    "batch-size": "Batches of 1, 16, 256 and all: steps, time, accuracy",
+    "data-size": "Accuracy by the number of images",
+    "units": "What hidden units look like, and how many are needed",
+    "depth": "Any curve by straight pieces: 1 to 50 ReLUs",
+    "softmax": "Overflow, the log of 0, temperature",
+    "numpy": "Broadcasting, views and copies, and the usual errors",
 }
 
 
@@ -33,8 +41,7 @@ def run_lesson(name: str, **options: Any) -> "Lesson":
 
     Raises ConfigError with the nearest name, or for an option that the lesson does not have.
     """
-    source_of(name)  # refuses another name
-    lesson = import_module(f"mnistlab.lessons.{name}").lesson
+    lesson = import_module(f"mnistlab.lessons.{source_of(name).stem}").lesson
     for option in options.keys() - inspect.signature(lesson).parameters:
         raise ConfigError(f"--{option}: the lesson {name} has no such setting")
     items: Lesson = lesson(**options)
@@ -45,4 +52,4 @@ def source_of(name: str) -> Path:
     """The file of lesson `name`. Raises ConfigError with the nearest name."""
     if name not in LESSONS:
         raise ConfigError(f"lesson {printable(name)}: no such lesson{nearest(name, LESSONS)}")
-    return Path(__file__).with_name(f"{name}.py")
+    return Path(__file__).with_name(f"{name.replace('-', '_')}.py")
