@@ -37,7 +37,7 @@ class Say:
     text: str
 
     def __init__(self, text: str, **values: object) -> None:
-        self.text = " ".join(_(text).format(**values).split())
+        self.text = _(" ".join(text.split())).format(**values)
 
 
 class Ask(Say):
