@@ -23,7 +23,7 @@ from mnistlab.models import build_model
 from mnistlab.optim import BasicOptim
 from mnistlab.report.pictures import Curves
 from mnistlab.resolving import resolve
-from mnistlab.studies.stack import STACKS, WIDE_LOSSES, StackedLinear, train_stack
+from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import compute_logits, evaluate
 
 # The figures as the notes print them, all on the 2038 validation images. What their own loop prints
@@ -180,7 +180,7 @@ def reproduce(
         progress(f"{title}, {count} seeds")
         models = models_of(data, range(count), model, **settings)
         parts = range(0, len(models), AT_ONCE[model])
-        stacks = [STACKS[model](models[first : first + AT_ONCE[model]]) for first in parts]
+        stacks = [Stack(models[first : first + AT_ONCE[model]]) for first in parts]
         make_opt = partial(optimizer, lr=1.0 if model == "linear" else 0.1)
         ours = train_columns(data, stacks, make_opt, len(values) or max(table) + 1)
         printed = dict(enumerate(zip(values, strict=True)))
@@ -275,8 +275,8 @@ def random_figures(data: ImageData, seeds: range) -> Figures:
     """Figures of untrained random models: accuracies, and the gradient of one batch of four."""
     models = models_of(data, seeds, "linear", init="normal")
     library = models_of(data, seeds, "linear", init="uniform")
-    scratch, moved = StackedLinear(models), StackedLinear(models)
-    moved.weights.data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
+    scratch, moved = Stack(models), Stack(models)
+    moved.get_parameter("weights").data[0] *= 1.0001  # the chapter's `weights[0] *= 1.0001`
     before, after = (is_right(stack, data.train_ds) for stack in (scratch, moved))
     changed = int((after.sum(0) != before.sum(0)).sum())
     item = f"accuracies that weights[0] x 1.0001 changes, of {len(seeds)}"
@@ -292,7 +292,7 @@ def random_figures(data: ImageData, seeds: range) -> Figures:
         figures.append(spread("5 loss", f"bias gradient, {item}", value, once * times, digits=4))
     for title, stack, value, digits in (
         ("scratch", scratch, SCRATCH_UNTRAINED, 3),
-        ("nn.Linear", StackedLinear(library), BASIC_OPTIM_UNTRAINED, 4),
+        ("nn.Linear", Stack(library), BASIC_OPTIM_UNTRAINED, 4),
     ):
         means = mean_of_batch_means(is_right(stack, data.valid_ds))
         figures.append(spread("6 training", f"{title}, untrained", value, means, digits))
@@ -300,19 +300,20 @@ def random_figures(data: ImageData, seeds: range) -> Figures:
 
 
 def train_columns(
-    data: ImageData, stacks: Sequence[nn.Module], make_opt: Callable[..., Any], epochs: int
+    data: ImageData, stacks: Sequence[Stack], make_opt: Callable[..., Any], epochs: int
 ) -> Columns:
     """Train `stacks` in the chapter's order, batches of 256, and compute its columns."""
     targets = targets_for(data.valid_ds.tensors[1], 2)
     parts = []
     for stack in stacks:
-        rows = list(train_stack(stack, make_opt, data.train_ds, data.valid_ds, epochs=epochs))
-        losses = smoothed(torch.cat([row.batch_losses for row in rows]))
-        logits = [row.valid_logits for row in rows]
+        opt = make_opt(stack.parameters())
+        rows = train_stack(stack, opt, data.train_ds, data.valid_ds, epochs=epochs)
+        batch_losses, logits = zip(*rows, strict=True)
+        losses = smoothed(torch.cat(batch_losses))
         rights = [(part > 0) == (targets > 0) for part in logits]
         columns = (
             losses.unflatten(0, (epochs, -1))[:, -1],
-            torch.stack([WIDE_LOSSES["mnist"](part, targets) for part in logits]),
+            torch.stack([wide_loss(mnist_loss, part, targets) for part in logits]),
             torch.stack([right.double().mean(0) for right in rights]),
             torch.stack([mean_of_batch_means(right) for right in rights]),
         )

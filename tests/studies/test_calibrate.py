@@ -18,8 +18,14 @@ from mnistlab.experiment import train_run
 from mnistlab.models import ModelCard
 from mnistlab.runs import Run, find_run
 from mnistlab.scoring import open_model, predict_images
-from mnistlab.studies.calibrate import calibrate_run, conformal_quantile, fit_temperature
-from mnistlab.studies.strangers import SIDE, pen_strokes, strangers
+from mnistlab.studies.calibrate import (
+    SIDE,
+    calibrate_run,
+    conformal_quantile,
+    fit_temperature,
+    pen_strokes,
+    strangers,
+)
 from mnistlab.training import compute_logits
 from tests.command import Result
 from tests.conftest import make_tree
@@ -164,6 +170,19 @@ def test_the_runs_own_files_stay_as_they_are_and_it_repeats_to_the_byte(run: Run
     assert opened.figures() == made.figures()
 
 
+def test_an_own_model_is_calibrated_by_the_text_that_the_run_keeps(
+    quick: None, mnistlab: Mnistlab, tmp_path: Path
+) -> None:
+    text = "from torch import nn\n\n\nclass Net(nn.Sequential):\n"
+    text += "    def __init__(self, n_logits):\n"
+    text += "        super().__init__(nn.Flatten(), nn.Linear(144, n_logits))\n"
+    Path("net.py").write_text(text, encoding="utf-8")
+    tree = bars(tmp_path / "bars")
+    mnistlab("train", "--model", "net.py:Net", "--data", tree, "--epochs", "1").ok()
+    Path("net.py").unlink()
+    mnistlab("calibrate").ok()
+
+
 def test_nothing_is_fitted_on_the_images_for_validation(quick: None, tmp_path: Path) -> None:
     figures = []
     for name in ("one", "other"):
@@ -213,7 +232,9 @@ def test_only_a_calibrated_run_says_not_sure(run: Run, mnistlab: Mnistlab, tmp_p
 
 def test_a_calibration_of_other_weights_is_not_used(run: Run, mnistlab: Mnistlab) -> None:
     mnistlab("calibrate").ok()
-    mnistlab("train", "--resume", "latest", "--epochs", "4").ok()
+    further = mnistlab("train", "--resume", "latest", "--epochs", "4").ok()
+    assert "its calibration is of the weights so far; then: mnistlab calibrate" in further.err
+    assert "calibration" not in mnistlab("train", "--resume", "latest").ok().err  # it is done
     assert "calibration" not in mnistlab("eval", "--json").ok().json
     bar = run.record().config.data + "/valid/level/0.png"
     assert mnistlab("predict", "latest", bar, "--json").ok().json["predictions"][0]["sure"]

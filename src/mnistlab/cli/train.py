@@ -221,5 +221,8 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
         else:
             experiment.save(experiment.capture(), "running")
             experiment.write_start(run)  # with the new total, or number of threads
+            if run.calibration_file.exists():
+                again = f"mnistlab calibrate {printable(run.reference)}"
+                out.notice(f"note: its calibration is of the weights so far; then: {again}")
             _train(experiment, run, out)
         return _report(experiment, run, out)

@@ -2,7 +2,7 @@
 
 A sibling of the model, of the same config and seed, is trained on nine tenths of the training
 images; temperature, quantile and threshold are fitted on the last tenth, never on valid. The guard
-learns to tell the nine tenths from strangers that are made of them (`strangers.py`).
+learns to tell the nine tenths from `strangers` that are made of them.
 """
 
 import math
@@ -21,12 +21,12 @@ from mnistlab.errors import ConfigError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.losses import predictions, probabilities
 from mnistlab.names import printable
+from mnistlab.own_code import kept
 from mnistlab.resolving import resolve
 from mnistlab.runs import Run
 from mnistlab.scoring import open_model
 from mnistlab.storage import weights_sha256
 from mnistlab.studies.seeds import of_fold
-from mnistlab.studies.strangers import SIDE, strangers
 from mnistlab.training import compute_logits
 
 PARTS = 10
@@ -34,6 +34,9 @@ LEAST = 400  # training images: of a tenth, 19 are needed to say what 95 % are
 LEVEL = 0.95  # of new images, the share whose true class fits
 KEPT = 0.985  # share of the held-out images that are familiar enough
 EXAMPLES = 12_000  # that the guard learns from at most, and as many strangers
+SIDE = 28  # pixels, of all images that the guard sees
+_POINTS, _ARCS = 80, 5  # of a stroke
+_AT_ONCE = 256  # images: the distances of all points to all pixels then need 64 MB
 _NET = {"model": "cnn", "channels": [32, 24], "hidden": 16, "kernel": 7, "stride": 3}
 _STEPS = {"optimizer": "adam", "lr": 0.01, "beta2": 0.99, "schedule": "one-cycle", "epochs": 8}
 
@@ -49,7 +52,7 @@ def calibrate_run(
     digest, record = weights_sha256(open_model(run)[0].state_dict()), run.record()
     if run.is_study or record.status != "done":
         raise ConfigError(f"{printable(run.path)}: not a finished run of one model")
-    resolved = resolve({"data": data}, str(run.config_file))
+    resolved = replace(resolve({"data": data}, str(run.config_file)), sources=kept(record.sources))
     whereabouts(run, resolved.config.data, data)
     experiment = prepare(resolved, progress)
     require_same(run, experiment.data, record.data.fingerprint)
@@ -119,3 +122,54 @@ def train_guard(sibling: Experiment) -> Experiment:
     list(guard.train())
     guard.now.model.cpu().eval()
     return guard
+
+
+def strangers(ink: torch.Tensor, seed: int) -> torch.Tensor:
+    """Images of what is none of the known classes, made without any others.
+
+    A quarter each: halves of two known images, turned; half a known one and half a stroke of a pen;
+    and two quarters of strokes. A few come out as a known class; the guard takes these for known.
+    As many as there are known images `ink`, float (n, 28, 28) in 0…1, in mixed order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for number, known in enumerate(ink.split(_AT_ONCE)):
+        one = known.rot90(1 + number % 3, (1, 2))
+        other = known.roll(1, 0).rot90(number % 4, (1, 2)).flip(1)  # of another image
+        kind = torch.arange(len(known))[:, None, None] % 4
+        strokes = pen_strokes(len(known), generator)
+        one, other = torch.where(kind == 3, known, one), torch.where(kind == 3, strokes, other)
+        # a line through the image, about the middle: one lies on its one side, other on the other
+        angle = torch.rand(len(known), 1, 1, generator=generator) * 2 * math.pi
+        shift = torch.rand(len(known), 1, 1, generator=generator) * 0.5 - 0.25
+        place = torch.linspace(-1, 1, SIDE)
+        side = place * angle.cos() + place[:, None] * angle.sin() > shift
+        made.append(torch.where(kind < 2, strokes, torch.where(side, one, other)))
+    return torch.cat(made)
+
+
+def pen_strokes(n: int, generator: torch.Generator) -> torch.Tensor:
+    """n strokes of a pen, (n, 28, 28): one to five arcs, some with a corner or a gap between them.
+
+    Along an arc the heading turns evenly: one arc that turns once about is a circle.
+    """
+
+    def drawn(low: float, high: float, columns: int = _ARCS) -> torch.Tensor:
+        return torch.rand(n, columns, generator=generator) * (high - low) + low
+
+    n_arcs = torch.randint(1, _ARCS + 1, (n, 1), generator=generator)
+    arc = (torch.arange(_POINTS) / _POINTS * n_arcs).long()  # of each point: (n, points)
+    begins = arc.diff(dim=1, prepend=arc[:, :1]) > 0
+    turn = drawn(-1.5 * math.pi, 1.5 * math.pi).gather(1, arc) * n_arcs / _POINTS
+    corner = (drawn(-math.pi, math.pi) * (drawn(0, 1) < 0.5)).gather(1, arc) * begins
+    heading = drawn(0, 2 * math.pi, 1) + (turn + corner).cumsum(1)
+    steps = torch.stack([heading.cos() * drawn(0.5, 1.1, 1), heading.sin()], dim=2)
+    at = (steps * drawn(0.4, 1.6).gather(1, arc)[:, :, None]).cumsum(1)  # (n, points, 2): x, y
+    at = at - at.mean(1, keepdim=True)
+    size = at.square().sum(2).mean(1).sqrt().clamp(min=0.1)
+    at = at * (drawn(5, 9.5, 1) / size[:, None])[:, :, None] + (SIDE - 1) / 2
+    lifted = (drawn(0, 1) < 0.15).gather(1, arc) & (arc > 0)
+    at = at + 1000 * lifted[:, :, None]  # far from every pixel
+    pixels = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).flip(1).float()
+    distance = torch.cdist(pixels, at).amin(2).reshape(n, SIDE, SIDE)
+    return (drawn(0.5, 1.8, 1)[:, :, None] + 0.5 - distance).clamp(0, 1)

@@ -106,16 +106,13 @@ def compare_runs(
     Classes are matched by name. Raises DataError if the two know different classes, and all that
     `score_run` raises.
     """
-    cards = [open_model(run, best=best)[1] for run in (a, b)]
-    if set(cards[0].classes) != set(cards[1].classes):
-        raise DataError(
-            printable(b.name),
-            [
-                f"{printable(run.name)}: knows the classes "
-                f"{', '.join(map(printable, card.classes))}; two runs are compared on the same ones"
-                for run, card in zip((a, b), cards, strict=True)
-            ],
-        )
+    classes = [open_model(run, best=best)[1].classes for run in (a, b)]
+    if set(classes[0]) != set(classes[1]):
+        faults = [
+            f"{printable(run.name)}: knows the classes {', '.join(map(printable, own))}"
+            for run, own in zip((a, b), classes, strict=True)
+        ]
+        raise DataError(printable(b.name), faults, "two runs are compared on the same ones")
     given = {key: value for key, value in (settings or {}).items() if value is not None}
     given.setdefault("threads", max(a.threads, b.threads))
     options = None

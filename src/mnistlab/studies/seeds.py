@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
 from mnistlab.records import Best, EpochRow, Result, SeedRow
 from mnistlab.storage import save_model, weights_sha256
-from mnistlab.studies.stack import STACKS, WIDE_LOSSES, train_stack
+from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
 Row = dict[str, Any]
@@ -106,12 +105,7 @@ class SeedStudy:
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
     finished: bool = False
-    probabilities: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        folds, n_classes = self.experiment.folds, len(self.experiment.card.classes)
-        shape = (len(folds.images.ds) if folds else 0, n_classes)
-        self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
+    probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def kind(self) -> str:
@@ -158,6 +152,9 @@ class SeedStudy:
         self.save("diverged" if self.results and not self.done else status)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
+        if folds := self.experiment.folds:
+            shape = len(folds.images.ds), len(self.experiment.card.classes)
+            self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
         for number in self.seeds:
             self.under_way, self.place = number, Place(stop=stop)
             experiment, seed = self.experiment, number
@@ -187,43 +184,43 @@ class SeedStudy:
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
         train_ds, valid_ds = self.experiment.on_device()
-        stack = STACKS[config.model]([self.experiment.draw(seed) for seed in self.seeds])
+        stack = Stack([self.experiment.draw(seed) for seed in self.seeds])
         results = [SeedResult(seed) for seed in self.seeds]
         self.place = Place(stop=stop)
         started = time.perf_counter()
-        for metrics in train_stack(
+        epochs = train_stack(
             stack,
-            lambda _: new_optimizer(config, stack),
+            new_optimizer(config, stack),
             train_ds,
             valid_ds,
             epochs=config.epochs,
             batch_size=config.batch_size,
             order_seed=config.order_of(config.seed) if config.shuffle else None,
-            loss_func=partial(WIDE_LOSSES[config.loss], weights=self.experiment.class_weights()),
+            loss_func=self.experiment.train_loss(),
             n_classes=len(card.classes),
             place=self.place,
-        ):
+        )
+        for epoch, (batch_losses, logits) in enumerate(epochs):
             seconds = time.perf_counter() - started
-            logits, labels = metrics.valid_logits, valid_ds.tensors[1]
-            losses = mean_over_images(metrics.batch_losses.cpu(), len(train_ds), config.batch_size)
+            labels = valid_ds.tensors[1]
+            losses = mean_over_images(batch_losses.cpu(), len(train_ds), config.batch_size)
             with torch.no_grad():
                 targets = targets_for(labels, len(card.classes))
-                valid_losses = WIDE_LOSSES[config.loss](logits, targets).tolist()
+                valid_losses = wide_loss(card.loss_func(), logits, targets).tolist()
             # the logits of every model below one another, as `predictions` takes them
-            columns = logits.reshape(-1, 1) if logits.ndim == 2 else logits.flatten(0, 1)
+            columns = logits.reshape(len(labels) * len(results), -1)
             predicted = predictions(columns).reshape(len(labels), -1)
             correct = (predicted == labels.unsqueeze(1)).sum(0).tolist()
-            figures = zip(losses.tolist(), valid_losses, correct, strict=True)
-            for index, (train_loss, valid_loss, n_correct) in enumerate(figures):
-                result = results[index]
+            figures = zip(results, losses.tolist(), valid_losses, correct, strict=True)
+            for index, (result, train_loss, valid_loss, n_correct) in enumerate(figures):
                 if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
                     result.diverged = result.diverged or (
-                        f"a loss is no longer a finite number in epoch {metrics.epoch} at lr "
-                        f"{config.lr:g}"
+                        f"a loss is no longer a finite number in epoch {epoch} at lr "
+                        f"{config.lr:g}; try a lower --lr"
                     )
                 if result.diverged is None:
                     row = EpochRow(
-                        epoch=metrics.epoch,
+                        epoch=epoch,
                         train_loss=train_loss,
                         valid_loss=valid_loss,
                         accuracy=n_correct / len(labels),
@@ -232,24 +229,19 @@ class SeedStudy:
                     )
                     result.epochs.append(row)
                     result.weights = stack.state_of(index)
-            self.results, self.finished = results, metrics.epoch + 1 == config.epochs
-            yield band(results, metrics.epoch)
+            self.results, self.finished = results, epoch + 1 == config.epochs
+            yield band(results, epoch)
             if not self.done:
                 return  # not one is left to train
             started = time.perf_counter()
 
     def check_diverged(self) -> None:
         """Raise DivergedError if some seeds diverged."""
-        lost = [result for result in self.results if result.diverged]
-        if lost and not self.done:
-            raise DivergedError(
-                f"every {self.kind} diverged, the first: {lost[0].diverged}; try a lower --lr"
-            )
-        if lost:
+        if lost := [result for result in self.results if result.diverged]:
             numbers = ", ".join(str(result.seed) for result in lost)
             raise DivergedError(
-                f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; "
-                "the others are saved; try a lower --lr"
+                f"{len(lost)} of {len(self.seeds)} {self.kind}s diverged: {numbers}; the first: "
+                f"{lost[0].diverged}"
             )
 
     def summary(self) -> Row:

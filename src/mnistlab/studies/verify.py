@@ -74,18 +74,16 @@ def verify_run(
     here = environment(experiment.device, experiment.config.model)
     outcome.changed |= differences(record.environment, here, strict=strict)
     if experiment.config.is_study:
-        outcome.expected, kind = result.models, "fold" if experiment.config.folds else "seed"
+        study, outcome.expected = SeedStudy(experiment), result.models
         if not outcome.expected:
-            raise RunError(
-                f"{printable(run.path)}: no {kind} was finished; nothing to compare with"
-            )
-        study = SeedStudy(experiment)
+            why = f"no {study.kind} was finished; nothing to compare with"
+            raise RunError(f"{printable(run.path)}: {why}")
         outcome.epochs = len(result.band or [])
         total = outcome.epochs if experiment.config.is_wide else len(outcome.expected)
         show(total)
         list(islice(study.train(), total))
         outcome.actual = {
-            f"{kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
+            f"{study.kind} {one.seed}": one.as_seed_row().weights_sha256 for one in study.results
         }
     else:
         _train_again(outcome, experiment, result, show)
