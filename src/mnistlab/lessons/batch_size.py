@@ -7,6 +7,7 @@ epoch, so that all look at every image exactly once. fastbook ch. 4, "SGD and Mi
 import time
 
 from mnistlab import Curves, build_model
+from mnistlab.language import _
 from mnistlab.lessons.kit import (
     Ask,
     Lesson,
@@ -26,8 +27,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
     yield Say(
-        """Setup: the linear model, {n:,} training images, one epoch at rate 0.1, in batches
-        of four sizes. Every image is looked at once; what differs is the number of steps.""",
+        """Setup: the linear model, {n:,} training images, one epoch at rate 0.1, in batches of four
+        sizes. Every image is looked at once; what differs is the number of steps.""",
         n=IMAGES,
     )
     train_ds = part_of(data, IMAGES, seed)
@@ -47,13 +48,14 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     yield check_true("and 256 go further than one of all", accuracies[256] > accuracies[IMAGES])
     yield check_true("one image at a time takes far longer", seconds[1] > 5 * seconds[256])
     lines = {
-        f"batches of {size}": (
+        _("batches of {size}").format(size=size): (
             [(step + 1) * size for step in range(steps[size])][:: max(1, 16 // size)],
             _smooth(rows[size].batch_losses.tolist())[:: max(1, 16 // size)],
         )
         for size in (1, 16, 256)
     }
-    yield Curves("The loss by images seen", lines, "images", "loss, smoothed", log_x=True)
+    title = _("The loss by images seen")
+    yield Curves(title, lines, _("images"), _("loss, smoothed"), log_x=True)
 
     yield Say("""A small batch makes many noisy steps; a large one few good ones. A larger rate
         helps the large batch: its gradient can be trusted further.""")

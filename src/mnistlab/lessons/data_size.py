@@ -8,16 +8,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab import Curves, build_model
-from mnistlab.lessons.kit import (
-    Ask,
-    Lesson,
-    Say,
-    Show,
-    check_true,
-    images_of,
-    part_of,
-    trained,
-)
+from mnistlab.language import _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check_true, images_of, part_of, trained
 
 STEPS = 600
 COUNTS = (20, 50, 100, 200, 500, 1000, 2000, 4000, 12000)
@@ -28,8 +20,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
     yield Say(
-        """Setup: a net of two layers, {steps} steps of 100 images at rate 0.5, whatever the
-        number of training images, and always the same {valid:,} for validation.""",
+        """Setup: a net of two layers, {steps} steps of 100 images at rate 0.5, whatever the number
+        of training images, and always the same {valid:,} for validation.""",
         steps=STEPS,
         valid=len(data.valid_ds),
     )
@@ -43,18 +35,19 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
         last = trained(model, data, 0.5, STEPS * 100 // LARGEST, 100, train_ds=again)[-1]
         accuracies[count], gaps[count] = last.accuracy, last.valid_loss - last.train_loss
     yield Show("accuracy by images", {n: round(value, 4) for n, value in accuracies.items()})
-    dots = {"accuracy": (list(COUNTS), list(accuracies.values()))}
-    yield Curves("More images", {}, "training images", "accuracy", dots, log_x=True)
+    dots = {_("accuracy"): (list(COUNTS), list(accuracies.values()))}
+    images = _("training images")
+    yield Curves(_("More images"), {}, images, _("accuracy"), dots, log_x=True)
     errors = {count: 1 - accuracy for count, accuracy in accuracies.items()}
     yield Show("errors at 100 images, in those at 1,000", errors[100] / errors[1000])
     yield check_true("ten times the images: fewer errors", errors[1000] < errors[100])
     halved = errors[LARGEST] < errors[100] / 2
     yield check_true("all images: less than half the errors of 100", halved)
 
-    yield Say("""The gap between validation and training loss says the same: with few images the
-        net knows them by heart, with many it cannot, and must learn what they have in common.""")
-    lines = {"validation loss - training loss": (list(COUNTS), list(gaps.values()))}
-    yield Curves("The gap closes", lines, "training images", "loss", log_x=True)
+    yield Say("""The gap between validation and training loss says the same: with few images the net
+        knows them by heart, with many it cannot, and must learn what they have in common.""")
+    lines = {_("validation loss - training loss"): (list(COUNTS), list(gaps.values()))}
+    yield Curves(_("The gap closes"), lines, images, _("loss"), log_x=True)
     yield check_true("the gap at 20 images is more than that of all", gaps[20] > gaps[12000])
     yield Say("""Now change this: the linear model. It has fewer numbers to learn; with which number
         of images do the two change places?""")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mnistlab import Curves
+from mnistlab.language import _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 
@@ -39,10 +40,10 @@ def lesson() -> Lesson:
     yield Say("""Setup: one wiggly curve, and a net with one number as input, a hidden layer of
         ReLUs and one number as output. Can such a net follow any curve?""")
     x = torch.linspace(0, 1, 1025, dtype=torch.float64)
-    xs, lines = x.tolist(), {"the curve": (x.tolist(), wiggly(x).tolist())}
+    xs, lines = x.tolist(), {_("the curve"): (x.tolist(), wiggly(x).tolist())}
     for units in (1, 5, 20):
-        lines[f"{units} ReLUs"] = (xs, output(x, net_of(units)).tolist())
-    yield Curves("A curve by straight pieces", lines, "x")
+        lines[_("{n} ReLUs").format(n=units)] = (xs, output(x, net_of(units)).tolist())
+    yield Curves(_("A curve by straight pieces"), lines, "x")
     yield Say("""One ReLU is 0 up to its bend and a straight line after it. Each further unit bends
         the sum once more, so with n units the net draws n straight pieces.""")
     five = output(torch.linspace(0, 1, 6, dtype=torch.float64), net_of(5))
@@ -55,9 +56,10 @@ def lesson() -> Lesson:
     counts = [1, 2, 5, 10, 20, 40, 50]
     errors = {n: float((output(x, net_of(n)) - wiggly(x)).abs().max()) for n in counts}
     yield Show("the largest error, by units", {n: round(e, 4) for n, e in errors.items()})
-    dots = {"largest error": (list(errors), list(errors.values()))}
+    dots = {_("largest error"): (list(errors), list(errors.values()))}
     law = {"1 / units^2": (counts[3:], [errors[10] * (10 / n) ** 2 for n in counts[3:]])}
-    yield Curves("The error falls with the square", law, "units", "error", dots, log_x=True)
+    title = _("The error falls with the square")
+    yield Curves(title, law, _("units"), _("error"), dots, log_x=True)
     yield check(
         "from 20 to 40 units the error is divided by",
         errors[20] / errors[40],

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistlab import Curves, build_model
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import (
     Ask,
     Lesson,
@@ -27,10 +28,10 @@ from mnistlab.training import evaluate
 
 EPOCHS = 6
 WAYS: dict[str, Callable[[Tensor], Tensor]] = {
-    "drawn as nn.Linear does": lambda param: param,
-    "all zero": torch.zeros_like,
-    "all 0.01": lambda param: torch.full_like(param, 0.01),
-    "100 times too large": lambda param: param * 100,
+    N_("drawn as nn.Linear does"): lambda param: param,
+    N_("all zero"): torch.zeros_like,
+    N_("all 0.01"): lambda param: torch.full_like(param, 0.01),
+    N_("100 times too large"): lambda param: param * 100,
 }
 
 
@@ -38,14 +39,16 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
     yield Say(
-        """Setup: the same net of two layers, trained {epochs} times through 4,000 images,
-        from four different starts. Which of them learn?""",
+        """Setup: the same net of two layers, trained {epochs} times through 4,000 images, from four
+        different starts. Which of them learn?""",
         epochs=EPOCHS,
     )
     yield Ask("What is the loss of a net that knows nothing, and what if it is sure of nonsense?")
     train_ds = part_of(data, 4000, seed)
     lines, losses, accuracies, nets = {}, {}, {}, {}
-    for name, change in WAYS.items():
+    ways = {_(name): change for name, change in WAYS.items()}
+    right, zero, equal, large = ways
+    for name, change in ways.items():
         model = nets[name] = build_model("two-layer", data.image_size, data.classes, seed)
         for param in model.parameters():
             param.data = change(param.data)
@@ -57,15 +60,14 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     yield Show("the loss before the first step", losses)
     yield check(
         "all logits 0: the loss",
-        losses["all zero"],
+        losses[zero],
         nothing,
         within=1e-5,
-        source=f"ln {len(data.classes)}",
+        source="ln C",
     )
-    right, zero, equal, large = WAYS
     yield check("drawn small, nearly the same", losses[right], nothing, within=0.1, source="ln C")
     yield check_true("too large: sure of nonsense, so much worse", losses[large] > 3 * nothing)
-    yield Curves("Accuracy from four starts", lines, "epoch", "accuracy")
+    yield Curves(_("Accuracy from four starts"), lines, _("epoch"), _("accuracy"))
     yield Show("accuracy at the end", accuracies)
 
     yield Ask("Why does a net of zeros not learn?")

@@ -5,16 +5,8 @@ fastbook ch. 1 and 4 asks it; here the two curves part.
 """
 
 from mnistlab import Curves, build_model
-from mnistlab.lessons.kit import (
-    Ask,
-    Lesson,
-    Say,
-    Show,
-    check_true,
-    images_of,
-    part_of,
-    trained,
-)
+from mnistlab.language import _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check_true, images_of, part_of, trained
 
 EPOCHS = 100
 
@@ -33,10 +25,10 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     rows = trained(model, data, 0.5, EPOCHS, 10, train_ds=few)
     epochs = list(range(EPOCHS))
     lines = {
-        "training loss": (epochs, [row.train_loss for row in rows]),
-        "validation loss": (epochs, [row.valid_loss for row in rows]),
+        _("training loss"): (epochs, [row.train_loss for row in rows]),
+        _("validation loss"): (epochs, [row.valid_loss for row in rows]),
     }
-    yield Curves("The two losses part", lines, "epoch", "cross-entropy")
+    yield Curves(_("The two losses part"), lines, _("epoch"), _("cross-entropy"))
     last, best = rows[-1], min(rows, key=lambda row: row.valid_loss)
     yield Show("training loss at the end", last.train_loss)
     yield Show("validation loss at the end", last.valid_loss)

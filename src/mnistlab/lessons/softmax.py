@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnistlab import Curves
+from mnistlab.language import _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.losses import cross_entropy
 
@@ -89,8 +90,11 @@ def lesson() -> Lesson:
     temperatures = [2 ** (step / 4) for step in range(-12, 17)]
     rows = torch.stack([shifted(logits / t) for t in temperatures]).T.tolist()
     names = ("0.9376", "0.5373", "0.6736")
-    lines = {f"logit {name}": (temperatures, row) for name, row in zip(names, rows, strict=True)}
-    yield Curves("Temperature", lines, "temperature", "probability", log_x=True)
+    lines = {
+        _("logit {name}").format(name=name): (temperatures, row)
+        for name, row in zip(names, rows, strict=True)
+    }
+    yield Curves(_("Temperature"), lines, _("temperature"), _("probability"), log_x=True)
     yield check("hot, 16: nearly equal", rows[0][-1], 1 / 3, within=0.02, source="one third")
     yield check("cold, 1/8: nearly sure", rows[0][0], 1, within=0.2, source="sure")
     yield Say("""Now change this: let the softmax as it is written run in float64. At which logit

@@ -5,16 +5,8 @@ is hardly more than the linear model; from a handful on, more help less and less
 """
 
 from mnistlab import Curves, Images, build_model
-from mnistlab.lessons.kit import (
-    Ask,
-    Lesson,
-    Say,
-    Show,
-    check,
-    check_true,
-    images_of,
-    trained,
-)
+from mnistlab.language import _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of, trained
 from mnistlab.losses import predictions
 from mnistlab.training import compute_logits
 
@@ -26,9 +18,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws the weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
     yield Say(
-        """Setup: nets of two layers with 1 to 30 hidden units, each trained for {epochs}
-        epochs at rate 0.5 on all training images. What does a unit see, and how many does it
-        take?""",
+        """Setup: nets of two layers with 1 to 30 hidden units, each trained for {epochs} epochs at
+        rate 0.5 on all training images. What does a unit see, and how many does it take?""",
         epochs=EPOCHS,
     )
     yield Ask("How many hidden units are needed to beat the linear model?")
@@ -40,9 +31,10 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
         accuracies[count] = trained(nets[count], data, 0.5, EPOCHS)[-1].accuracy
     yield Show("accuracy by units", {n: round(value, 4) for n, value in accuracies.items()})
     yield Show("accuracy of the linear model", linear)
-    dots = {"two layers": (list(COUNTS), list(accuracies.values()))}
-    lines = {"linear": ([1, 30], [linear, linear])}
-    yield Curves("How many units?", lines, "hidden units", "accuracy", dots, log_x=True)
+    dots = {_("two layers"): (list(COUNTS), list(accuracies.values()))}
+    lines = {_("linear"): ([1, 30], [linear, linear])}
+    title, x_label = _("How many units?"), _("hidden units")
+    yield Curves(title, lines, x_label, _("accuracy"), dots, log_x=True)
     yield check_true("30 beat the linear model", accuracies[30] > linear)
     yield check_true(
         "10 units have most of the gain",
@@ -54,8 +46,10 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     weight = last.detach().abs().sum(0)
     order = weight.argsort(descending=True).tolist()
     height, width = data.image_size
-    images = {f"unit {unit}": first[unit].reshape(height, width) for unit in order[:12]}
-    yield Images("Weights of the twelve units that count most", images, signed=True)
+    images = {
+        _("unit {n}").format(n=unit): first[unit].reshape(height, width) for unit in order[:12]
+    }
+    yield Images(_("Weights of the twelve units that count most"), images, signed=True)
     yield check("numbers in one unit", first.shape[1], height * width, source="one for each pixel")
 
     yield Ask(
