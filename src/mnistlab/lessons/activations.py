@@ -104,5 +104,5 @@ def lesson(seed: int = 0) -> Lesson:
     lines = {name: (list(range(1, 21)), each) for name, each in sizes.items()}
     title = _("Gradients on their way back")
     yield Curves(title, lines, _("layer"), _("size of the gradient"))
-    yield Say("""Now change this: draw the weights with `(1 / 64) ** 0.5` in place of `(2 / 64) **
-        0.5`. What becomes of the gradients of ReLU, and why does it need the 2?""")
+    yield Say("""Now change this: give `sizes` also `"tanh": gradient_sizes(tanh, seed)`. Does it
+        lose the gradient as the sigmoid does?""")

@@ -108,5 +108,5 @@ def lesson() -> Lesson:
         title = N_("squared error before and after a step; {name}")
         yield Show(title, [error**2, after], name=_(name))
         yield check_true(name, (after < error**2) == (sign < 0))
-    yield Say("""Now change this: clear `x.grad` between the two lines `p.backward(...)`. Which
+    yield Say("""Now change this: clear `z.grad` between the two lines `p.backward(...)`. Which
         figure of the chapter is missed then, and by which factor?""")

@@ -104,5 +104,5 @@ def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Les
     title = _("The weights of that unit: before + step = after")
     yield Images(title, of_unit, signed=True)
     yield Say("Repeat with the next 48 batches: that is an epoch. Stop when it is good enough.")
-    yield Say("""Now change this: `--lr 100`, then 1000. From where on does the loss of the same
-        batch rise, though each step goes down its slope?""")
+    yield Say("""Now change this: `--model two-layer --lr 1`. Where is the steepest weight now, and
+        how much of the loss does the step win at the same rate?""")
