@@ -10,7 +10,7 @@ import torch
 from mnistlab import lessons
 from mnistlab.cli import lesson as command
 from mnistlab.lessons import LESSONS
-from mnistlab.lessons.kit import Check, Item, Say, Show, check
+from mnistlab.lessons.kit import Ask, Check, Item, Say, Show, check
 from mnistlab.report.pictures import Curves, Images
 from tests.command import Result
 
@@ -18,6 +18,7 @@ Mnistlab = Callable[..., Result]
 
 ITEMS: list[Item] = [
     Say("A sentence that is long enough to be folded at eighty columns, which this one surely is."),
+    Ask("How much is it?"),
     Show("a number", 0.123456789),
     Show("a matrix", torch.arange(30).reshape(5, 6)),
     Show("thousands of numbers", torch.linspace(0, 1, 2000)),
@@ -56,7 +57,11 @@ def test_a_lesson_off_a_terminal_is_plain_and_at_most_eighty_wide(
     assert max(map(len, text.splitlines())) <= 80
     assert "  a number: 0.123457\n" in text
     assert "[24 25 26 27 28 29]]" in text
-    assert re.search(r"  thousands of numbers:\s+\[0.*\.\.\.", text)
+    series = re.search(r"  thousands of numbers:\s+\[(.*?)\]", text, re.DOTALL)
+    assert series
+    shown = series[1].split()
+    assert (len(shown), shown[5], shown[0], shown[-1]) == (11, "...", "0.", "1.")
+    assert "How much" not in text
     assert "  shapes: w: (2, 3)\n" in text
     assert "  ok equal: (1, 2)  (the chapter: (1.00004, 2))" in text
     assert "  ok a large one (beside torch):\n" in text
@@ -90,6 +95,30 @@ def test_the_document_has_every_item_as_plain_data(mnistlab: Mnistlab, made: lis
     # of images their shape and range, not their pixels
     assert items[10]["images"] == {"x": {"shape": [4, 4], "min": 0, "max": 1}}
     assert items[11]["value"] == ["nan", "inf"]
+
+
+def test_a_question_stands_before_the_figures_that_answer_it(
+    mnistlab: Mnistlab, made: list[Item]
+) -> None:
+    asked = mnistlab("lesson", "pixels", "--ask").ok().out
+    without = mnistlab("lesson", "pixels").ok().out
+    assert asked.replace("\n? How much is it?\n", "") == without
+    assert asked.index("? How much") < asked.index("0.123457")
+    document = mnistlab("lesson", "pixels", "--json").ok().out
+    assert mnistlab("lesson", "pixels", "--json", "--ask").ok().out == document
+    assert "How much" not in document
+    assert mnistlab("lesson", "pixels", "-q", "--ask").ok().out == "3 of 3 checks hold\n"
+
+
+@pytest.mark.parametrize("answer", [b"\n", b"\x04"], ids=["enter", "end of file"])
+def test_on_a_terminal_the_figures_wait_for_enter(answer: bytes) -> None:
+    with terminal(80) as (tty, got):
+        process = spawn("lesson", "depth", "--ask", stdin=tty, stdout=tty, stderr=tty)
+        for questions in range(1, 3):
+            while b"".join(got).count(b"Enter shows the figures.") < questions:
+                assert process.poll() is None, got
+                time.sleep(0.01)
+        process.wait()
 
 
 def test_quiet_leaves_the_verdict_only(mnistlab: Mnistlab, made: list[Item]) -> None:
@@ -135,7 +164,10 @@ def test_on_a_terminal_pictures_are_drawn_as_text(monkeypatch: pytest.MonkeyPatc
         (["pixels", "--seed", "3"], "has no such setting"),
         (["line", "--seed", "-1"], "--seed"),
         (["step", "--seed", "9" * 30], "--seed"),
+        (["pixels", "--digits", "all"], "--digits: the lesson pixels has no such setting"),
+        (["units", "--digits", "al"], "did you mean all"),
         (["--code"], "name a lesson"),
+        (["--ask"], "name a lesson"),
         (["--seed", "1"], "name a lesson"),
     ],
 )
@@ -155,7 +187,7 @@ def test_a_lesson_takes_its_options(mnistlab: Mnistlab) -> None:
 
 def test_the_code_of_every_lesson_can_be_read(mnistlab: Mnistlab) -> None:
     for name in LESSONS:
-        source = (Path(lessons.__file__).parent / f"{name}.py").read_text()
+        source = lessons.source_of(name).read_text()
         assert "def lesson(" in source
         assert mnistlab("lesson", name, "--code").ok().out == source
     document = mnistlab("lesson", "pixels", "--code", "--json").ok().json

@@ -58,12 +58,12 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
 
     yield Say("""A small batch makes many noisy steps; a large one few good ones. A larger rate
         helps the large batch: its gradient can be trusted further.""")
-    yield Ask("What does 256 gain from a rate ten times as high, and what does 16?")
+    yield Ask("What does 256 gain from a rate five times as high, and what does 16?")
     fast = {}
     for size in (16, 256):
         model = build_model("linear", data.image_size, data.classes, seed)
-        fast[size] = trained(model, data, 1.0, 1, size, train_ds=train_ds)[0].accuracy
-    yield Show("accuracy at rate 1", fast)
+        fast[size] = trained(model, data, 0.5, 1, size, train_ds=train_ds)[0].accuracy
+    yield Show("accuracy at rate 0.5", fast)
     yield check_true("256 gains", fast[256] > accuracies[256])
     yield Say("""Now change this: 64 and 1,024. Where is the best accuracy for the least time on
         your machine?""")

@@ -41,7 +41,7 @@ def lesson() -> Lesson:
         ReLUs and one number as output. Can such a net follow any curve?""")
     x = torch.linspace(0, 1, 1025, dtype=torch.float64)
     xs, lines = x.tolist(), {_("the curve"): (x.tolist(), wiggly(x).tolist())}
-    for units in (1, 5, 20):
+    for units in (1, 5, 10):
         lines[_("{n} ReLUs").format(n=units)] = (xs, output(x, net_of(units)).tolist())
     yield Curves(_("A curve by straight pieces"), lines, "x")
     yield Say("""One ReLU is 0 up to its bend and a straight line after it. Each further unit bends
