@@ -4,7 +4,9 @@ New texts come into `locale/zh/LC_MESSAGES/mnistlab.po` without a translation, t
 leave it, and the compiled `.mo` beside it, which gettext reads, is written anew.
 """
 
+import ast
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ PO = SOURCE / "locale" / "zh" / "LC_MESSAGES" / "mnistlab.po"
 MO = PO.with_suffix(".mo")
 METHODS = [("**.py", "python"), ("**.j2", "jinja2.ext.babel_extract"), ("**.js", "javascript")]
 # The functions whose first argument is a text for people, beside gettext's own names.
-TAKES_TEXT = ("Say", "Ask", "Show", "check", "check_true")
+TAKES_TEXT = ("Say", "Ask", "Show", "check", "check_true", "beside", "less")
 KEYWORDS = {"_": None, "N_": None, **dict.fromkeys(TAKES_TEXT, (1,))}
 
 
@@ -29,6 +31,16 @@ def source_texts() -> Iterator[tuple[str, str]]:
         assert isinstance(message, str), message
         # in a lesson it does not matter where the lines of a text break
         yield f"{name}:{line}", " ".join(message.split()) if "lessons" in name else message
+    yield from sources_of_checks()
+
+
+def sources_of_checks() -> Iterator[tuple[str, str]]:
+    """Where the expected figures of lessons come from, as far as these are words."""
+    for file in sorted(SOURCE.glob("lessons/*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            given = node.value if isinstance(node, ast.keyword) and node.arg == "source" else None
+            if isinstance(given, ast.Constant) and re.search("[a-z]{3}", str(given.value)):
+                yield f"lessons/{file.name}:{given.lineno}", str(given.value)
 
 
 def read_catalogue() -> Catalog:
@@ -49,7 +61,9 @@ def written(catalogue: Catalog) -> tuple[bytes, bytes]:
     """The bytes of the `.po` and the `.mo` file."""
     po, mo = io.BytesIO(), io.BytesIO()
     write_po(po, catalogue, sort_output=False, include_lineno=False, omit_header=True, width=0)
-    head = 'msgid ""\nmsgstr ""\n"Language: zh\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
+    head = (
+        'msgid ""\nmsgstr ""\n"Language: zh\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
+    )
     content = head.encode() + po.getvalue().lstrip(b"\n")
     write_mo(mo, read_po(io.BytesIO(content), locale="zh"))
     return content, mo.getvalue()

@@ -9,6 +9,7 @@ import torch
 
 from mnistlab import lessons
 from mnistlab.cli import lesson as command
+from mnistlab.cli.output import Output as Streams
 from mnistlab.lessons import LESSONS
 from mnistlab.lessons.kit import Ask, Check, Item, Say, Show, check
 from mnistlab.report.pictures import Curves, Images
@@ -57,10 +58,10 @@ def test_a_lesson_off_a_terminal_is_plain_and_at_most_eighty_wide(
     assert max(map(len, text.splitlines())) <= 80
     assert "  a number: 0.123457\n" in text
     assert "[24 25 26 27 28 29]]" in text
-    series = re.search(r"  thousands of numbers:\s+\[(.*?)\]", text, re.DOTALL)
+    series = re.search(r"  thousands of numbers: \((.*?)\)", text, re.DOTALL)
     assert series
-    shown = series[1].split()
-    assert (len(shown), shown[5], shown[0], shown[-1]) == (11, "...", "0.", "1.")
+    shown = "".join(series[1].split()).split(",")
+    assert (len(shown), shown[5], shown[0], shown[-1]) == (11, "...", "0", "1")
     assert "How much" not in text
     assert "  shapes: w: (2, 3)\n" in text
     assert "  ok equal: (1, 2)  (the chapter: (1.00004, 2))" in text
@@ -110,15 +111,25 @@ def test_a_question_stands_before_the_figures_that_answer_it(
     assert mnistlab("lesson", "pixels", "-q", "--ask").ok().out == "3 of 3 checks hold\n"
 
 
-@pytest.mark.parametrize("answer", [b"\n", b"\x04"], ids=["enter", "end of file"])
-def test_on_a_terminal_the_figures_wait_for_enter(answer: bytes) -> None:
-    with terminal(80) as (tty, got):
-        process = spawn("lesson", "depth", "--ask", stdin=tty, stdout=tty, stderr=tty)
-        for questions in range(1, 3):
-            while b"".join(got).count(b"Enter shows the figures.") < questions:
-                assert process.poll() is None, got
-                time.sleep(0.01)
-        process.wait()
+def test_on_a_terminal_the_figures_wait_for_enter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: list[Item]
+) -> None:
+    before = []
+
+    def enter(prompt: str) -> str:
+        before.append(capsys.readouterr().out)
+        assert prompt == "Enter shows the figures. "
+        raise EOFError  # Ctrl-D goes on, too
+
+    monkeypatch.setattr("builtins.input", enter)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+    command.lesson(Streams(), {}, "pixels", ask=True)
+    [shown] = before
+    assert shown.endswith("? How much is it?\n")
+    assert "a number: 0.123457" in capsys.readouterr().out
+    command.lesson(Streams(), {}, "pixels")
+    assert before == [shown]
 
 
 def test_quiet_leaves_the_verdict_only(mnistlab: Mnistlab, made: list[Item]) -> None:
@@ -145,10 +156,8 @@ def test_a_lesson_without_a_picture_refuses_to_plot_before_it_prints(
 
 
 def test_on_a_terminal_pictures_are_drawn_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnistlab.cli.output import Output as Streams
-
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    [drawn] = command.rendered(ITEMS[9], Streams())
+    [drawn] = command.rendered(ITEMS[10], Streams())
     assert "falling" in str(drawn)
     assert "*" in str(drawn)
 

@@ -114,9 +114,9 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
         expected, source = value_text(item.expected), _(item.source)
         if item.expected is True:
             value = ""
-        elif "\n" not in value:
+        elif "\n" not in value and "..." not in value:
             value += f"  ({source}: {expected})"
-        else:  # a matrix: the expected one only where it differs
+        else:  # a matrix or a long series: the expected one only where it differs
             text += _(" (beside {source})").format(source=source)
             value += "" if item.holds else f"\n{source}:\n{expected}"
     elif sys.stdout.isatty():
@@ -144,10 +144,9 @@ def value_text(value: Any) -> str:
         return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
     if isinstance(value, list):
         numbers = np.array(value)
-        many, edge, most = (10, 5, 10) if numbers.ndim == 1 else (12, 3, 50)
-        if numbers.size > many and numbers.dtype.kind in "if":
-            return np.array2string(
-                numbers, max_line_width=74, precision=4, threshold=most, edgeitems=edge
-            )
+        if numbers.ndim > 1 and numbers.size > 12 and numbers.dtype.kind in "if":
+            return np.array2string(numbers, max_line_width=74, precision=4, threshold=50)
+        if len(value) > 10:
+            value = [*value[:5], "...", *value[-5:]]
         return "(" + ", ".join(value_text(part) for part in value) + ")"
     return str(value)

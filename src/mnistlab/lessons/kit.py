@@ -17,13 +17,13 @@ from mnistlab import BasicOptim, load_data, train_epochs
 from mnistlab.data.batches import epoch_order
 from mnistlab.data.store import ImageData
 from mnistlab.errors import ConfigError
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.losses import Loss, binary_cross_entropy, cross_entropy
 from mnistlab.metrics import EpochMetrics
 from mnistlab.names import nearest, printable
 from mnistlab.report.pictures import Curves, Images
 
-CHAPTER = "the chapter"  # the source of a figure that `reproduce` compares as well
+CHAPTER = N_("the chapter")  # the source of a figure that `reproduce` compares as well
 
 
 @dataclass(init=False)

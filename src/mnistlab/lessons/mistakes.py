@@ -84,7 +84,9 @@ def lesson(seed: int = 0) -> Lesson:
 
     run = train(new(), 1.0, 5, shuffle=False)
     yield from beside("2. Not shuffled: 23 batches of 3s come before the first 7.", run, linear)
-    yield less("one epoch leaves it guessing: accuracy", run[0].accuracy, 0.6, "near one half")
+    yield less(
+        "one epoch leaves it guessing: accuracy", run[0].accuracy, 0.6, source="near one half"
+    )
     yield less("its five are not worth the first", run[4].accuracy, linear[0].accuracy)
 
     two_layer = train(new("two-layer"), 0.1, 5, binary_cross_entropy)
@@ -92,14 +94,16 @@ def lesson(seed: int = 0) -> Lesson:
     story = N_("3. Rate too high: two layers with cross-entropy, at 30 where 0.1 is right.")
     yield from beside(story, run, two_layer, "valid_loss")
     best = min(epoch.valid_loss for epoch in run)
-    yield less("tossing a coin (a loss of ln 2) beats it", math.log(2), best, "its best epoch")
+    yield less(
+        "tossing a coin (a loss of ln 2) beats it", math.log(2), best, source="its best epoch"
+    )
 
     run = train(new(), 1e-4, 5)
     yield from beside("4. Rate too low: 0.0001, not 1.", run, linear, "valid_loss")
     losses = [epoch.valid_loss for epoch in run]
     yield check_true("every epoch goes the right way", losses == sorted(losses, reverse=True))
     one = linear[0].valid_loss
-    yield less("but the first of the control is worth more", one, losses[4], "five")
+    yield less("but the first of the control is worth more", one, losses[4], source="five")
 
     model = new()
     run = train(model, 1.0, 5, error_rate)
@@ -117,10 +121,12 @@ def lesson(seed: int = 0) -> Lesson:
     logits, targets = torch.zeros(256, 1), torch.zeros(256)
     pairs = (logits - targets).numel()
     yield check("pairs compared in a batch", pairs, 65536, source="256 x 256")
-    yield less("it guesses: accuracy", run[-1].accuracy, 0.6, "near one half")
+    yield less("it guesses: accuracy", run[-1].accuracy, 0.6, source="near one half")
     message = refusal(lambda: mnist_loss(logits, targets))
     refused = "broadcast" in message
-    yield Check(_("mnist_loss refuses them"), message, "a ValueError", refused, "its guard")
+    yield Check(
+        _("mnist_loss refuses them"), message, _("a ValueError"), refused, source="its guard"
+    )
 
     model = new()
     weights, bias = model.parameters()
