@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from mnistlab.data.datasets import DATASETS
@@ -41,7 +42,10 @@ def all_digits(mnist: Path, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 
 @cache
 def _items(name: str) -> list[Item]:
-    return list(run_lesson(name))
+    state = torch.get_rng_state()
+    items = list(run_lesson(name))
+    assert torch.equal(torch.get_rng_state(), state), "it takes the caller's random numbers"
+    return items
 
 
 @pytest.fixture

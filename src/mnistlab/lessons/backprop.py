@@ -86,15 +86,8 @@ def lesson(seed: int = 0) -> Lesson:
                 loss.append(squared_error(forward(x, moved[0], moved[1])[1], y).item())
             slope = (loss[0] - loss[1]) / 2e-6
             ours = right[k].view(-1)[place]
-            yield check(
-                "w{layer}, weight {place}",
-                ours,
-                slope,
-                within=1e-6,
-                source="differences",
-                layer=k + 1,
-                place=place,
-            )
+            title = _("w{layer}, weight {place}").format(layer=k + 1, place=place)
+            yield check(title, ours, slope, within=1e-6, source="differences")
 
     yield Say("The notes drop the 2 and divide by N twice: 2 * 64 = 128 times too small.")
     wrong = backward(x, *small, y, notes=True)

@@ -71,9 +71,8 @@ def lesson() -> Lesson:
     result.backward(retain_graph=True)  # the record stays
     result.backward()  # uses it up
     message = refusal(result.backward).split(" (")[0]
-    yield check_true(
-        "a third result.backward(): {message}", "a second time" in message, message=message
-    )
+    title = N_("a third result.backward(): {message}")
+    yield check_true(title, "a second time" in message, message=message)
 
     yield Say("Softmax: every output depends on every input, and the outputs always sum to 1.")
     z = torch.tensor([0.9376, 0.5373, 0.6736], requires_grad=True)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnistlab import Curves, build_model
 from mnistlab.language import N_, _
@@ -58,13 +58,7 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
         lines[name] = (list(range(EPOCHS)), [row.accuracy for row in rows])
     nothing = math.log(len(data.classes))
     yield Show("the loss before the first step", losses)
-    yield check(
-        "all logits 0: the loss",
-        losses[zero],
-        nothing,
-        within=1e-5,
-        source="ln C",
-    )
+    yield check("all logits 0: the loss", losses[zero], nothing, within=1e-5, source="ln C")
     yield check("drawn small, nearly the same", losses[right], nothing, within=0.1, source="ln C")
     yield check_true("too large: sure of nonsense, so much worse", losses[large] > 3 * nothing)
     yield Curves(_("Accuracy from four starts"), lines, _("epoch"), _("accuracy"))
@@ -88,13 +82,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     apart = (next(nets[right].parameters()) - next(nets[right].parameters())[0]).abs().max()
     yield Show("the same of weights that were drawn", apart)
     yield check_true("drawn weights end best", accuracies[right] == max(accuracies.values()))
-    sizes = [nn.Linear(n, 1).weight.abs().max().item() * math.sqrt(n) for n in (100, 10000)]
-    yield check(
-        "the largest weight of nn.Linear times the root of its inputs",
-        sizes,
-        [1, 1],
-        within=0.05,
-        source="at most 1 / root n",
-    )
+    drawn = next(build_model("two-layer", data.image_size, data.classes, seed).parameters())
+    title = N_("the largest weight drawn, times the root of its 784 inputs")
+    yield check(title, drawn.abs().max() * 28, 1, within=0.01, source="at most 1 / root n")
     yield Say("""Now change this: 10 times too large instead of 100. Does it still learn, and how
         many epochs does it lose?""")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mnistlab import BasicOptim, Curves
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 POINTS = [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]
@@ -97,13 +97,8 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("after 1000 epochs", [model.weight, model.bias])
     yield Show("loss: first, 10th, 100th, 1000th", [losses[n - 1] for n in (1, 10, 100, 1000)])
     yield check("prediction at 4: about 8", model(torch.tensor(4.0)), 8, within=0.01)
-    yield check(
-        "weight and bias",
-        [model.weight, model.bias],
-        [2, 0],
-        within=0.01,
-        source="the line through the points",
-    )
+    source = N_("the line through the points")
+    yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")
     # but for the rounding of float32, once the errors themselves are as small as that
     falls = all(after <= before + 1e-9 for before, after in pairwise(losses))

@@ -108,8 +108,7 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("weights with a gradient, by accuracy", flat.count_nonzero(), 0, source="flat")
     (slope,) = torch.autograd.grad(mnist_loss(logits, targets), weights)
     count = int(slope.count_nonzero())
-    yield check_true(
-        "by mnist_loss {count}: all but those of black pixels", count > 600, count=count
-    )
+    title = N_("by mnist_loss {count}: all but those of black pixels")
+    yield check_true(title, count > 600, count=count)
     yield Say("""Now change this: multiply each weight by 1.01, not by 1.0001 (`* 0.01`). How many
         of them does the accuracy feel now?""")

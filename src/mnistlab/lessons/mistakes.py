@@ -144,7 +144,7 @@ def lesson(seed: int = 0) -> Lesson:
     run = train(model, 0.5, 10, binary_cross_entropy)
     yield from beside("8. No nonlinearity: two layers are one.", run, with_relu, "valid_loss")
     best, without = (min(epoch.valid_loss for epoch in each) for each in (with_relu, run))
-    yield less("with a ReLU the lowest loss is lower", best, without, "without it")
+    yield less("with a ReLU the lowest loss is lower", best, without, source="without it")
     yield Ask("Two layers without a ReLU between them: what can they do that one cannot?")
     xb = data.valid_ds.tensors[0].flatten(1).double() / 255
     matrix = second.double().weight @ first.double().weight  # (1, 30) @ (30, 784) is (1, 784)

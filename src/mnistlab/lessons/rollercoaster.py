@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnistlab import Curves
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 TIME = torch.arange(20.0)
@@ -78,9 +78,8 @@ def lesson(seed: int = 0) -> Lesson:
     yield check_true("the last one less than 0.1 %", gains[-1] < losses[-1] / 1000)
     yield picture(_("Points and fit after ten steps"), speed, fits[-1])
 
-    yield Say(
-        "The chapter printed ten losses; torch's seed {seed} draws its numbers.", seed=CHAPTER_SEED
-    )
+    text = N_("The chapter printed ten losses; torch's seed {seed} draws its numbers.")
+    yield Say(text, seed=CHAPTER_SEED)
     generator = torch.Generator().manual_seed(CHAPTER_SEED)
     chapter_speed = measure(generator)
     ten = descend(torch.randn(3, generator=generator), chapter_speed, steps=10)[0]

@@ -36,11 +36,7 @@ def lesson(digits: str = "two") -> Lesson:
         How far is the second 3 from each of them? Adding up plain differences would let too bright
         and too dark cancel. So either drop the signs and take the mean (L1), or square, take the
         mean, and undo the square by a root (RMSE).""")
-    compared = {
-        _("a 3"): second,
-        _("mean 3"): mean3,
-        _("|a 3 - mean 3|"): (second - mean3).abs(),
-    }
+    compared = {_("a 3"): second, _("mean 3"): mean3, _("|a 3 - mean 3|"): (second - mean3).abs()}
     yield Images(_("What is compared"), compared, limits=(0, 1))
     yield Ask("Which of the two distances is the larger one, and is it so for every image?")
     difference = (second - mean7).mean()
@@ -57,9 +53,8 @@ def lesson(digits: str = "two") -> Lesson:
     yield Say("The library has both; its mean squared error still wants its root.")
     ours = [l1(second, mean7), rmse(second, mean7)]
     theirs = [l1_loss(second, mean7), mse_loss(second, mean7).sqrt()]
-    yield check(
-        "ours beside l1_loss and mse_loss(...).sqrt()", ours, theirs, within=1e-6, source="torch"
-    )
+    title = N_("ours beside l1_loss and mse_loss(...).sqrt()")
+    yield check(title, ours, theirs, within=1e-6, source="torch")
     yield Say("""Squares punish a few large differences more than a lot of small ones, so RMSE is
         never the smaller of the two.""")
     larger = all(bool(rmse(second, mean) >= l1(second, mean)) for mean in (mean3, mean7))
@@ -77,13 +72,11 @@ def lesson(digits: str = "two") -> Lesson:
     yield check("one distance per image", distances.shape, (2038,), source="the images")
     one_by_one = torch.stack([l1(image, mean3) for image in valid])
     yield check("a loop over the images gives", distances, one_by_one, within=1e-6, source="a loop")
-    yield check(
+    title = N_(
         "steps in memory from image to image, row to row, column to column: the repeated average "
-        "stays where it is, so nothing is copied",
-        mean3.expand(2038, 28, 28).stride(),
-        (0, 28, 1),
-        source="a step of 0",
+        "stays where it is, so nothing is copied"
     )
+    yield check(title, mean3.expand(2038, 28, 28).stride(), (0, 28, 1), source="a step of 0")
 
     yield Say("An image is called a 3 if it is nearer to the mean 3.")
     yield Ask("How often is that right, though nothing was learned?")
