@@ -121,6 +121,7 @@ def test_on_a_terminal_the_figures_wait_for_enter(
         assert prompt == "Enter shows the figures. "
         raise EOFError  # Ctrl-D goes on, too
 
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("builtins.input", enter)
     for stream in ("stdin", "stdout"):
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
