@@ -142,7 +142,8 @@ def test_of_a_series_at_most_ten_values_are_printed(name: str, items_of: ItemsOf
         for value in values:
             row = isinstance(value, list) and not isinstance(value[0], list)
             if row or isinstance(value, dict):
-                assert value_text(value).count(",") <= 10, item
+                text = value_text(value)
+                assert text.replace(", ...", "").count(",") <= 9, item
 
 
 @pytest.mark.parametrize("name", LESSONS)
