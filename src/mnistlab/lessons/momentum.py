@@ -48,7 +48,7 @@ def lesson() -> Lesson:
     yield check_true("the left valley is deeper", bool(height(flat)[0] < height(flat)[2]))
     yield check("slope there", flat**3 - 2 * flat + 0.3, [0, 0, 0], within=1e-9, source="flat")
 
-    yield Ask("From 2.5, right of both valleys: which one does each descent end in?")
+    yield Ask("Plain descent from 2.5, and one with momentum: which valley does each end in?")
     yield Say("Both start on the right at 2.5, with the same rate. Plain descent first:")
     plain, end = descend(momentum=0.0), N_("it ends in the shallow valley")
     yield Show("its first steps", plain[:6])

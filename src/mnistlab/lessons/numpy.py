@@ -80,4 +80,4 @@ def lesson() -> Lesson:
         source="by hand",
     )
     yield Say("""Now change this: give `column` the shape (3, 4) and then (4, 3); which of the two
-        fits to `row`, and how does a `.T` or an `unsqueeze` help the other?""")
+        fits `row`, and how does a `.T` or an `unsqueeze` help the other?""")

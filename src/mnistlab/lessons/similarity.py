@@ -105,4 +105,4 @@ def lesson(digits: str = "two") -> Lesson:
             title = N_("accuracy on ten digits by {name}")
             yield check(title, accuracy, measured, within=0.00005, source="measured", name=name)
     yield Say("""Now change this: take the averages of the first ten images of each digit, not of
-        all. How much of the accuracy is lost?""")
+        all. Does the accuracy fall?""")
