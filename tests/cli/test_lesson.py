@@ -9,8 +9,9 @@ import torch
 
 from mnistlab import lessons
 from mnistlab.cli import chapter as command
+from mnistlab.cli.output import Output as Streams
 from mnistlab.lessons import LESSONS
-from mnistlab.lessons.kit import Check, Item, Say, Show, check
+from mnistlab.lessons.kit import Ask, Check, Item, Say, Show, check
 from mnistlab.report.pictures import Curves, Images
 from tests.command import Result
 
@@ -18,6 +19,7 @@ Mnistlab = Callable[..., Result]
 
 ITEMS: list[Item] = [
     Say("A sentence that is long enough to be folded at eighty columns, which this one surely is."),
+    Ask("How much is it?"),
     Show("a number", 0.123456789),
     Show("a matrix", torch.arange(30).reshape(5, 6)),
     Show("thousands of numbers", torch.linspace(0, 1, 2000)),
@@ -56,7 +58,11 @@ def test_a_lesson_off_a_terminal_is_plain_and_at_most_eighty_wide(
     assert max(map(len, text.splitlines())) <= 80
     assert "  a number: 0.123457\n" in text
     assert "[24 25 26 27 28 29]]" in text
-    assert re.search(r"  thousands of numbers:\s+\[0.*\.\.\.", text)
+    series = re.search(r"  thousands of numbers: \((.*?)\)", text, re.DOTALL)
+    assert series
+    shown = "".join(series[1].split()).split(",")
+    assert (len(shown), shown[5], shown[0], shown[-1]) == (11, "...", "0", "1")
+    assert "How much" not in text
     assert "  shapes: w: (2, 3)\n" in text
     assert "  ok equal: (1, 2)  (the chapter: (1.00004, 2))" in text
     assert "  ok a large one (beside torch):\n" in text
@@ -92,6 +98,41 @@ def test_the_document_has_every_item_as_plain_data(mnistlab: Mnistlab, made: lis
     assert items[11]["value"] == ["nan", "inf"]
 
 
+def test_a_question_stands_before_the_figures_that_answer_it(
+    mnistlab: Mnistlab, made: list[Item]
+) -> None:
+    asked = mnistlab("lesson", "pixels", "--ask").ok().out
+    without = mnistlab("lesson", "pixels").ok().out
+    assert asked.replace("\n? How much is it?\n", "") == without
+    assert asked.index("? How much") < asked.index("0.123457")
+    document = mnistlab("lesson", "pixels", "--json").ok().out
+    assert mnistlab("lesson", "pixels", "--json", "--ask").ok().out == document
+    assert "How much" not in document
+    assert mnistlab("lesson", "pixels", "-q", "--ask").ok().out == "3 of 3 checks hold\n"
+
+
+def test_on_a_terminal_the_figures_wait_for_enter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: list[Item]
+) -> None:
+    before = []
+
+    def enter(prompt: str) -> str:
+        before.append(capsys.readouterr().out)
+        assert prompt == "Enter shows the figures. "
+        raise EOFError  # Ctrl-D goes on, too
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("builtins.input", enter)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+    command.lesson(Streams(), {}, "pixels", ask=True)
+    [shown] = before
+    assert shown.endswith("? How much is it?\n")
+    assert "a number: 0.123457" in capsys.readouterr().out
+    command.lesson(Streams(), {}, "pixels")
+    assert before == [shown]
+
+
 def test_quiet_leaves_the_verdict_only(mnistlab: Mnistlab, made: list[Item]) -> None:
     assert mnistlab("lesson", "pixels", "-q").ok().out == "3 of 3 checks hold\n"
 
@@ -116,10 +157,8 @@ def test_a_lesson_without_a_picture_refuses_to_plot_before_it_prints(
 
 
 def test_on_a_terminal_pictures_are_drawn_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnistlab.cli.output import Output as Streams
-
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    [drawn] = command.rendered(ITEMS[9], Streams())
+    [drawn] = command.rendered(ITEMS[10], Streams())
     assert "falling" in str(drawn)
     assert "*" in str(drawn)
 
@@ -135,7 +174,10 @@ def test_on_a_terminal_pictures_are_drawn_as_text(monkeypatch: pytest.MonkeyPatc
         (["pixels", "--seed", "3"], "has no such setting"),
         (["line", "--seed", "-1"], "--seed"),
         (["step", "--seed", "9" * 30], "--seed"),
+        (["pixels", "--digits", "all"], "--digits: the lesson pixels has no such setting"),
+        (["units", "--digits", "al"], "did you mean all"),
         (["--code"], "name a lesson"),
+        (["--ask"], "name a lesson"),
         (["--seed", "1"], "name a lesson"),
     ],
 )
@@ -155,7 +197,7 @@ def test_a_lesson_takes_its_options(mnistlab: Mnistlab) -> None:
 
 def test_the_code_of_every_lesson_can_be_read(mnistlab: Mnistlab) -> None:
     for name in LESSONS:
-        source = (Path(lessons.__file__).parent / f"{name}.py").read_text()
+        source = lessons.source_of(name).read_text()
         assert "def lesson(" in source
         assert mnistlab("lesson", name, "--code").ok().out == source
     document = mnistlab("lesson", "pixels", "--code", "--json").ok().json

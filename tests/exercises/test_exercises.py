@@ -10,6 +10,11 @@ from mnistlab.exercises import EXERCISES, load
 from mnistlab.exercises.gradients import cubic
 from mnistlab.exercises.kit import Verdict, judge, plain_value
 from mnistlab.exercises.linear import batch, linear, weights_and_bias
+from mnistlab.exercises.training import linear_model
+from mnistlab.losses import mnist_loss
+from mnistlab.optim import BasicOptim
+from mnistlab.storage import weights_sha256
+from tests.command import run_in_process
 from tests.exercises import answers, answers2
 
 SOLUTIONS = answers.SOLUTIONS | answers2.SOLUTIONS
@@ -212,3 +217,19 @@ def test_a_value_as_plain_data() -> None:
         [{"shape": [], "values": [1.0]}, None],
     ]
     assert plain_value(print) == {"kind": "builtin_function_or_method"}
+
+
+def test_a_learner_of_the_same_operations_ends_with_the_weights_of_book_linear() -> None:
+    verdict = verdict_of("learner", SOLUTIONS["learner"][0])
+    assert verdict.exact
+    assert verdict.lines == (load("learner").honour,)
+    # and what it was compared with is what the command trains
+    model = linear_model()
+    load("learner").right["Learner"](None, model, BasicOptim, mnist_loss).fit(20, 1.0)
+    trained = run_in_process("train", "--config", "book-linear", "--json").ok().json
+    assert weights_sha256(model.state_dict()) == trained["weights_sha256"]
+    # another order of operations is as right, but no longer the same to the last bit
+    other = SOLUTIONS["learner"][0].replace("self.loss_func(", "3 * self.loss_func(")
+    other = other.replace("parameters(), lr)", "parameters(), lr / 3)")
+    verdict = verdict_of("learner", other)
+    assert (verdict.passed, verdict.exact, verdict.lines) == (True, False, ())

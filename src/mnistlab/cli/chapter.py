@@ -1,5 +1,6 @@
 """The chapter: its experiments, its figures beside ours, the score to beat, every model's score."""
 
+import contextlib
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,12 @@ def lesson(
     model: Annotated[
         str | None, typer.Option(metavar="linear|two-layer", help="The model (lesson step).")
     ] = None,
+    digits: Annotated[
+        str | None, typer.Option(metavar="two|all", help="Of 3s and 7s, or of all ten digits.")
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="First the question; Enter shows the figures.")
+    ] = False,
     plot: flags.Plot = None,
     code: Annotated[
         bool, typer.Option("--code", help="Print the lesson's source instead of running it.")
@@ -51,12 +58,13 @@ def lesson(
 
     Values come with their titles, and every figure is checked; exit 3 if one does not hold.
     """
-    given = {key: value for key, value in {"model": model, **settings}.items() if value is not None}
+    own = {"model": model, "digits": digits, **settings}
+    given = {key: value for key, value in own.items() if value is not None}
     if name is None:
-        if code or plot is not None or given:
+        if code or ask or plot is not None or given:
             raise ConfigError("name a lesson for these flags; mnistlab lesson lists them")
         out.document({"lessons": [{"name": key, "title": LESSONS[key]} for key in LESSONS]})
-        out.result(*(f"{name:<13}  {title}" for name, title in LESSONS.items()))
+        out.result(*(f"{name:<13}  {_(title)}" for name, title in LESSONS.items()))
         out.notice("run one with: mnistlab lesson pixels")
         return
     if code:
@@ -65,7 +73,7 @@ def lesson(
         out.result(source.rstrip("\n"))
         return
     from mnistlab.devices import set_threads
-    from mnistlab.lessons.kit import Check, as_document
+    from mnistlab.lessons.kit import Ask, Check, as_document
     from mnistlab.report.files import draw
     from mnistlab.report.pictures import Curves, Images
 
@@ -80,46 +88,52 @@ def lesson(
         out.notice(f"drawn  {printable(plot)}")
     document, checks = [], []
     for item in items:
+        if isinstance(item, Ask) and not (ask and out.tables):
+            continue
         document.append(as_document(item))
         if isinstance(item, Check):
             checks.append(item)
         if out.tables:
             out.result(*rendered(item, out))
+        if isinstance(item, Ask) and sys.stdin.isatty() and sys.stdout.isatty():
+            with contextlib.suppress(EOFError):
+                input(_("Enter shows the figures. "))
     missed = [check.title for check in checks if not check.holds]
     held = len(checks) - len(missed)
     out.document({"lesson": name, "items": document, "checks": len(checks), "held": held})
-    out.result(f"{held} of {len(checks)} checks hold")
+    out.result(_("{held} of {total} checks hold").format(held=held, total=len(checks)))
     if missed:
         raise CheckError(f"lesson {name}: does not hold: {', '.join(missed)}")
 
 
 def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     """An item as lines for the terminal, or for a file or pipe (80 columns, no pictures)."""
-    from mnistlab.lessons.kit import Check, Say, Show
+    from mnistlab.lessons.kit import Ask, Check, Say, Show
     from mnistlab.report.tables import value_text
     from mnistlab.report.terminal import text_picture
 
     width = min(out.width, 100)
     if isinstance(item, Say):
-        return ["", *textwrap.wrap(item.text, width)]
+        mark = "? " if isinstance(item, Ask) else ""
+        return ["", *textwrap.wrap(mark + item.text, width)]
     if isinstance(item, Show):
         text, value = f"  {item.title}", value_text(item.value)
     elif isinstance(item, Check):
         text, value = f"  {'ok' if item.holds else 'NO'} {item.title}", value_text(item.ours)
-        expected = value_text(item.expected)
+        expected, source = value_text(item.expected), _(item.source)
         if item.expected is True:
             value = ""
-        elif "\n" not in value:
-            value += f"  ({item.source}: {expected})"
-        else:  # a matrix: the expected one only where it differs
-            text += f" (beside {item.source})"
-            value += "" if item.holds else f"\n{item.source}:\n{expected}"
+        elif "\n" not in value and "..." not in value:
+            value += f"  ({source}: {expected})"
+        else:  # a matrix or a long series: the expected one only where it differs
+            text += _(" (beside {source})").format(source=source)
+            value += "" if item.holds else f"\n{source}:\n{expected}"
     elif sys.stdout.isatty():
         console = out.console("stdout")
         blocks = console.color_system is not None and console.encoding.startswith("utf")
         return [text_picture(item, width, blocks=blocks)]
     else:
-        return [f"  picture: {item.title} (--plot FILE draws it)"]
+        return [_("  picture: {title} (--plot FILE draws it)").format(title=item.title)]
     if "\n" in value:
         return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
     text += f": {value}" if value else ""

@@ -52,10 +52,11 @@ def show(
 ) -> None:
     """Show the task of an exercise, and hints if you ask for them."""
     exercise = load(name)
-    hints = _(exercise.hints).splitlines()[:hint]
+    hints = exercise.hints.splitlines()[:hint]
     document = {"exercise": name, "title": EXERCISES[name][1], "task": exercise.task}
     out.document(document | {"hints": hints})
-    out.result(f"{number_of(name)}  {name}: {_(EXERCISES[name][1])}", "", _(exercise.task), *hints)
+    out.result(f"{number_of(name)}  {name}: {_(EXERCISES[name][1])}", "", _(exercise.task))
+    out.result(*_hints(name, hint))
 
 
 def check(
@@ -71,12 +72,15 @@ def check(
     for one in checks:
         out.result(*_lines(one))
         if not one.verdict.passed:
-            out.result(*_(load(one.exercise).hints).splitlines()[:hint])
+            out.result(*_hints(one.exercise, hint))
     _close(out, checks)
+    if missed := [one.exercise for one in checks if not one.verdict.passed]:
+        raise CheckError(f"not right yet: {', '.join(missed)}")
+    out.notice(_("go on with: {command}").format(command="mnistlab exercise next"))
 
 
 def status(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None:
-    """Check all files of a folder: a line for each exercise; exit 3 while some are open."""
+    """Check all files of a folder: a line for each exercise."""
     from mnistlab.exercises.running import check_file, files_in
 
     checks = []
@@ -140,8 +144,13 @@ def _lines(check: "Check") -> list[str]:
     return lines
 
 
+def _hints(name: str, count: int) -> list[str]:
+    hints = _(load(name).hints).splitlines()[:count]
+    return [_("  hint {n}: {hint}").format(n=n, hint=hint) for n, hint in enumerate(hints, start=1)]
+
+
 def _close(out: Output, checks: "list[Check]") -> None:
-    """The document and the last line of what was checked. Raises CheckError for what is open."""
+    """The document and the last line of what was checked."""
     documents = [
         {
             "file": str(one.file),
@@ -158,5 +167,3 @@ def _close(out: Output, checks: "list[Check]") -> None:
     out.document({"exercises": documents})
     passed = sum(one.verdict.passed for one in checks)
     out.result(_("{n} of {total} are right").format(n=passed, total=len(checks)))
-    if missed := [one.exercise for one in checks if not one.verdict.passed]:
-        raise CheckError(f"not right yet: {', '.join(missed)}")

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 
 from mnistlab import Curves
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
@@ -43,13 +44,15 @@ def gradient_sizes(activation: Callable[[torch.Tensor], torch.Tensor], seed: int
 def lesson(seed: int = 0) -> Lesson:
     """Values, curves, slopes; `seed` draws the deep networks of the last part."""
     wide, narrow = torch.linspace(-100, 100, 10), torch.linspace(-1, 1, 10)
+    yield Say("""Setup: no images; ten points of a line, and three functions that stand between the
+        layers of a net. What do they make of a number, and of a gradient on its way back?""")
     yield Show("ten points from -100 to 100", wide)
     yield Show("sigmoid of them", sigmoid(wide))
     # (value, one unit of the last printed digit)
     printed = [(0.0, 1e-40), (1.6655e-34, 1e-38), (7.4564e-25, 1e-29), (3.3382e-15, 1e-19)]
     printed += [(1.4945e-05, 1e-9), (0.99999, 1e-5), *[(1.0, 1e-4)] * 4]
     for x, (value, unit) in zip(wide, printed, strict=True):
-        yield check(f"sigmoid({x:.2f})", sigmoid(x), value, within=unit / 2)
+        yield check("sigmoid({x:.2f})", sigmoid(x), value, within=unit / 2, x=x)
     yield Say("Between -100 and 100 there is nearly nothing but 0 and 1. From -1 to 1, the others:")
     by_math = [math.tanh(x) for x in narrow.tolist()]
     yield Show("ten points from -1 to 1", narrow)
@@ -68,22 +71,23 @@ def lesson(seed: int = 0) -> Lesson:
     ys = sigmoid(xs)
     # The sum has one derivative for each x: the slope of the sigmoid there.
     (slopes,) = torch.autograd.grad(ys.sum(), xs)
-    lines = {"sigmoid": (xs.tolist(), ys.tolist()), "its slope": (xs.tolist(), slopes.tolist())}
-    yield Curves("Sigmoid", lines, x_label="x")
+    lines = {"sigmoid": (xs.tolist(), ys.tolist()), _("its slope"): (xs.tolist(), slopes.tolist())}
+    yield Curves(_("Sigmoid"), lines, x_label="x")
     x = torch.linspace(-2, 2, 41)
     lines = {"ReLU": (x.tolist(), relu(x).tolist()), "tanh": (x.tolist(), tanh(x).tolist())}
-    yield Curves("ReLU and tanh", lines, x_label="x")
+    yield Curves(_("ReLU and tanh"), lines, x_label="x")
     yield Say("Turn the sigmoid half a turn about (0, 0.5) and it is the same curve.")
     yield check("sigmoid(0)", sigmoid(torch.tensor(0.0)), 0.5)
     yield check("sigmoid(-x)", sigmoid(-xs), 1 - ys, within=1e-6, source="1 - sigmoid(x)")
     yield check("its slope", slopes, ys * (1 - ys), within=1e-6, source="s (1 - s)")
     yield check("its greatest slope, at 0", slopes.max(), 0.25, within=1e-6, source="1/2 * 1/2")
 
+    yield Ask("Through 20 sigmoids: how much of a gradient of 1 is left? And through 20 ReLUs?")
     yield Say("A chain multiplies slopes. Twenty in a row, starting from 1:")
     slope = {}
     for activation in (sigmoid, relu):
         x = y = torch.tensor(1.0, requires_grad=True)
-        for _ in range(20):
+        for _layer in range(20):
             y = activation(y)
         (slope[activation],) = torch.autograd.grad(y, x)
     yield Show("derivative through 20 times sigmoid", slope[sigmoid])
@@ -98,4 +102,7 @@ def lesson(seed: int = 0) -> Lesson:
     yield check_true("sigmoid: less than a millionth is left", ratio["sigmoid"] < 1e-6)
     yield check_true("ReLU: within a factor of 100", 0.01 < ratio["relu"] < 100)
     lines = {name: (list(range(1, 21)), each) for name, each in sizes.items()}
-    yield Curves("Gradients on their way back", lines, "layer", "size of the gradient")
+    title = _("Gradients on their way back")
+    yield Curves(title, lines, _("layer"), _("size of the gradient"))
+    yield Say("""Now change this: give `sizes` also `"tanh": gradient_sizes(tanh, seed)`. Does it
+        lose the gradient as the sigmoid does?""")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mnistlab import Curves
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 Pair = tuple[Tensor, Tensor]
 
@@ -66,12 +67,14 @@ def lesson(seed: int = 0) -> Lesson:
     x, y, w1, w2 = draw
     small = (w1 / 1000**0.5, w2 / 100**0.5)  # over the root of a layer's inputs: outputs near 1
 
-    yield Say("The gradients by hand, in backward(), beside those of autograd:")
+    yield Say("""Setup: 64 random examples, a net of two layers, 1000 -> 100 -> 10, and the squared
+        error, as in the notes. Are gradients by hand right? Those of backward() beside those of
+        autograd:""")
     right = backward(x, *small, y)
     leaves = [weight.clone().requires_grad_() for weight in small]
     autograd = torch.autograd.grad(squared_error(forward(x, leaves[0], leaves[1])[1], y), leaves)
     for name, ours, theirs in zip(("w1", "w2"), right, autograd, strict=True):
-        yield check(f"gradient of {name}", ours, theirs, within=1e-12, source="autograd")
+        yield check("gradient of {name}", ours, theirs, within=1e-12, source="autograd", name=name)
 
     yield Say("And without any calculus: move one weight up and down a little, see the loss move.")
     for k in (0, 1):
@@ -83,32 +86,36 @@ def lesson(seed: int = 0) -> Lesson:
                 loss.append(squared_error(forward(x, moved[0], moved[1])[1], y).item())
             slope = (loss[0] - loss[1]) / 2e-6
             ours = right[k].view(-1)[place]
-            yield check(f"w{k + 1}, weight {place}", ours, slope, within=1e-6, source="differences")
+            title = _("w{layer}, weight {place}").format(layer=k + 1, place=place)
+            yield check(title, ours, slope, within=1e-6, source="differences")
 
     yield Say("The notes drop the 2 and divide by N twice: 2 * 64 = 128 times too small.")
     wrong = backward(x, *small, y, notes=True)
     ratios = [ours.norm() / theirs.norm() for ours, theirs in zip(right, wrong, strict=True)]
     yield check("right over notes', w1 and w2", ratios, [128, 128], within=1e-9, source="2 * 64")
 
+    yield Ask("Does a net learn with gradients that are 128 times too small?")
     yield Say("Yet the notes' training works. From normal weights, rate 0.01, every 50 steps:")
     normal = (w1, w2)
     notes, notes_weights = train(x, y, normal, RATE, notes=True)
     yield Show("loss, the notes' gradients", notes)
     yield check_true("it falls all the way", notes == sorted(notes, reverse=True))
-    blown_up, _ = train(x, y, normal, RATE)
+    blown_up = train(x, y, normal, RATE)[0]
     yield Show("loss, the right gradients", blown_up)
     yield check_true("at that rate they blow up", not math.isfinite(blown_up[-1]))
-    _, weights = train(x, y, normal, RATE / 128)
+    weights = train(x, y, normal, RATE / 128)[1]
     same = all(torch.equal(a, b) for a, b in zip(weights, notes_weights, strict=True))
     yield check_true("at rate 0.01 / 128 they end in the notes' weights, bit for bit", same)
     yield Say("So the factor was a rate of 0.000078 in disguise; it hid weights far too large.")
 
     yield Say("Divided by the root of their inputs, the weights bear the rate of 0.01:")
-    losses, _ = train(x, y, small, RATE)
-    notes, _ = train(x, y, small, RATE, notes=True)
+    losses = train(x, y, small, RATE)[0]
+    notes = train(x, y, small, RATE, notes=True)[0]
     yield Show("loss, the right gradients", losses)
     ahead = all(ours < theirs for ours, theirs in zip(losses[1:], notes[1:], strict=True))
     yield check_true("ahead of the notes' gradients all the way", ahead)
     steps = list(range(0, STEPS + 1, 50))
-    lines = {"right gradients": (steps, losses), "the notes' gradients": (steps, notes)}
-    yield Curves("400 steps from small weights", lines, x_label="step", y_label="loss")
+    lines = {_("right gradients"): (steps, losses), _("the notes' gradients"): (steps, notes)}
+    yield Curves(_("400 steps from small weights"), lines, _("step"), _("loss"))
+    yield Say("""Now change this: leave out `* (hidden > 0)` in backward(). Which checks notice it,
+        and does the loss still fall?""")

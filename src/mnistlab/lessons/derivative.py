@@ -9,7 +9,8 @@ from math import exp
 
 import torch
 
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true, refusal
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, refusal
 
 
 def f(x: torch.Tensor) -> torch.Tensor:
@@ -17,7 +18,9 @@ def f(x: torch.Tensor) -> torch.Tensor:
 
 
 def lesson() -> Lesson:
-    yield Say("Ask for a derivative in one of two ways. torch.autograd.grad returns it:")
+    yield Say("""Setup: functions of a few numbers, no images, no net. What does autograd return,
+        store, add up and refuse? A derivative is asked for in one of two ways. torch.autograd.grad
+        returns it:""")
     x = torch.tensor(1.5, requires_grad=True)
     (slope,) = torch.autograd.grad(f(x), x)  # f'(x) = 6x^2 + 6x + 4
     yield check("derivative of 2x^3 + 3x^2 + 4x + 1 at 1.5", slope, 26.5)
@@ -51,6 +54,7 @@ def lesson() -> Lesson:
     yield Show("is a leaf: a, and a + b", (a.is_leaf, total.is_leaf))
     total.sum().backward(retain_graph=True)
     yield check("sum of two leaves: gradient of each", [a.grad, b.grad], [[1, 1, 1], [1, 1, 1]])
+    yield Ask("backward() once more: is the gradient the same, or twice as large?")
     total.sum().backward()
     yield check("asked once more, gradients add up", a.grad, [2, 2, 2], source="by hand")
     a.grad = None
@@ -59,7 +63,7 @@ def lesson() -> Lesson:
 
     yield Say("Two refusals. A result of several numbers has no one derivative:")
     message = refusal(lambda: (a * b).backward())
-    yield check_true(f"(a * b).backward(): {message}", "scalar outputs" in message)
+    yield check_true("(a * b).backward(): {message}", "scalar outputs" in message, message=message)
     (gradient,) = torch.autograd.grad(a * b, a, torch.tensor([1.0, 0.0, 10.0]))  # b x the weights
     yield check("a weight for each entry settles it", gradient, [4, 0, 60], source="by hand")
     yield Say("And the record of a computation is gone once used, unless retain_graph=True:")
@@ -67,7 +71,8 @@ def lesson() -> Lesson:
     result.backward(retain_graph=True)  # the record stays
     result.backward()  # uses it up
     message = refusal(result.backward).split(" (")[0]
-    yield check_true(f"a third result.backward(): {message}", "a second time" in message)
+    title = N_("a third result.backward(): {message}")
+    yield check_true(title, "a second time" in message, message=message)
 
     yield Say("Softmax: every output depends on every input, and the outputs always sum to 1.")
     z = torch.tensor([0.9376, 0.5373, 0.6736], requires_grad=True)
@@ -76,7 +81,7 @@ def lesson() -> Lesson:
     yield check("softmax", p.detach(), [0.4102, 0.2748, 0.3150], within=near)
     for entry, expected in ((1, [-0.1127, 0.1993, -0.0866]), (2, [-0.1292, -0.0866, 0.2158])):
         (gradient,) = torch.autograd.grad(p[entry], z, retain_graph=True)
-        yield check(f"gradient of p[{entry}]", gradient, expected, within=near)
+        yield check("gradient of p[{entry}]", gradient, expected, within=near, entry=entry)
     p.backward(p.detach(), retain_graph=True)
     p.backward(p.detach())
     yield check("twice, weighted by p", z.grad, [0.0551, -0.0375, -0.0176], within=near)
@@ -96,8 +101,11 @@ def lesson() -> Lesson:
         yield check(name, torch.autograd.grad(result, (w, b)), partials, within=1e-12)
 
     yield Say("The notes drop the last pair's minus signs, so that a step down would go up:")
-    for name, sign in (("with them it falls", -1), ("without it rises", 1)):
+    for name, sign in ((N_("with them it falls"), -1), (N_("without it rises"), 1)):
         dw, db = sign * 2 * x0 * error, sign * 2 * error
         after = (y0 - ((w0 - 0.01 * dw) * x0 + (b0 - 0.01 * db))) ** 2
-        yield Show(f"squared error before and after a step; {name}", [error**2, after])
+        title = N_("squared error before and after a step; {name}")
+        yield Show(title, [error**2, after], name=_(name))
         yield check_true(name, (after < error**2) == (sign < 0))
+    yield Say("""Now change this: clear `z.grad` between the two lines `p.backward(...)`. Which
+        figure of the chapter is missed then, and by which factor?""")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from mnistlab import BasicOptim, Curves
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 POINTS = [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]
 LR = 0.01
@@ -36,11 +37,13 @@ class Line(nn.Module):
 
 def lesson(seed: int = 0) -> Lesson:
     """By hand, one example at a time, and with an optimizer; `seed` draws the module's start."""
+    yield Say("""Setup: three points of the line y = 2x. Which weight does a descent find that does
+        not know the line? First by hand: the prediction is w x, w starts at 1, and no library is
+        involved.""")
     yield Show("the points (x, y)", POINTS)
-    yield Say("First by hand. The prediction is w x, w starts at 1, and no library is involved.")
     w, by_hand = 1.0, [1.0]
     yield check("prediction at 4 before", w * 4, 4.0)
-    for _ in range(100):
+    for _epoch in range(100):
         w -= LR * mean_gradient(w)
         by_hand.append(w)
     yield Show("w after 100 epochs", w)
@@ -50,10 +53,11 @@ def lesson(seed: int = 0) -> Lesson:
     formula = [2 - (1 - LR * 28 / 3) ** epoch for epoch in range(101)]
     yield check("w after each epoch", by_hand, formula, within=1e-9, source="2 - 0.9067^epoch")
 
+    yield Ask("One step an epoch, or three smaller ones: which arrives in fewer epochs?")
     yield Say("""Then one example at a time, and autograd computes the derivative: backward() leaves
         it in w.grad, the step moves w, and the gradient is cleared for the next example.""")
     weight, by_autograd = torch.tensor(1.0, requires_grad=True), [1.0]
-    for _ in range(100):
+    for _epoch in range(100):
         for x, y in POINTS:
             loss = (weight * x - y) ** 2
             loss.backward()
@@ -70,10 +74,10 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("epochs until w is within 0.001 of 2", sooner)
     epochs = list(range(101))
     lines = {
-        "mean gradient, one step an epoch": (epochs, by_hand),
-        "one example at a time, three steps": (epochs, by_autograd),
+        _("mean gradient, one step an epoch"): (epochs, by_hand),
+        _("one example at a time, three steps"): (epochs, by_autograd),
     }
-    yield Curves("w on its way from 1 to 2", lines, x_label="epoch", y_label="w")
+    yield Curves(_("w on its way from 1 to 2"), lines, x_label=_("epoch"), y_label="w")
 
     yield Say("""Last as a module, with a bias as well. The module holds the parameters, the
         optimizer steps and clears, the loss is the sum of the squared errors. Nothing says that the
@@ -83,7 +87,7 @@ def lesson(seed: int = 0) -> Lesson:
     model = Line(*start.tolist())
     opt = BasicOptim(model.parameters(), lr=LR)
     losses = []
-    for _ in range(1000):
+    for _epoch in range(1000):
         loss = (model(xb) - yb).square().sum()
         loss.backward()
         opt.step()
@@ -93,9 +97,11 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("after 1000 epochs", [model.weight, model.bias])
     yield Show("loss: first, 10th, 100th, 1000th", [losses[n - 1] for n in (1, 10, 100, 1000)])
     yield check("prediction at 4: about 8", model(torch.tensor(4.0)), 8, within=0.01)
-    source = "the line through the points"
+    source = N_("the line through the points")
     yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")
     # but for the rounding of float32, once the errors themselves are as small as that
     falls = all(after <= before + 1e-9 for before, after in pairwise(losses))
     yield check_true("the loss never rises", falls)
+    yield Say("""Now change this: `LR = 0.1`. Which of the three still arrive, and which goes too
+        far, further with every step?""")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mnistlab import Curves, build_model, load_data, mnist_loss
 from mnistlab.data.batches import to_float
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.losses import targets_for
 
 
@@ -21,7 +22,9 @@ def accuracy(logits: Tensor, targets: Tensor) -> float:
 
 def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the random linear model whose weights are moved."""
-    yield Say("Three images, of which the first and the last are 3s, and what a model thinks.")
+    yield Say("""Setup: three predictions by hand, then a random linear model on all 3s and 7s. What
+        does the loss measure, and why is it not the accuracy? Three images, of which the first and
+        the last are 3s, and what a model thinks:""")
     targets = torch.tensor([1.0, 0.0, 1.0])
     probs = torch.tensor([0.9, 0.4, 0.2])
     errors = torch.where(targets == 1, 1 - probs, probs)
@@ -40,12 +43,16 @@ def lesson(seed: int = 0) -> Lesson:
     probs = line.sigmoid()
     same = torch.equal(line > 0, probs > 0.5)
     yield check_true("above 0 as a logit is above 0.5 as a probability: a 3", same)
-    lines = {"a 3": (line.tolist(), (1 - probs).tolist()), "a 7": (line.tolist(), probs.tolist())}
-    yield Curves("The loss of one image by its logit", lines, "logit", "loss")
+    lines = {
+        _("a 3"): (line.tolist(), (1 - probs).tolist()),
+        _("a 7"): (line.tolist(), probs.tolist()),
+    }
+    yield Curves(_("The loss of one image by its logit"), lines, "logit", _("loss"))
 
     yield Say("""Why not simply maximise the accuracy? Take a random linear model and multiply one
         weight by 1.0001; then put it back and try the next. (The very first would prove nothing:
         its pixel is always black. We take those lit in one image of a hundred, or more.)""")
+    yield Ask("Of some 500 moved weights, how many does the accuracy feel, and how many the loss?")
     data = load_data()
     images, labels = data.train_ds.tensors
     pixels = to_float(images).flatten(1).double()  # (n, 784); float64 sees the smallest moves
@@ -63,8 +70,8 @@ def lesson(seed: int = 0) -> Lesson:
         after[j] = accuracy(moved, targets)
         change[j] = float(mnist_loss(moved, targets) - loss)
     same_accuracy = [j for j in lit if after[j] == before]
-    title = f"of {len(lit)} weights, those that leave the accuracy as it was"
-    yield Show(title, len(same_accuracy))
+    title = N_("of {n} weights, those that leave the accuracy as it was")
+    yield Show(title, len(same_accuracy), n=len(lit))
     yield check_true("the accuracy ignores most of them", len(same_accuracy) > 0.75 * len(lit))
     yield check_true("the loss feels every one of them", all(change[j] != 0 for j in lit))
     j = max(same_accuracy, key=lambda j: abs(change[j]))  # of those, the one the loss feels most
@@ -79,10 +86,11 @@ def lesson(seed: int = 0) -> Lesson:
         wrong.append(round((1 - accuracy(moved, targets)) * n))
         losses.append(float(mnist_loss(moved, targets)) * n)
     lines = {
-        "images wrong": (moves, [count - wrong[100] for count in wrong]),  # moves[100] is 0
-        "mnist_loss x images": (moves, [loss - losses[100] for loss in losses]),
+        _("images wrong"): (moves, [count - wrong[100] for count in wrong]),  # moves[100] is 0
+        _("mnist_loss x images"): (moves, [loss - losses[100] for loss in losses]),
     }
-    yield Curves("A staircase and a slope", lines, "change of one weight", "change, in images")
+    title, x_label = _("A staircase and a slope"), _("change of one weight")
+    yield Curves(title, lines, x_label, _("change, in images"))
     jumps = sum(a != b for a, b in pairwise(wrong))
     changes = sum(a != b for a, b in pairwise(losses))
     yield check("of 200 moves, those that change the loss", changes, 200, source="all of them")
@@ -100,4 +108,7 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("weights with a gradient, by accuracy", flat.count_nonzero(), 0, source="flat")
     (slope,) = torch.autograd.grad(mnist_loss(logits, targets), weights)
     count = int(slope.count_nonzero())
-    yield check_true(f"by mnist_loss {count}: all but those of black pixels", count > 600)
+    title = N_("by mnist_loss {count}: all but those of black pixels")
+    yield check_true(title, count > 600, count=count)
+    yield Say("""Now change this: multiply each weight by 1.01, not by 1.0001 (`* 0.01`). How many
+        of them does the accuracy feel now?""")

@@ -5,13 +5,15 @@ mistake costs little. fastbook ch. 4; the remedies are the lines of its training
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss, train_epochs
-from mnistlab.lessons.kit import Check, Lesson, Say, Show, check, check_true, refusal
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Check, Lesson, Say, Show, check, check_true, refusal
 from mnistlab.losses import Loss, binary_cross_entropy
 from mnistlab.metrics import EpochMetrics
 
@@ -20,19 +22,21 @@ History = list[EpochMetrics]
 
 def beside(story: str, mistake: History, control: History, figure: str = "accuracy") -> Lesson:
     """`story` ("name: what happens"), then both curves of `accuracy` or `valid_loss`."""
-    yield Say(story)
-    name = {"accuracy": "accuracy", "valid_loss": "validation loss"}[figure]
+    said = Say(story)
+    yield said
+    name = {"accuracy": _("accuracy"), "valid_loss": _("validation loss")}[figure]
     lines = {}
-    for who, history in (("mistake", mistake), ("control", control[: len(mistake)])):
+    for who, history in ((_("mistake"), mistake), (_("control"), control[: len(mistake)])):
         values = [float(getattr(epoch, figure)) for epoch in history]
         lines[who] = ([*range(len(values))], values)
-        yield Show(f"{name}, {who}", [round(value, 4) for value in values])
-    yield Curves(story.split(":")[0], lines, "epoch", name)
+        yield Show("{name}, {who}", [round(value, 4) for value in values], name=name, who=who)
+    title = re.split("[:\uff1a]", said.text)[0]  # Chinese has a wide colon
+    yield Curves(title, lines, _("epoch"), name)
 
 
 def less(title: str, low: float, high: float, source: str = "the control") -> Check:
     """The statement low < high, with both figures."""
-    return Check(title, low, f"less than {high:.4f}", low < high, source)
+    return Check(_(title), low, _("less than {high:.4f}").format(high=high), low < high, source)
 
 
 class NeverClears(BasicOptim):
@@ -51,6 +55,9 @@ def unguarded(logits: Tensor, targets: Tensor) -> Tensor:
 def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the weights and the batches of every run."""
     data = load_data()
+    yield Say("""Setup: the linear model and one of two layers on the 3s and 7s, each trained twice
+        for up to ten epochs: with a mistake, and as it should be. What does each mistake cost?""")
+    yield Ask("Nine mistakes: which of them stop the training, and which cost next to nothing?")
 
     def new(name: str = "linear") -> nn.Module:
         """A new model; every call draws the same weights."""
@@ -77,22 +84,26 @@ def lesson(seed: int = 0) -> Lesson:
 
     run = train(new(), 1.0, 5, shuffle=False)
     yield from beside("2. Not shuffled: 23 batches of 3s come before the first 7.", run, linear)
-    yield less("one epoch leaves it guessing: accuracy", run[0].accuracy, 0.6, "near one half")
+    yield less(
+        "one epoch leaves it guessing: accuracy", run[0].accuracy, 0.6, source="near one half"
+    )
     yield less("its five are not worth the first", run[4].accuracy, linear[0].accuracy)
 
     two_layer = train(new("two-layer"), 0.1, 5, binary_cross_entropy)
     run = train(new("two-layer"), 30.0, 5, binary_cross_entropy)
-    story = "3. Rate too high: two layers with cross-entropy, at 30 where 0.1 is right."
+    story = N_("3. Rate too high: two layers with cross-entropy, at 30 where 0.1 is right.")
     yield from beside(story, run, two_layer, "valid_loss")
     best = min(epoch.valid_loss for epoch in run)
-    yield less("tossing a coin (a loss of ln 2) beats it", math.log(2), best, "its best epoch")
+    yield less(
+        "tossing a coin (a loss of ln 2) beats it", math.log(2), best, source="its best epoch"
+    )
 
     run = train(new(), 1e-4, 5)
     yield from beside("4. Rate too low: 0.0001, not 1.", run, linear, "valid_loss")
     losses = [epoch.valid_loss for epoch in run]
     yield check_true("every epoch goes the right way", losses == sorted(losses, reverse=True))
     one = linear[0].valid_loss
-    yield less("but the first of the control is worth more", one, losses[4], "five")
+    yield less("but the first of the control is worth more", one, losses[4], source="five")
 
     model = new()
     run = train(model, 1.0, 5, error_rate)
@@ -102,15 +113,20 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("weights that moved in five epochs", moved, 0, source="gradient 0")
 
     run = train(new(), 1.0, 5, unguarded)
-    story = "6. Targets of the wrong shape: each answer is compared with all targets of its batch."
-    yield from beside(story, run, linear)
+    yield from beside(
+        "6. Targets of the wrong shape: each answer is compared with all targets of its batch.",
+        run,
+        linear,
+    )
     logits, targets = torch.zeros(256, 1), torch.zeros(256)
     pairs = (logits - targets).numel()
     yield check("pairs compared in a batch", pairs, 65536, source="256 x 256")
-    yield less("it guesses: accuracy", run[-1].accuracy, 0.6, "near one half")
+    yield less("it guesses: accuracy", run[-1].accuracy, 0.6, source="near one half")
     message = refusal(lambda: mnist_loss(logits, targets))
     refused = "broadcast" in message
-    yield Check("mnist_loss refuses them", message, "a ValueError", refused, "its guard")
+    yield Check(
+        _("mnist_loss refuses them"), message, _("a ValueError"), refused, source="its guard"
+    )
 
     model = new()
     weights, bias = model.parameters()
@@ -128,7 +144,8 @@ def lesson(seed: int = 0) -> Lesson:
     run = train(model, 0.5, 10, binary_cross_entropy)
     yield from beside("8. No nonlinearity: two layers are one.", run, with_relu, "valid_loss")
     best, without = (min(epoch.valid_loss for epoch in each) for each in (with_relu, run))
-    yield less("with a ReLU the lowest loss is lower", best, without, "without it")
+    yield less("with a ReLU the lowest loss is lower", best, without, source="without it")
+    yield Ask("Two layers without a ReLU between them: what can they do that one cannot?")
     xb = data.valid_ds.tensors[0].flatten(1).double() / 255
     matrix = second.double().weight @ first.double().weight  # (1, 30) @ (30, 784) is (1, 784)
     off = (model(xb) - (xb @ matrix.T + second(first.bias))).abs().max()
@@ -141,3 +158,5 @@ def lesson(seed: int = 0) -> Lesson:
     yield less("accuracy", run[-1].accuracy, linear[4].accuracy)
     loss, errors = run[-1].valid_loss, 1 - run[-1].accuracy
     yield check("so its loss is its share of errors", loss, errors, within=0.002, source="0 or 1")
+    yield Say("""Now change this: let `NeverClears` clear every second time. Is half a mistake half
+        as bad?""")

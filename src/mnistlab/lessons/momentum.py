@@ -8,7 +8,8 @@ no promise: too little does not leave, too much rolls on out of the deep valley 
 import torch
 
 from mnistlab import Curves
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 START, LR, STEPS = 2.5, 0.05, 300
 
@@ -24,7 +25,7 @@ def descend(momentum: float, by_torch: bool = False) -> list[float]:
     velocity = torch.zeros_like(x)
     opt = torch.optim.SGD([x], lr=LR, momentum=momentum)  # the library's, for comparison
     path = [x.item()]
-    for _ in range(STEPS):
+    for _step in range(STEPS):
         (x.grad,) = torch.autograd.grad(height(x), x)
         if by_torch:
             opt.step()
@@ -36,7 +37,8 @@ def descend(momentum: float, by_torch: bool = False) -> list[float]:
 
 
 def lesson() -> Lesson:
-    yield Say("The function has two valleys. Its flat places are where its slope, a cubic, is 0.")
+    yield Say("""Setup: a function of one number with two valleys, no net. Does a descent find the
+        deeper one? The flat places are where the slope, a cubic, is 0.""")
     # The roots of x^3 - 2x + 0.3 are the eigenvalues of its companion matrix.
     cubic = torch.tensor([[0.0, 2.0, -0.3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     flat = torch.linalg.eigvals(cubic).real.sort().values
@@ -46,8 +48,9 @@ def lesson() -> Lesson:
     yield check_true("the left valley is deeper", bool(height(flat)[0] < height(flat)[2]))
     yield check("slope there", flat**3 - 2 * flat + 0.3, [0, 0, 0], within=1e-9, source="flat")
 
+    yield Ask("Plain descent from 2.5, and one with momentum: which valley does each end in?")
     yield Say("Both start on the right at 2.5, with the same rate. Plain descent first:")
-    plain, end = descend(momentum=0.0), "it ends in the shallow valley"
+    plain, end = descend(momentum=0.0), N_("it ends in the shallow valley")
     yield Show("its first steps", plain[:6])
     yield check(end, plain[-1], shallow, within=0.001, source="the cubic")
     yield check_true("it never comes near the hill", min(plain) > hill + 0.5)
@@ -61,18 +64,20 @@ def lesson() -> Lesson:
     yield check("torch's SGD, at each step", rolling, by_torch, within=1e-9, source="torch")
 
     xs = torch.linspace(-2.6, 2.6, 105)
-    lines = {"height": (xs.tolist(), height(xs).tolist())}
+    lines = {_("height"): (xs.tolist(), height(xs).tolist())}
     first = 40  # steps; then both have nearly settled
-    paths = {"plain": plain[:first], "momentum 0.9": rolling[:first]}
+    paths = {_("plain"): plain[:first], _("momentum 0.9"): rolling[:first]}
     dots = {name: (path, height(torch.tensor(path)).tolist()) for name, path in paths.items()}
-    yield Curves("Where the steps fall", lines, "x", "height", dots)
+    yield Curves(_("Where the steps fall"), lines, "x", _("height"), dots)
     lines = {name: (list(range(first)), path) for name, path in paths.items()}
-    yield Curves("The two paths, step by step", lines, x_label="step", y_label="x")
+    yield Curves(_("The two paths, step by step"), lines, _("step"), "x")
 
     yield Say("No promise: it depends on how much. The same start and rate with other amounts:")
     little, much = descend(momentum=0.5), descend(momentum=0.95)
     yield check("0.5 stays", little[-1], shallow, within=0.001, source="the cubic")
-    end = "0.95 ends in the shallow valley"
+    end = N_("0.95 ends in the shallow valley")
     yield check(end, much[-1], shallow, within=0.01, source="the cubic")
     passed = min(much) < deep
     yield check_true("though it was in the deep valley on its way, and left it again", passed)
+    yield Say("""Now change this: `START = -2.5`, left of both valleys. Which amounts of momentum
+        leave the deep valley now?""")

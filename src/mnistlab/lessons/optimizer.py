@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
-from mnistlab.lessons.kit import Lesson, Say, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, check, check_true
 from mnistlab.losses import targets_for
 
 CHAPTER_SEED = 2287  # the notes do not name theirs; with this one the figures are theirs
@@ -22,7 +23,7 @@ def three_passes(model: nn.Module, xb: Tensor, targets: Tensor) -> list[float]:
     """The gradient of the bias after one, two and three backward passes without clearing."""
     _weights, bias = model.parameters()
     gradients = []
-    for _ in range(3):
+    for _pass in range(3):
         mnist_loss(model(xb), targets).backward()
         assert bias.grad is not None
         gradients.append(bias.grad.item())
@@ -31,7 +32,9 @@ def three_passes(model: nn.Module, xb: Tensor, targets: Tensor) -> list[float]:
 
 def lesson(seed: int = 0) -> Lesson:
     """`seed` draws the models and the order of the batches."""
-    yield Say("Two weights, a loss w1^2 + w2^2, and a step of lr times the gradient: downwards.")
+    yield Say("""Setup: two weights by hand, then linear and two-layer models on 3s and 7s. What
+        does an optimizer do? Two weights, a loss w1^2 + w2^2, and a step of lr times the gradient:
+        downwards.""")
     lr = 0.25
     w = nn.Parameter(torch.tensor([1.0, 2.0]))
     (w**2).sum().backward()
@@ -60,6 +63,7 @@ def lesson(seed: int = 0) -> Lesson:
     fresh = three_passes(model, xb, targets)[0]
     yield check("and the next pass starts afresh", fresh, passes[0], source="the first time")
 
+    yield Ask("After 49 steps: how far is BasicOptim from the library's optimizer?")
     yield Say("""Now 49 steps, one epoch, beside `torch.optim.SGD`: the same weights to start from,
         the same batches. The library's offers momentum, weight decay and more; at its plainest it
         is BasicOptim.""")
@@ -78,11 +82,15 @@ def lesson(seed: int = 0) -> Lesson:
                 history.append(loss.item())
             weights.append(nn.utils.parameters_to_vector(model.parameters()))
             losses.append(history)
-        title, steps = f"Two optimizers, one curve ({name})", list(range(len(losses[0])))
+        title, steps = _("Two optimizers, one curve ({name})"), list(range(len(losses[0])))
         lines = {"BasicOptim": (steps, losses[0])}
-        dots = {"torch.optim.SGD, on the same curve": (steps, losses[1])}
-        yield Curves(title, lines, "step", "loss of the batch", dots)
+        dots = {_("torch.optim.SGD, on the same curve"): (steps, losses[1])}
+        yield Curves(title.format(name=name), lines, _("step"), _("loss of the batch"), dots)
         same, total = int((weights[0] == weights[1]).sum()), weights[0].numel()
-        yield check(f"{name}: weights equal to the last bit", same, total, source="all of them")
+        title = N_("{name}: weights equal to the last bit")
+        yield check(title, same, total, source="all of them", name=name)
         largest = max(abs(one - two) for one, two in zip(*losses, strict=True))
-        yield check(f"{name}: largest difference of a loss", largest, 0, source="none")
+        title = N_("{name}: largest difference of a loss")
+        yield check(title, largest, 0, source="none", name=name)
+    yield Say("""Now change this: `torch.optim.Adam` in place of `torch.optim.SGD`. How far do the
+        weights part, and are these still good rates?""")

@@ -8,7 +8,8 @@ fastbook ch. 4, "Pixels: The Foundations of Computer Vision".
 import torch
 
 from mnistlab import Images, load_data
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.losses import targets_for
 
 CORNER = [
@@ -25,10 +26,11 @@ def lesson() -> Lesson:
     data = load_data()
     images, labels = data.train_ds.tensors  # uint8 (12396, 28, 28), int64 (12396,)
 
-    yield Say("""The training images lie in one tensor, the 3s first. The chapter's second 3 is the
-        file train/3/10000.png; the list of files says which image that is.""")
+    yield Say("""Setup: the bundled 3s and 7s, no net. What is an image to a computer? The training
+        images lie in one tensor, the 3s first. The chapter's second 3 is the file
+        train/3/10000.png; the list of files says which image that is.""")
     second = images[data.train.files.index("3/10000.png")]
-    yield Images("The second 3", {"train/3/10000.png": second}, limits=(0, 255))
+    yield Images(_("The second 3"), {"train/3/10000.png": second}, limits=(0, 255))
     yield Show("its shape: rows, columns", second.shape)
     yield Show("its type: whole numbers, 0 is black and 255 is white", second.dtype)
     yield Say("A slice first:last leaves out the last. Rows 4 to 9, columns 4 to 9:")
@@ -60,15 +62,19 @@ def lesson() -> Lesson:
     same = torch.equal(train_x[:6131, 7 * 28 + 5], threes[:, 7, 5])
     yield check_true("pixel (row 7, column 5) of an image is column 7 * 28 + 5 of its row", same)
 
+    yield Ask("What does the average of all 3s look like, and where is it brightest?")
     yield Say("""The mean over axis 0, the axis that counts images, leaves 28 x 28: the average 3.
         It is bright where 3s agree that there is ink and smeared where they differ.""")
     mean3, mean7 = threes.mean(0), sevens.mean(0)
     yield check("shape of the mean 3", mean3.shape, (28, 28), source="the axis that is gone")
-    yield Images("The mean digits", {"mean 3": mean3, "mean 7": mean7}, limits=(0, 1))
+    means = {_("mean 3"): mean3, _("mean 7"): mean7}
+    yield Images(_("The mean digits"), means, limits=(0, 1))
     yield Show("the mean 3 in row 14, column 14", mean3[14, 14])
-    title = "the same pixel, added up image by image"
     one_by_one = sum(float(image[14, 14]) for image in threes) / len(threes)
+    title = N_("the same pixel, added up image by image")
     yield check(title, mean3[14, 14], one_by_one, within=1e-5, source="a loop")
-    title = "share of pixels at full brightness, in single 3s and in the mean 3"
+    title = N_("share of pixels at full brightness, in single 3s and in the mean 3")
     yield Show(title, [(threes == 1).float().mean(), (mean3 == 1).float().mean()])
     yield check_true("no pixel of the mean 3 is at full brightness", bool(mean3.max() < 1))
+    yield Say("""Now change this: `median(0).values` in place of `mean(0)`. Which of the two average
+        3s is the sharper one, and why?""")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mnistlab import Curves
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 TIME = torch.arange(20.0)
 LR = 1e-5
@@ -50,36 +51,41 @@ def descend(params: Tensor, speed: Tensor, steps: int) -> tuple[list[float], lis
 
 def picture(title: str, speed: Tensor, fit: Tensor) -> Curves:
     """The measured points and the fitted parabola."""
-    lines = {"fit": (TIME.tolist(), fit.tolist())}
-    dots = {"measured": (TIME.tolist(), speed.tolist())}
-    return Curves(title, lines, "seconds", "speed", dots, y_range=(-20, 100))
+    lines = {_("fit"): (TIME.tolist(), fit.tolist())}
+    dots = {_("measured"): (TIME.tolist(), speed.tolist())}
+    return Curves(title, lines, _("seconds"), _("speed"), dots, y_range=(-20, 100))
 
 
 def lesson(seed: int = 0) -> Lesson:
     """Seven steps on the measurements of `seed`, then the chapter's ten figures."""
     generator = torch.Generator().manual_seed(seed)
     speed = measure(generator)
-    yield Say("Step 1, initialise: three random numbers are a model already, only a bad one.")
+    yield Say("""Setup: the speed of a roller coaster at 20 seconds, with noise; the model is a
+        parabola a t^2 + b t + c. Which a, b and c fit? Step 1, initialise: three random numbers are
+        a model already, only a bad one.""")
     params = torch.randn(3, generator=generator)
     yield Show("a, b, c", params)
     losses, fits = descend(params, speed, steps=10)
     yield Say("""Step 2, predict. Step 3, loss: how bad is it? Step 4, gradient: which way is down?
         Step 5, step: go there, a little. Step 6, repeat. Here are the first four fits.""")
     for number, fit in enumerate(fits[:4], start=1):
-        yield picture(f"Fit {number} of 4, loss {losses[number - 1]:.0f}", speed, fit)
+        title = _("Fit {number} of 4, loss {loss:.0f}")
+        yield picture(title.format(number=number, loss=losses[number - 1]), speed, fit)
     yield Say("Step 7, stop: the chapter does after ten steps, when little changes any more.")
     yield Show("the loss before the first step and after each of the ten", losses)
     gains = [earlier - later for earlier, later in pairwise(losses)]
     yield check_true("each step gains something", min(gains) > 0)
     yield check_true("the last one less than 0.1 %", gains[-1] < losses[-1] / 1000)
-    yield picture("Points and fit after ten steps", speed, fits[-1])
+    yield picture(_("Points and fit after ten steps"), speed, fits[-1])
 
-    yield Say(f"The chapter printed ten losses; torch's seed {CHAPTER_SEED} draws its numbers.")
+    text = N_("The chapter printed ten losses; torch's seed {seed} draws its numbers.")
+    yield Say(text, seed=CHAPTER_SEED)
     generator = torch.Generator().manual_seed(CHAPTER_SEED)
     chapter_speed = measure(generator)
-    ten, _ = descend(torch.randn(3, generator=generator), chapter_speed, steps=10)
+    ten = descend(torch.randn(3, generator=generator), chapter_speed, steps=10)[0]
     yield check("its loss after each of ten steps", ten[1:], CHAPTER_LOSSES, within=0.005)
 
+    yield Ask("The loss hardly changes any more. Is it at its lowest?")
     yield Say("""Why did each of its steps gain 0.189 times what the one before gained? The loss is
         a bowl, and its curvatures depend on the times alone. In each of three directions a step
         multiplies the distance from the bottom by 1 - lr * curvature, so every loss can be computed
@@ -100,3 +106,5 @@ def lesson(seed: int = 0) -> Lesson:
     yield Show("loss after 100 steps, and at the bottom", [later, lowest])
     yield check_true("it levelled off far above the bottom", later > 3 * lowest)
     yield Say("What is left lies along the flat directions, at this rate thousands of steps away.")
+    yield Say("""Now change this: `LR = 4e-5`. Does the loss still fall? The steepest curvature says
+        it beforehand.""")

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mnistlab import BasicOptim, Images, build_model, load_data, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.errors import ConfigError
-from mnistlab.lessons.kit import Lesson, Say, Show, check, check_true
+from mnistlab.language import N_, _
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.losses import targets_for
 from mnistlab.names import nearest, printable
 
@@ -39,17 +40,18 @@ def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Les
         raise ConfigError(f"lesson step: model {printable(model)}{nearest(model, RATES)}")
     if lr is not None and not 0 < lr <= 1e6:
         raise ConfigError(f"lesson step: lr {lr:g}; it must be a number above 0, up to 1e6")
-    yield Say("The batch: the first 256 images of a shuffled epoch. Here are six of them.")
+    yield Say("""Setup: one model and one batch, the first 256 images of a shuffled epoch. What does
+        a step of SGD do to a weight, and to the loss? Here are six of the images.""")
     data = load_data()
     order = epoch_order(len(data.train_ds), seed, epoch=0)
     images, labels = next(batches(data.train_ds, 256, order))
     xb, targets = to_float(images), targets_for(labels, 2)  # (256, 1, 28, 28), (256, 1)
     digits = [data.classes[label] for label in labels.tolist()]
     yield Show("images of each class", {digit: digits.count(digit) for digit in data.classes})
-    six = {f"{i + 1}: a {digits[i]}": xb[i, 0] for i in range(6)}
-    yield Images("Six of 256", six, limits=(0, 1))
+    six = {_("{n}: a {digit}").format(n=i + 1, digit=digits[i]): xb[i, 0] for i in range(6)}
+    yield Images(_("Six of 256"), six, limits=(0, 1))
 
-    yield Say(f"Initialise: the {model} model, its weights drawn at random.")
+    yield Say("Initialise: the {model} model, its weights drawn at random.", model=model)
     net = build_model(model, data.image_size, data.classes, seed)
     yield Show("its parameters", {key: param.shape for key, param in net.named_parameters()})
 
@@ -80,7 +82,8 @@ def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Les
     yield check("its gradient", slopes[steepest], slope, within=1e-6, source="finite differences")
 
     rate = RATES[model] if lr is None else lr
-    yield Say(f"Step: subtract lr times its gradient from every weight; lr is {rate:g}.")
+    text = N_("Step: subtract lr times its gradient from every weight; lr is {rate:g}.")
+    yield Say(text, rate=rate)
     weights = as_images(pixel_weights(net).data)
     before = weights.clone()
     opt = BasicOptim(net.parameters(), rate)
@@ -90,11 +93,16 @@ def lesson(model: str = "linear", seed: int = 0, lr: float | None = None) -> Les
     yield Show("that weight, and lr x gradient", [w, move])
     near = 1e-6 * max(1, abs(move))  # the digits of float32
     yield check("the new weight", weights[steepest], w - move, within=near, source="w - lr x g")
+    yield Ask("By how much does this one step lower the loss of the batch?")
     after = mnist_loss(net(xb), targets).item()
     yield Show("the loss of the same batch, before and after", [loss.item(), after])
     if lr is None:  # a rate of one's own may be too high
         yield check_true("the loss fell", after < loss.item())
-    pictures = {"before": before, "- lr x gradient": -rate * slopes, "after": weights}
+    step = _("- lr x gradient")
+    pictures = {_("before"): before, step: -rate * slopes, _("after"): weights}
     of_unit = {name: image[steepest[0]] for name, image in pictures.items()}
-    yield Images("The weights of that unit: before + step = after", of_unit, signed=True)
+    title = _("The weights of that unit: before + step = after")
+    yield Images(title, of_unit, signed=True)
     yield Say("Repeat with the next 48 batches: that is an epoch. Stop when it is good enough.")
+    yield Say("""Now change this: `--model two-layer --lr 1`. Where is the steepest weight now, and
+        how much of the loss does the step win at the same rate?""")

@@ -367,7 +367,10 @@ def _spread_table(figures: Sequence[Any]) -> Table:
 
 
 def value_text(value: Any) -> str:
-    """Numbers to six digits; of a list of more than 50 numbers the first and the last ones."""
+    """Numbers to six digits; of a series of more than ten the first five and the last five.
+
+    Of a matrix of more than 50 numbers its corners.
+    """
     import numpy as np
 
     if isinstance(value, float):
@@ -376,7 +379,9 @@ def value_text(value: Any) -> str:
         return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
     if isinstance(value, list):
         numbers = np.array(value)
-        if numbers.size > 12 and numbers.dtype.kind in "if":
+        if numbers.ndim > 1 and numbers.size > 12 and numbers.dtype.kind in "if":
             return np.array2string(numbers, max_line_width=74, precision=4, threshold=50)
+        if len(value) > 10:
+            value = [*value[:5], "...", *value[-5:]]
         return "(" + ", ".join(value_text(part) for part in value) + ")"
     return str(value)
