@@ -140,7 +140,7 @@ def _lines(check: "Check") -> list[str]:
     head = f"{'ok' if passed else 'NO'} {number_of(check.exercise)}  {check.exercise}"
     lines = [head, *(f"  {line}" for line in check.verdict.lines)]
     if check.printed:
-        lines += [f"  {_('it printed:')}", textwrap.indent(check.printed.rstrip("\n"), "  | ")]
+        lines += ["  " + _("it printed:"), textwrap.indent(check.printed.rstrip("\n"), "  | ")]
     return lines
 
 

@@ -258,7 +258,7 @@ def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tens
         against = value < 0 and len(out) > 1
         share = _("{value:.2f} against {name}") if against else _("{value:.2f} for {name}")
         name = share.format(value=abs(value), name=card.classes[label])
-        units[f"{_('unit')} {unit}\n{name}"] = images[unit]
+        units[_("unit") + f" {unit}\n{name}"] = images[unit]
     return units
 
 
