@@ -19,9 +19,13 @@ from mnistlab.language import _, language, use_language, wrapped
 from mnistlab.lessons import LESSONS
 from mnistlab.names import printable
 from mnistlab.play.page import FOLDER as PLAY
+from mnistlab.play.page import make_page
+from mnistlab.report.page import open_report, render
 from mnistlab.report.tables import table
+from mnistlab.runs import Run
 from tests import catalogue
 from tests.command import Result
+from tests.report.markup import Node, parse
 
 Mnistlab = Callable[..., Result]
 VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
@@ -289,3 +293,61 @@ def test_chinese_text_is_printable(chinese: dict[str, str]) -> None:
     assert [text for text in chinese.values() if printable(text.replace("\n", "")) != text] == [
         text for text in chinese.values() if "\n" in text
     ]
+
+
+# pages
+
+
+@pytest.fixture
+def run(mnistlab: Mnistlab, tmp_path: Path) -> Run:
+    """A net of two layers, trained on a hundred images of two seeds."""
+    images = ("--data", "mnist_sample", "--epochs", "2", "--seeds", "2", "--batch-size", "4096")
+    mnistlab("train", "--model", "two-layer", *images, "--run-dir", tmp_path / "runs", "-q").ok()
+    return Run(next((tmp_path / "runs").iterdir()))
+
+
+def words(node: Node) -> set[str]:
+    """The English words of a page, also those that are read aloud; without names in `code`."""
+    own = node.attributes.get("class", "").split()
+    if node.tag in ("code", "style", "script", "kbd") or "mono" in own or "text" in own:
+        return set()
+    read = [node.attributes.get(name, "") for name in ("aria-label", "alt", "title")]
+    found = set(re.findall(r"[A-Za-z]{2,}", " ".join(read)))
+    for part in node.parts:
+        found |= words(part) if isinstance(part, Node) else set(re.findall("[A-Za-z]{2,}", part))
+    return found
+
+
+NAMES = {"two", "layer", "mnist", "sample", "mnistlab", "torch", "logit", "JavaScript", "Tab"}
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_report_in_chinese_has_nothing_in_english_but_names(run: Run, best: bool) -> None:
+    use_language("zh")
+    page = parse(render(open_report(run, best=best)))
+    assert page.all("html")[0].attributes["lang"] == "zh-CN"
+    figures = {"valid", "png", "UTC", "Wilson", *re.findall("[A-Za-z]+", run.name)}
+    assert words(page) <= NAMES | figures
+    assert page.all("h1")[0].text == "mnist_sample 上的 two-layer"
+    origins = {row[2] for row in page.id("settings").all("table")[0].rows()[1:]}
+    assert {one for one in origins if not is_chinese(one)} <= {
+        *("--data", "--epochs", "--seeds", "--batch-size", "--model"),
+    }
+
+
+def test_a_page_to_draw_on_in_chinese_has_nothing_in_english_but_names(run: Run) -> None:
+    use_language("zh")
+    content, _missing = make_page(run)
+    without = re.sub(r"<noscript>(.*?)</noscript>|<(/?)(input|canvas)[^>]*>", r"\1", content)
+    assert content.startswith('<!doctype html>\n<html lang="zh-CN">')
+    assert words(parse(without)) <= NAMES | {"run", *re.findall("[A-Za-z]+", run.name)}
+    found = re.search(r'id="payload">(.*?)</script>', content)
+    assert found
+    texts = json.loads(found[1])["texts"]
+    assert len(texts) >= 25
+    assert all(map(is_chinese, texts.values()))
+    labels = re.findall(r'<(?:input|canvas)[^>]*aria-label="(.*?)"', content)
+    assert len(labels) == 3
+    assert all(map(is_chinese, labels))
+    use_language("en")
+    assert '"texts"' not in make_page(run)[0]
