@@ -46,11 +46,11 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager
 
-    settings: dict[str, Any] = {"svg.hashsalt": "mnistlab"}
+    fonts = ["sans-serif"]
     if language() != "en":
-        here = set(fontManager.get_font_names())
-        settings["font.family"] = [name for name in _FONTS if name in here]
+        fonts = [name for name in _FONTS if name in fontManager.get_font_names()]
     content, kind = io.BytesIO(), path.suffix[1:].lower()
+    settings: Any = {"svg.hashsalt": "mnistlab", "font.family": fonts}
     with rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter in a name that the font does not have
         # A Figure of its own, not pyplot: no global state, no window, a third of the import time

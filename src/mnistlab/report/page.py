@@ -316,8 +316,8 @@ def _headline(report: Report) -> dict[str, Any] | None:
         correct, loss = round(figures.accuracy * n), rows[-1].valid_loss if rows else None
     low, high = wilson_interval(correct, n)
     digits = _digits((high - low) / 2)
-    low, high = (f"{100 * share:.{digits}f}" for share in (low, high))
-    interval = _("{low} to {high} %").format(low=low, high=high)
+    first, last = (f"{100 * share:.{digits}f}" for share in (low, high))
+    interval = _("{low} to {high} %").format(low=first, high=last)
     return {"correct": correct, "n": n, "loss": loss, "interval": interval, "digits": digits}
 
 
