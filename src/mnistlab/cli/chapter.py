@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnistlab.cli import flags
-from mnistlab.cli.output import Output
+from mnistlab.cli.output import Output, folded
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.language import N_, _
 from mnistlab.lessons import LESSONS, run_lesson, source_of
@@ -115,7 +115,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     width = min(out.width, 100)
     if isinstance(item, Say):
         mark = "? " if isinstance(item, Ask) else ""
-        return ["", *textwrap.wrap(mark + item.text, width)]
+        return ["", *folded(mark + item.text, width)]
     if isinstance(item, Show):
         text, value = f"  {item.title}", value_text(item.value)
     elif isinstance(item, Check):
@@ -137,7 +137,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     if "\n" in value:
         return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
     text += f": {value}" if value else ""
-    return list(textwrap.wrap(text, width, subsequent_indent="     "))
+    return list(folded(text, width, "     "))
 
 
 def reproduce(
@@ -180,7 +180,7 @@ def reproduce(
     rows = [plain(vars(figure)) for figure in figures]
     out.document({"figures": rows, "counts": counts, "holds": not counts["differs"]})
     if out.tables:
-        out.notice(*textwrap.wrap(_(WHOSE), 80), "")
+        out.notice(*folded(_(WHOSE), 80), "")
         out.result(*reproduction_tables(figures, everything=everything), "")
     out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
