@@ -5,6 +5,7 @@ their notebook draws them where that is known; beside them stands what 128 linea
 models of other seeds give, and what the printed book has.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -214,22 +215,22 @@ def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
 def spread(
     section: str,
     item: str,
-    printed: Printed,
+    printed: Printed | None,
     ours: Tensor,
     digits: int = 16,
     replayed: float | None = None,
 ) -> Figure:
     """Where the chapter's value lies among ours, (seeds,).
 
-    printed: by the notes and by the book. `digits` are those that are printed: a value stands for
-    half a unit either way. `replayed`, if it is known, is equal if it is at most one unit of the
-    last digit away.
+    printed: by the notes and by the book; None: by nobody, ours is only `measured`. `digits` are
+    those that are printed: a value stands for half a unit either way. `replayed`, if it is known,
+    is equal if it is at most one unit of the last digit away.
     """
-    chapter, book = printed
+    chapter, book = printed or (math.nan, None)
     unit, values = 10.0**-digits, ours.double()
     ends = torch.tensor([0, 0.05, 0.5, 0.95, 1], dtype=torch.float64)
     low, low90, median, high90, high = values.quantile(ends, interpolation="nearest").tolist()
-    verdict = "differs"
+    verdict = "differs" if printed else "measured"
     if low - unit / 2 <= chapter <= high + unit / 2:
         inside = low90 - unit / 2 <= chapter <= high90 + unit / 2
         verdict = "inside" if inside else "edge"
@@ -239,12 +240,12 @@ def spread(
     return Figure(
         section,
         item,
-        chapter,
+        chapter if printed else None,
         median,
         verdict,
         low,
         high,
-        below,
+        below if printed else None,
         len(values),
         book=book,
         low90=low90,
