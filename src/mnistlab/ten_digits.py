@@ -22,8 +22,8 @@ STEPS = {
     # model, init, rate, epochs, seed of the order; None: the chapter's, a digit after the other
     "from scratch": ("linear", {"init": "normal"}, 1.0, 0, None),
     "linear, chapter's order": ("linear", {}, 1.0, 20, None),
-    "linear, shuffled": ("linear", {}, 1.0, 20, 0),
-    "two layers, shuffled": ("two-layer", {}, 0.5, 10, 0),
+    "linear, shuffled": ("linear", {}, 1.0, 5, 0),
+    "two layers, shuffled": ("two-layer", {}, 0.5, 5, 0),
 }
 
 
