@@ -81,8 +81,9 @@ class Figure:
 
     chapter: as the notes print it; book: as the printed book does, where that is another.
     verdict: `equal`; of a trained figure `inside` (the middle 90 % of our seeds), `edge` (the 5 %
-    at either end) or `differs` (outside all of them); or `left out` (`reason` says why). `ours` is
-    then the median, low and high are min and max, low90 and high90 the 5th and the 95th percentile.
+    at either end) or `differs` (outside all of them), or of ten digits `measured`; or `left out`
+    (`reason` says why). Of seeds, `ours` is the median, low and high are min and max, low90 and
+    high90 the 5th and the 95th percentile.
     percentile: the share (0…100) of our seeds at or below the chapter's value. replayed: ours from
     the random numbers of the notes' own notebook.
     """

@@ -27,7 +27,7 @@ notebook, whose random numbers are not known. 5% to 95%: the middle of our own s
 is inside of it, or at its edge, or differs from all of them; pct: the share of our seeds at or \
 below that of the notes.""")
 OWN = N_("""No source prints figures of all ten digits: these are ours. In the chapter's order all \
-0s come first and all 9s last: two digits can be learned in that way, ten cannot.""")
+0s come first and all 9s last: two digits are learned all the same, ten are not.""")
 SEEDS_HELP = "Random draws per model.  [default: 128 linear, 24 two-layer; of ten digits 6]"
 
 
@@ -180,7 +180,7 @@ def reproduce(
         draw(curves, plot)
         out.notice(f"drawn  {printable(plot)}")
     if counts["differs"]:
-        hint = "; fewer seeds than the default give a narrower range" if seeds else ""
+        hint = "; fewer seeds than the default give a narrower range" if seeds and not ten else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")
 
 
