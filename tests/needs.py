@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mnistlab.data.datasets import DATASETS
 from tests.systems import INSTALLED
 
 WINDOWS = os.name == "nt" or INSTALLED == "windows"
@@ -37,6 +38,12 @@ shell = pytest.mark.skipif(os.name == "nt", reason="no Unix shell here")
 devices = pytest.mark.skipif(WINDOWS, reason="no files that are devices here")
 deleting = pytest.mark.skipif(WINDOWS, reason="what is open cannot be deleted or renamed here")
 real_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux's own folders and locales")
+processes = pytest.mark.skipif(
+    bool(INSTALLED), reason="a system that is only pretended does not reach another process"
+)
+mnist = pytest.mark.skipif(
+    not DATASETS["mnist"].bundled, reason="no data/digits/mnist.npz, nor the package of it"
+)
 linux = pytest.mark.skipif(not LINUX, reason="done as Linux does it")
 
 

@@ -47,6 +47,7 @@ FLOORS: dict[str, int] = {
     "lessons": 5,
     "book": 5,
     "reproduction": 5,
+    "ten_digits": 5,
     "exercises": 5,
     "cli": 5,
     "__main__": 5,

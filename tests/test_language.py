@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mnistlab.exercises import EXERCISES, load
 from mnistlab.exercises.running import files_in, start
-from mnistlab.language import _, language, use_language, wrapped
+from mnistlab.language import _, folded, language, use_language
 from mnistlab.lessons import LESSONS
 from mnistlab.names import printable
 from mnistlab.play.page import FOLDER as PLAY
@@ -281,14 +281,14 @@ def test_chinese_is_folded_by_columns_and_no_line_begins_with_a_mark(
 ) -> None:
     for text in chinese.values():
         for width in (30, 80):
-            lines = wrapped(text.replace("\n", " "), width, "  ")
+            lines = folded(text.replace("\n", " "), width, "  ")
             longest = max(map(len, re.findall(r"[!-~]+", text)), default=0)
             assert max(map(cell_len, lines)) <= max(width, longest + 8)
             assert not [line for line in lines[1:] if re.match(r" *[，。：；？！、）”]", line)]
             assert not [line for line in lines if line.endswith(("（", "“"))]
             joined = "".join(line.strip() for line in lines)
             assert joined.replace(" ", "") == text.replace("\n", "").replace(" ", "")
-    assert wrapped("a plain sentence", 8, "  ") == ["a plain", "  senten", "  ce"]
+    assert folded("a plain sentence", 8, "  ") == ["a plain", "  senten", "  ce"]
 
 
 def test_chinese_text_is_printable(chinese: dict[str, str]) -> None:

@@ -55,7 +55,7 @@ def N_(text: str) -> str:  # noqa: N802 - the name that gettext's tools look for
 _PIECE = re.compile(r" *[（“]*(?:[\u2e80-\uffef]|[^ “\u2e80-\uffef]+)[，。：；？！、）”]*")
 
 
-def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+def folded(text: str, width: int, indent: str = "") -> list[str]:
     """`text` in lines of at most `width` columns, `indent` before all but the first.
 
     A Chinese character takes two columns, and a line may end before it.

@@ -5,6 +5,7 @@ their notebook draws them where that is known; beside them stands what 128 linea
 models of other seeds give, and what the printed book has.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -80,8 +81,9 @@ class Figure:
 
     chapter: as the notes print it; book: as the printed book does, where that is another.
     verdict: `equal`; of a trained figure `inside` (the middle 90 % of our seeds), `edge` (the 5 %
-    at either end) or `differs` (outside all of them); or `left out` (`reason` says why). `ours` is
-    then the median, low and high are min and max, low90 and high90 the 5th and the 95th percentile.
+    at either end) or `differs` (outside all of them), or of ten digits `measured`; or `left out`
+    (`reason` says why). Of seeds, `ours` is the median, low and high are min and max, low90 and
+    high90 the 5th and the 95th percentile.
     percentile: the share (0…100) of our seeds at or below the chapter's value. replayed: ours from
     the random numbers of the notes' own notebook.
     """
@@ -214,22 +216,22 @@ def exact(section: str, item: str, chapter: Any, ours: Any) -> Figure:
 def spread(
     section: str,
     item: str,
-    printed: Printed,
+    printed: Printed | None,
     ours: Tensor,
     digits: int = 16,
     replayed: float | None = None,
 ) -> Figure:
     """Where the chapter's value lies among ours, (seeds,).
 
-    printed: by the notes and by the book. `digits` are those that are printed: a value stands for
-    half a unit either way. `replayed`, if it is known, is equal if it is at most one unit of the
-    last digit away.
+    printed: by the notes and by the book; None: by nobody, ours is only `measured`. `digits` are
+    those that are printed: a value stands for half a unit either way. `replayed`, if it is known,
+    is equal if it is at most one unit of the last digit away.
     """
-    chapter, book = printed
+    chapter, book = printed or (math.nan, None)
     unit, values = 10.0**-digits, ours.double()
     ends = torch.tensor([0, 0.05, 0.5, 0.95, 1], dtype=torch.float64)
     low, low90, median, high90, high = values.quantile(ends, interpolation="nearest").tolist()
-    verdict = "differs"
+    verdict = "differs" if printed else "measured"
     if low - unit / 2 <= chapter <= high + unit / 2:
         inside = low90 - unit / 2 <= chapter <= high90 + unit / 2
         verdict = "inside" if inside else "edge"
@@ -239,12 +241,12 @@ def spread(
     return Figure(
         section,
         item,
-        chapter,
+        chapter if printed else None,
         median,
         verdict,
         low,
         high,
-        below,
+        below if printed else None,
         len(values),
         book=book,
         low90=low90,

@@ -175,7 +175,7 @@ def test_on_a_terminal_pictures_are_drawn_as_text(monkeypatch: pytest.MonkeyPatc
         (["line", "--seed", "-1"], "--seed"),
         (["step", "--seed", "9" * 30], "--seed"),
         (["pixels", "--digits", "all"], "--digits: the lesson pixels has no such setting"),
-        (["units", "--digits", "al"], "did you mean all"),
+        (["units", "--digits", "al"], "'al' is not one of 'two', 'all'"),
         (["--code"], "name a lesson"),
         (["--ask"], "name a lesson"),
         (["--seed", "1"], "name a lesson"),

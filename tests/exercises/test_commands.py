@@ -10,8 +10,11 @@ import pytest
 
 from mnistlab.exercises import EXERCISES
 from mnistlab.exercises.running import file_name, file_text
+from tests import needs
 from tests.command import Result, spawn
 from tests.exercises.conftest import Write
+
+pytestmark = needs.processes
 
 Mnistlab = Callable[..., Result]
 RIGHT = "return (answers == targets).float().mean()"

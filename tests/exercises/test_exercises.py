@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from mnistlab.exercises import EXERCISES, load
+from mnistlab.errors import DamagedFileError, DataError
+from mnistlab.exercises import EXERCISES, kit, load
 from mnistlab.exercises.gradients import cubic
-from mnistlab.exercises.kit import Verdict, judge, plain_value
+from mnistlab.exercises.kit import Verdict, judge, plain_value, sample
 from mnistlab.exercises.linear import batch, linear, weights_and_bias
 from mnistlab.exercises.training import linear_model
 from mnistlab.losses import mnist_loss
@@ -233,3 +234,17 @@ def test_a_learner_of_the_same_operations_ends_with_the_weights_of_book_linear()
     other = other.replace("parameters(), lr)", "parameters(), lr / 3)")
     verdict = verdict_of("learner", other)
     assert (verdict.passed, verdict.exact, verdict.lines) == (True, False, ())
+
+
+@pytest.mark.parametrize("error", [DataError("mnist", ["not here"]), DamagedFileError("damaged")])
+def test_where_mnist_cannot_be_loaded_others_stand_for_the_ten_digits(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_data(name: str) -> None:
+        raise error
+
+    sample()  # loaded before it is replaced
+    monkeypatch.setattr(kit, "load_data", load_data)
+    images, labels, new = kit.digits.__wrapped__()
+    assert (images.shape, labels.shape, new.shape) == ((1000, 28, 28), (1000,), (200, 28, 28))
+    assert labels.unique().tolist() == list(range(10))

@@ -14,6 +14,8 @@ from mnistlab.exercises.running import Check, check_file, file_name, file_text, 
 from tests import needs
 from tests.exercises.conftest import Write
 
+pytestmark = needs.processes
+
 # where the process is a new one, it imports torch first
 LIMIT = 1.5 if needs.LINUX else 15.0
 RIGHT = "return (answers == targets).float().mean()"

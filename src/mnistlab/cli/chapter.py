@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import textwrap
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
-from mnistlab.language import N_, _, wrapped
+from mnistlab.language import N_, _, folded
 from mnistlab.lessons import LESSONS, run_lesson, source_of
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
@@ -26,7 +27,9 @@ random numbers of their notebook are known, those of seed 42. book: the printed 
 notebook, whose random numbers are not known. 5% to 95%: the middle of our own seeds; a figure \
 is inside of it, or at its edge, or differs from all of them; pct: the share of our seeds at or \
 below that of the notes.""")
-SEEDS_HELP = "Random draws per trained model.  [default: 128 linear, 24 two-layer]"
+OWN = N_("""No source prints figures of all ten digits: these are ours. In the chapter's order all \
+0s come first and all 9s last: two digits are learned all the same, ten are not.""")
+SEEDS_HELP = "Random draws per model.  [default: 128 linear, 24 two-layer; of ten digits 6]"
 
 
 def lesson(
@@ -43,9 +46,7 @@ def lesson(
     model: Annotated[
         str | None, typer.Option(metavar="linear|two-layer", help="The model (lesson step).")
     ] = None,
-    digits: Annotated[
-        str | None, typer.Option(metavar="two|all", help="Of 3s and 7s, or of all ten digits.")
-    ] = None,
+    digits: flags.Digits = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="First the question; Enter shows the figures.")
     ] = False,
@@ -115,7 +116,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     width = min(out.width, 100)
     if isinstance(item, Say):
         mark = "? " if isinstance(item, Ask) else ""
-        return ["", *wrapped(mark + item.text, width)]
+        return ["", *folded(mark + item.text, width)]
     if isinstance(item, Show):
         text, value = f"  {item.title}", value_text(item.value)
     elif isinstance(item, Check):
@@ -137,7 +138,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     if "\n" in value:
         return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
     text += f": {value}" if value else ""
-    return [*wrapped(text, width, "     ")]
+    return list(folded(text, width, "     "))
 
 
 def reproduce(
@@ -150,6 +151,7 @@ def reproduce(
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")
     ] = False,
+    digits: flags.Digits = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Print every figure, not only a summary.")
     ] = False,
@@ -159,35 +161,38 @@ def reproduce(
 
     Trains the chapter's models again, from different seeds; exit 3 if a figure differs.
     """
+    ten = digits == "all"
+    if ten and (full or plot):
+        raise ConfigError("--digits all has one table; run it without --full and --plot")
     from mnistlab import reproduction
     from mnistlab.data.named import load_data
     from mnistlab.devices import set_threads
     from mnistlab.lessons.kit import plain
     from mnistlab.report.files import draw
     from mnistlab.report.tables import reproduction_tables
+    from mnistlab.ten_digits import ten_digits
 
     threads = settings["threads"]
     set_threads(1 if threads is None else threads)
     with out.loading() as progress:
-        data = load_data("mnist_sample", progress=progress)
+        data = load_data("mnist" if ten else "mnist_sample", progress=progress)
 
-    figures, curves = reproduction.reproduce(
-        data, seeds, lambda step: out.notice(f"computing {step}"), full=full
-    )
+    compute = ten_digits if ten else partial(reproduction.reproduce, full=full)
+    figures, curves = compute(data, seeds, lambda step: out.notice(f"computing {step}"))
     verdicts = [figure.verdict for figure in figures]
-    kinds = ("equal", "inside", "edge", "differs", "left out")
+    kinds = ("equal", "inside", "edge", "measured", "differs", "left out")
     counts = {name: verdicts.count(name) for name in kinds}
     rows = [plain(vars(figure)) for figure in figures]
     out.document({"figures": rows, "counts": counts, "holds": not counts["differs"]})
     if out.tables:
-        out.notice(*wrapped(_(WHOSE), 80), "")
-        out.result(*reproduction_tables(figures, everything=everything), "")
+        out.notice(*folded(_(OWN if ten else WHOSE), 80), "")
+        out.result(*reproduction_tables(figures, everything=everything or ten), "")
     out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
         draw(curves, plot)
         out.notice(f"drawn  {printable(plot)}")
     if counts["differs"]:
-        hint = "; fewer seeds than the default give a narrower range" if seeds else ""
+        hint = "; fewer seeds than the default give a narrower range" if seeds and not ten else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")
 
 
@@ -196,12 +201,15 @@ def ladder(
     settings: dict[str, Any],
     seed: Annotated[int, typer.Option(metavar="N", help="Decides weights and order.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also resnet18 (slow).")] = False,
+    digits: flags.Digits = None,
 ) -> None:
     """Compare every model, from the baseline up.
 
     Each is fitted with its defaults; no run folder is written.
     """
-    name = settings.pop("data") or "mnist_sample"
+    if digits and settings["data"]:
+        raise ConfigError("--digits and --data both say which images; give one of them")
+    name = settings.pop("data") or ("mnist" if digits == "all" else "mnist_sample")
     settings["seed"] = seed
     resolve(settings)  # refuses a wrong setting; `climb` only leaves out models that do not fit
     from mnistlab.report.tables import ladder_table

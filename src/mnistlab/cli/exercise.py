@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.exercises import EXERCISES, load, number_of
-from mnistlab.language import _
+from mnistlab.language import _, folded
 from mnistlab.names import printable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check(
 
     checks = [check_file(file, seconds) for file in files]
     for one in checks:
-        out.result(*_lines(one))
+        out.result(*_lines(out, one))
         if not one.verdict.passed:
             out.result(*_hints(one.exercise, hint))
     _close(out, checks)
@@ -119,7 +119,7 @@ def watch(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None
             if (now := _stamp(file)) != before:
                 seen[file] = now
                 try:
-                    out.result(*_lines(check_file(file, seconds)))
+                    out.result(*_lines(out, check_file(file, seconds)))
                 except ConfigError as error:  # half saved, or its first line is gone
                     out.notice(str(error))
         time.sleep(_POLL)
@@ -134,11 +134,13 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _lines(check: "Check") -> list[str]:
+def _lines(out: Output, check: "Check") -> list[str]:
     """What is said of one file."""
     passed = check.verdict.passed
     head = f"{'ok' if passed else 'NO'} {number_of(check.exercise)}  {check.exercise}"
-    lines = [head, *(f"  {line}" for line in check.verdict.lines)]
+    lines = [head]
+    for line in check.verdict.lines:
+        lines += folded(f"  {line}", out.width, "  ")
     if check.printed:
         lines += ["  " + _("it printed:"), textwrap.indent(check.printed.rstrip("\n"), "  | ")]
     return lines

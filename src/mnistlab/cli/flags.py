@@ -105,6 +105,10 @@ _DRAWN = output_file(
 )
 Plot = Annotated[Path | None, _DRAWN]
 
+Digits = Annotated[
+    Literal["two", "all"] | None, typer.Option(help="3 and 7, or all ten (MNIST).  [default: two]")
+]
+
 # The commands, and the file of several, that speak Chinese as well.
 SPEAKING = {"exercise", "lesson", "reproduce", "report", "play"}
 WRITES_PAGE = {"report", "play"}  # whose texts are in the page, not in what --json prints

@@ -16,7 +16,7 @@ import torch
 
 from mnistlab import load_data
 from mnistlab.data.store import ImageData
-from mnistlab.errors import RequestError
+from mnistlab.errors import MnistlabError
 from mnistlab.language import _
 from mnistlab.own_code import explained
 
@@ -219,11 +219,11 @@ def sample() -> ImageData:
 def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Images of ten digits, float (1000, 28, 28) in 0…1, their labels (1000,), and 200 new images.
 
-    Those of MNIST where it is here; else 3s and 7s, moved sideways, stand for the ten.
+    Those of MNIST where it can be loaded; else 3s and 7s, moved sideways, stand for the ten.
     """
     try:
         data = load_data("mnist")
-    except RequestError:
+    except MnistlabError:  # a damaged file must not become an error of the learner's
         threes, sevens = images_of("3")[:120], images_of("7")[:120]
         ten = [(sevens if d % 2 else threes).roll(2 * d - 10, -1) for d in range(10)]
         images, labels = torch.cat(ten), torch.arange(10).repeat_interleave(120)

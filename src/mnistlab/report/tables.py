@@ -361,8 +361,9 @@ def _spread_table(figures: Sequence[Any]) -> Table:
         # as many digits as the chapter prints, four to six
         digits = min(max(len(repr(figure.chapter).partition(".")[2]), 4), 6)
         numbers = (figure.chapter, figure.book, figure.low90, figure.ours, figure.high90)
-        row = [f"{number:.{digits}f}" for number in numbers]
-        rows.append((item, *row, f"{figure.percentile:.0f}%", figure.verdict))
+        row = ["-" if number is None else f"{number:.{digits}f}" for number in numbers]
+        percentile = "-" if figure.percentile is None else f"{figure.percentile:.0f}%"
+        rows.append((item, *row, percentile, figure.verdict))
     return table(("", "notes", "book", "5%", "median", "95%", "pct", "verdict"), rows)
 
 
