@@ -66,7 +66,7 @@ def lesson(
             raise ConfigError("name a lesson for these flags; mnistlab lesson lists them")
         out.document({"lessons": [{"name": key, "title": LESSONS[key]} for key in LESSONS]})
         out.result(*(f"{name:<13}  {_(title)}" for name, title in LESSONS.items()))
-        out.notice("run one with: mnistlab lesson pixels")
+        out.notice(_("run one with: {command}").format(command="mnistlab lesson pixels"))
         return
     if code:
         source = source_of(name).read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def lesson(
         if not pictures:
             raise ConfigError(f"--plot: the lesson {name} has no picture; run it without --plot")
         draw(pictures, plot)
-        out.notice(f"drawn  {printable(plot)}")
+        out.notice(_("drawn  {file}").format(file=printable(plot)))
     document, checks = [], []
     for item in items:
         if isinstance(item, Ask) and not (ask and out.tables):
@@ -125,7 +125,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
         if item.expected is True:
             value = ""
         elif "\n" not in value and "..." not in value:
-            value += f"  ({source}: {expected})"
+            value += _("  ({source}: {expected})").format(source=source, expected=expected)
         else:  # a matrix or a long series: the expected one only where it differs
             text += _(" (beside {source})").format(source=source)
             value += "" if item.holds else f"\n{source}:\n{expected}"
@@ -136,9 +136,12 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
     else:
         return [_("  picture: {title} (--plot FILE draws it)").format(title=item.title)]
     if "\n" in value:
-        return [f"{text}:", textwrap.indent(value, "    ")]  # a matrix stands below its title
-    text += f": {value}" if value else ""
-    return list(folded(text, width, "     "))
+        return [
+            _("{title}:").format(title=text),
+            textwrap.indent(value, "    "),
+        ]  # a matrix stands below its title
+    text = _("{title}: {value}").format(title=text, value=value) if value else text
+    return folded(text, width, "     ")
 
 
 def reproduce(
@@ -190,7 +193,7 @@ def reproduce(
     out.result(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if plot is not None:
         draw(curves, plot)
-        out.notice(f"drawn  {printable(plot)}")
+        out.notice(_("drawn  {file}").format(file=printable(plot)))
     if counts["differs"]:
         hint = "; fewer seeds than the default give a narrower range" if seeds and not ten else ""
         raise CheckError(f"{counts['differs']} figure(s) differ from the chapter's{hint}")

@@ -9,6 +9,7 @@ import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
+from mnistlab.language import _
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
@@ -170,4 +171,5 @@ def report(
     document = {"file": str(target), "bytes": len(content), "missing": opened.missing}
     out.document({"run": str(source.path), **document})
     out.result(printable(target))
-    out.notice(f"written, {len(content):,} bytes; open it in a browser")
+    text = _("written, {n:,} bytes; open it in a browser")
+    out.notice(text.format(n=len(content)))

@@ -9,6 +9,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.files import require_file, write_file
+from mnistlab.language import _
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run
 
@@ -39,7 +40,7 @@ def play(
         page, missing = make_page(chosen, best=best, progress=progress)
     write_file(output, page.encode())
     if missing:
-        out.notice(f"left out of the page: {missing}")
+        out.notice(_("left out of the page: {what}").format(what=missing))
     out.document(
         {
             "run": str(chosen.path),
@@ -50,4 +51,5 @@ def play(
     )
     out.result(printable(output))
     if open_page and not webbrowser.open(output.absolute().as_uri()):
-        out.notice(f"no browser was found; open {printable(output)} in one")
+        text = _("no browser was found; open {file} in one")
+        out.notice(text.format(file=printable(output)))
