@@ -141,7 +141,7 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
             textwrap.indent(value, "    "),
         ]  # a matrix stands below its title
     text = _("{title}: {value}").format(title=text, value=value) if value else text
-    return folded(text, width, "     ")
+    return [*folded(text, width, "     ")]
 
 
 def reproduce(
