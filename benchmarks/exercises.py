@@ -1,7 +1,7 @@
 """Exercises: how long a check takes, how soon after a save `watch` answers, how long a class takes.
 
-`python -m benchmarks.exercises class FOLDER` writes the folders of a class; `watch FOLDER` prints
-one line of JSON, the seconds from a save to the answer.
+`python -m benchmarks.exercises class FOLDER N` writes the folders of N learners; `watch FOLDER`
+prints one line of JSON, the seconds from the save of each exercise to its answer.
 """
 
 import json
@@ -16,7 +16,6 @@ from tests.exercises import answers, answers2
 from mnistlab.exercises import EXERCISES
 from mnistlab.exercises.running import file_name, file_text
 
-LEARNERS = 30
 RIGHT = answers.SOLUTIONS | answers2.SOLUTIONS
 WRONG = answers.WRONG | answers2.WRONG
 
@@ -29,9 +28,9 @@ def write_answer(folder: Path, name: str, number: int) -> None:
     (folder / file_name(name)).write_text(text, encoding="utf-8")
 
 
-def write_class(base: Path) -> None:
+def write_class(base: Path, learners: int) -> None:
     """A folder for each learner, with all exercises, answered in all the ways that are known."""
-    for learner in range(LEARNERS):
+    for learner in range(learners):
         folder = base / f"learner {learner + 1}"
         folder.mkdir(parents=True)
         for name in EXERCISES:
@@ -40,6 +39,7 @@ def write_class(base: Path) -> None:
 
 def watch(folder: Path) -> list[float]:
     """Seconds from the save of each of the exercises to the first line of its answer."""
+    folder.mkdir()
     for name in EXERCISES:
         write_answer(folder, name, 0)
     times = []
@@ -68,6 +68,6 @@ def watch(folder: Path) -> list[float]:
 if __name__ == "__main__":
     what, where = sys.argv[1], Path(sys.argv[2])
     if what == "class":
-        write_class(where)
+        write_class(where, int(sys.argv[3]))
     else:
         print(json.dumps(watch(where)))

@@ -54,7 +54,12 @@ def check_learners(folders: Sequence[Path], seconds: float) -> Iterator[dict[str
 
 def check_learner(folder: Path, seconds: float) -> dict[str, Answer]:
     """What became of each exercise in a learner's folder."""
-    answers = {name: Answer(name, False, NO_FILE) for name in EXERCISES}
+    try:
+        os.listdir(folder)
+        reason = NO_FILE
+    except OSError as error:
+        reason = f"{printable(folder.name)}: cannot be listed: {error.strerror or error}"
+    answers = {name: Answer(name, False, reason) for name in EXERCISES}
     for file in sorted(path for path in files_of(folder) if path.suffix == ".py"):
         try:
             name, _text = exercise_of(file)
@@ -65,15 +70,18 @@ def check_learner(folder: Path, seconds: float) -> dict[str, Answer]:
                 answers[name] = Answer(name, False, str(error))
             continue
         if not answers[name].passed:  # of two files for one exercise, the one that is right
-            reason = "" if check.verdict.passed else " ".join(check.verdict.lines)
+            reason = "" if check.verdict.passed else "; ".join(map(str.strip, check.verdict.lines))
             answers[name] = Answer(name, check.verdict.passed, reason, check.seconds)
     return answers
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """All files in a folder, at most `_DEPTH` folders deep; links to folders are not followed."""
+    """All files in a folder, at most `_DEPTH` folders deep; links to folders are not followed.
+
+    A pipe or a device is none: reading it would wait for ever.
+    """
     for path, folders, files in os.walk(folder):
         if len(Path(path).relative_to(folder).parts) >= _DEPTH:
             folders.clear()
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(path) / name for name in sorted(files))
+        yield from filter(Path.is_file, (Path(path) / name for name in sorted(files)))
