@@ -210,7 +210,7 @@ def exercises() -> str:
         commands = {"import torch": [PYTHON, "-c", "import torch"]}
         for name in ("04_accuracy", "11_mnist_loss", "21_learner"):
             commands[name] = [*own, "exercise", "check", f"{one}/{name}.py"]
-        costs = in_turns(commands, ROUNDS)
+        costs = in_turns(commands, min(ROUNDS, 3))
         [saves] = told([run([*module, "watch", f"{base}/watched"])])
         graded = run([*own, "grade", f"{base}/class", "-q", "--csv", f"{base}/grades.csv"])
     middle = {name: median_of(found, "seconds") for name, found in costs.items()}
@@ -285,8 +285,8 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
 HEAD = f"""# Benchmarks
 
 Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS}
-(precision: 3, size: 2) after one warm-up, each section in one run, taking turns (A B C A B C ...).
-Machines are noisy: read the ratios, not the seconds.
+(precision, exercises: 3, size: 2) after one warm-up, each section in one run, taking turns
+(A B C A B C ...). Machines are noisy: read the ratios, not the seconds.
 """
 
 

@@ -244,3 +244,13 @@ def test_folders_as_they_come_do_not_hang_or_break_it(
     assert "<b>" not in text
     assert "王芳" in text
     assert "\t" not in text
+
+
+@needs.linux
+def test_an_answer_that_ends_the_program_which_checks_ends_in_a_message(
+    mnistlab: Mnistlab, answer: Callable[..., Path]
+) -> None:
+    answer("ann", "accuracy", "import os\n    os.kill(os.getppid(), 9)")
+    refused = mnistlab("grade", "class")
+    assert refused.code == 1
+    assert "error: class: an answer ended the program that checks it" in refused.err
