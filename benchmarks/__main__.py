@@ -219,7 +219,7 @@ def exercises() -> str:
         for name, seconds in middle.items()
     ]
     head = "| what is checked, as a process | seconds (median) | x import torch |\n|---|---|---|"
-    *others, last = saves
+    *others, last = saves.values()
     return "\n".join([head, *rows]) + (
         f"\n\nThe last one trains for 22 epochs. `exercise watch`, from a save to the answer: "
         f"{statistics.median(others):.2f} s (median), {max(others):.2f} s\n(largest) for the "

@@ -252,7 +252,7 @@ def test_a_line_breaks_where_there_is_no_number_and_lies_flat_in_the_middle() ->
     assert [len(points(path)) for path in paths] == [2, 1, 2]
     nothing = chart(Curves("t", {"a": ([0, 1], [NAN, NAN])}))
     assert nothing["lines"] == [("k0", "a", [])]
-    [(_, [path])] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
+    [(_, _, [path])] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
     assert {y for _, y in points(path)} == {(10 + 240 - 40) / 2}
 
 
