@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("learner", "kind", "name", "passed", "accuracy", "low", "high", "seconds", "reason")
 
-RUN_COLUMNS = ("learner", "run", "model", "accuracy", "95 % interval", "repeats", "remark")
+RUN_COLUMNS = ("learner", "run", "accuracy", "95%", "repeats", "model", "remark")
 
 
 @dataclass
@@ -108,7 +108,10 @@ def grade(
         ]
         out.result(table(("learner", f"exercises 1 to {len(EXERCISES)}", "right"), marks, left=2))
         if runs:
-            out.result("", table(RUN_COLUMNS, _run_rows(runs), left=len(RUN_COLUMNS)))
+            own, fit = _run_rows(runs), 5  # columns, so that it fits 80; the remarks stand below
+            out.result("", table(RUN_COLUMNS[:fit], [row[:fit] for row in own], left=fit), "")
+            remarks = [f"{learner}, {run}: {remark}" for learner, run, *_, remark in own if remark]
+            out.result(*map(printable, remarks))
 
 
 def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
@@ -118,11 +121,11 @@ def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
         score, interval = "-", ""
         if run.evaluation:
             score = f"{run.evaluation.accuracy:.4f}"
-            interval = "{:.4f} to {:.4f}".format(*run.evaluation.interval)
+            interval = "-".join(f"{end:.3f}".lstrip("0") for end in run.evaluation.interval)
         repeats = {True: "yes", False: "NO", None: "-"}[run.repeats]
         twins = f"same weights as {', '.join(run.twins)}" if run.twins else ""
         remark = "; ".join(filter(None, (run.reason, twins)))
-        rows.append((run.learner, run.run.name, run.model, score, interval, repeats, remark))
+        rows.append((run.learner, run.run.name, score, interval, repeats, run.model, remark))
     return rows
 
 
