@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit optional coverage bench campaign audit \
-  sbom archive wheel lock clean help newcomer systems compat
+  sbom archive catalogue wheel lock clean help newcomer systems compat
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -73,6 +73,9 @@ archive: $(VENV)/.installed ## rebuild the two archives in data/: make archive M
 	$(BIN)/mnistlab data import-idx $(MNIST) build/mnist_sample --classes 3,7
 	$(BIN)/python data/pack.py build/mnist_sample data/mnist_sample.tgz
 	$(BIN)/python data/pack_digits.py $(MNIST) data/digits/mnist.npz
+
+catalogue: $(VENV)/.installed-dev ## bring the Chinese texts up to the source → src/mnistlab/locale
+	$(BIN)/python -m tests.catalogue
 
 wheel: $(VENV)/.installed-dev ## build the wheels of mnistlab and of mnistlab-digits into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -18,29 +18,47 @@ from babel.messages.pofile import read_po, write_po
 SOURCE = Path(__file__).parents[1] / "src" / "mnistlab"
 PO = SOURCE / "locale" / "zh" / "LC_MESSAGES" / "mnistlab.po"
 MO = PO.with_suffix(".mo")
-METHODS = [("**.py", "python"), ("**.j2", "jinja2.ext.babel_extract"), ("**.js", "javascript")]
-# The functions whose first argument is a text for people, beside gettext's own names.
+PAGES = [("**.j2", "jinja2.ext.babel_extract"), ("**.js", "javascript")]
+# What takes a text for people as its first argument: everywhere, and in lessons.
+MARKS = ("_", "N_")
 TAKES_TEXT = ("Say", "Ask", "Show", "check", "check_true", "beside", "less")
-KEYWORDS = {"_": None, "N_": None, **dict.fromkeys(TAKES_TEXT, (1,))}
 
 
 def source_texts() -> Iterator[tuple[str, str]]:
     """Where each text of the source stands, and the text."""
-    found = extract_from_dir(SOURCE, METHODS, keywords=KEYWORDS)
-    for name, line, message, _comments, _context in found:
-        assert isinstance(message, str), message
-        # in a lesson it does not matter where the lines of a text break
-        yield f"{name}:{line}", " ".join(message.split()) if "lessons" in name else message
-    yield from sources_of_checks()
+    for file in sorted(SOURCE.rglob("*.py")):
+        where, in_lessons = file.relative_to(SOURCE).as_posix(), file.parent.name == "lessons"
+        for node, text in first_arguments(file):
+            # in a lesson it does not matter where the lines of a text break
+            yield f"{where}:{node.lineno}", " ".join(text.split()) if in_lessons else text
+    for name, line, text, _comments, _context in extract_from_dir(
+        SOURCE, PAGES, keywords={"_": None}
+    ):
+        assert isinstance(text, str), text
+        yield f"{name}:{line}", text
 
 
-def sources_of_checks() -> Iterator[tuple[str, str]]:
-    """Where the expected figures of lessons come from, as far as these are words."""
-    for file in sorted(SOURCE.glob("lessons/*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            given = node.value if isinstance(node, ast.keyword) and node.arg == "source" else None
-            if isinstance(given, ast.Constant) and re.search("[a-z]{3}", str(given.value)):
-                yield f"lessons/{file.name}:{given.lineno}", str(given.value)
+def first_arguments(file: Path) -> Iterator[tuple[ast.Call, str]]:
+    """The calls in `file` that take a text for people, and the text, if it is a constant.
+
+    In lessons also the sources of expected figures, as far as these are words.
+    """
+    names = (*MARKS, *TAKES_TEXT) if file.parent.name == "lessons" else MARKS
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    for node in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
+        assert isinstance(node.func, ast.Name)
+        if node.func.id in names and node.args and (text := constant(node.args[0])):
+            yield node, text
+        for given in node.keywords if file.parent.name == "lessons" else ():
+            text = constant(given.value)
+            if given.arg == "source" and re.search("[a-z]{3}", text):
+                yield node, text
+
+
+def constant(node: ast.expr) -> str:
+    """The text that stands there; empty where it is none."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def read_catalogue() -> Catalog:
@@ -57,15 +75,22 @@ def updated(catalogue: Catalog) -> Catalog:
     return new
 
 
+class Undated(Catalog):  # type: ignore[misc]
+    """A catalogue without a date and the version of Babel: the same texts are the same bytes."""
+
+    mime_headers = (("Language", "zh"), ("Content-Type", "text/plain; charset=utf-8"))
+
+
 def written(catalogue: Catalog) -> tuple[bytes, bytes]:
     """The bytes of the `.po` and the `.mo` file."""
-    po, mo = io.BytesIO(), io.BytesIO()
+    po, mo, undated = io.BytesIO(), io.BytesIO(), Undated("zh")
+    for message in catalogue:
+        if message.id:
+            undated.add(message.id, message.string)
+    write_mo(mo, undated)
     write_po(po, catalogue, sort_output=False, include_lineno=False, omit_header=True, width=0)
-    head = (
-        'msgid ""\nmsgstr ""\n"Language: zh\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
-    )
-    content = head.encode() + po.getvalue().lstrip(b"\n")
-    write_mo(mo, read_po(io.BytesIO(content), locale="zh"))
+    head = "".join(f'"{name}: {value}\\n"\n' for name, value in Undated.mime_headers)
+    content = f'msgid ""\nmsgstr ""\n{head}\n'.encode() + po.getvalue().lstrip(b"\n")
     return content, mo.getvalue()
 
 

@@ -126,6 +126,7 @@ def surroundings(
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("LC_MESSAGES", "C")  # English, whatever this machine speaks
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what train does; and tests run well beside other work

@@ -6,6 +6,9 @@ chosen language (`locale/`, made by gettext). Errors and `--json` are always Eng
 
 import gettext
 import os
+import re
+import textwrap
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +49,27 @@ def _(text: str) -> str:
 def N_(text: str) -> str:  # noqa: N802 - the name that gettext's tools look for
     """Marks a text for the catalogue which is looked up later, by `_`, where it is shown."""
     return text
+
+
+# What a line cannot end inside of: a word, or one wide character, with the marks that belong to it.
+_PIECE = re.compile(r" *[（“]*(?:[\u2e80-\uffef]|[^ “\u2e80-\uffef]+)[，。：；？！、）”]*")
+
+
+def folded(text: str, width: int, indent: str = "") -> list[str]:
+    """`text` in lines of at most `width` columns, `indent` before all but the first.
+
+    A Chinese character takes two columns, and a line may end before it.
+    """
+    if _columns(text) == len(text):
+        return textwrap.wrap(text, width, subsequent_indent=indent)
+    lines = [""]
+    for piece in _PIECE.findall(text):
+        if lines[-1].strip() and _columns(lines[-1] + piece) > width:
+            lines.append(indent + piece.lstrip())
+        else:
+            lines[-1] += piece
+    return lines
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from rich.cells import cell_len
 from rich.table import Table
 
-from mnistlab.cli.output import Lasting, Output, folded
+from mnistlab.cli.output import Lasting, Output
 from mnistlab.data import download
 from mnistlab.report.rows import HEADER
 from tests import needs
@@ -412,14 +411,3 @@ def test_closed_and_full_outputs_end_without_a_traceback(tiny: Path, server: "Se
     for folder in ("full", "runs"):  # a run that nobody can watch is a run all the same
         [run] = Path(folder).iterdir()
         assert json.loads((run / "run.json").read_text())["status"] == "done"
-
-
-def test_a_chinese_text_is_folded_by_columns_and_no_line_begins_with_a_mark() -> None:
-    text = "设定：一个两层网络，有 30 个隐藏单元。"
-    text += "只用 100 张训练图像。损失函数 `mnist_loss` 接收 logit。"
-    for width in range(12, 60):
-        lines = folded(text, width, "  ")
-        assert max(map(cell_len, lines)) <= max(width, 2 + len("`mnist_loss`") + 2)
-        assert "".join("".join(lines).split()) == "".join(text.split())
-        assert not any(line.lstrip().startswith(tuple("，。：")) for line in lines)
-    assert folded("one two three", 8, "  ") == ["one two", "  three"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mnistlab.language import use_language
 from mnistlab.runs import Run
 from tests.play.conftest import Opened
 from tests.play.test_strokes import IDLE, draw
@@ -137,5 +138,26 @@ def test_nothing_is_wider_than_the_screen(page: Any) -> None:
     draw(page, [SEVEN])
     assert drawn(page)[1] == "7"
     for width in (320, 360, 640, 1920):
+        page.set_viewport_size({"width": width, "height": 740})
+        assert page.evaluate(OUTSIDE) == []
+
+
+def test_in_chinese_all_that_the_page_says_is_chinese(
+    runs: Callable[..., Run], opened: Opened, request: pytest.FixtureRequest
+) -> None:
+    run = runs("--model", "linear", "--epochs", "2")
+    request.addfinalizer(lambda: use_language("en"))
+    use_language("zh")
+    page = opened(run)  # whose scripts the policy lets run: their hashes are right
+    page.locator("#now").filter(has_text="张对了").wait_for()
+    draw(page, [SEVEN])
+    assert drawn(page)[1] == "7"
+    assert "已裁剪居中" in page.inner_text("#steps")
+    page.keyboard.press("n")
+    assert text(page, "#which").startswith("第 1 张，共")
+    said = page.inner_text("body").replace(run.name, "")
+    words = set(re.findall("[A-Za-z]{2,}", said))
+    assert words <= {"linear", "logit", "valid", "png", "Tab", "Ctrl", "Esc"}
+    for width in (320, 1920):
         page.set_viewport_size({"width": width, "height": 740})
         assert page.evaluate(OUTSIDE) == []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnistlab.cli import flags
-from mnistlab.cli.output import Output, folded
+from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
-from mnistlab.language import N_, _
+from mnistlab.language import N_, _, folded
 from mnistlab.lessons import LESSONS, run_lesson, source_of
 from mnistlab.names import printable
 from mnistlab.resolving import resolve

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mnistlab.cli.output import Output, folded
+from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
 from mnistlab.exercises import EXERCISES, load, number_of
-from mnistlab.language import _
+from mnistlab.language import _, folded
 from mnistlab.names import printable
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _lines(out: Output, check: "Check") -> list[str]:
     for line in check.verdict.lines:
         lines += folded(f"  {line}", out.width, "  ")
     if check.printed:
-        lines += [f"  {_('it printed:')}", textwrap.indent(check.printed.rstrip("\n"), "  | ")]
+        lines += ["  " + _("it printed:"), textwrap.indent(check.printed.rstrip("\n"), "  | ")]
     return lines
 
 

@@ -111,6 +111,7 @@ Digits = Annotated[
 
 # The commands, and the file of several, that speak Chinese as well.
 SPEAKING = {"exercise", "lesson", "reproduce", "report", "play"}
+WRITES_PAGE = {"report", "play"}  # whose texts are in the page, not in what --json prints
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _METAVARS = {
@@ -145,10 +146,9 @@ def _output(
         typer.Option(metavar="en|zh", help="English or Chinese.  [default: as the system says]"),
     ] = None,
 ) -> Output:
-    """The output of a command, by the flags that commands share; `app.run` sees to `debug`."""
+    """The output of a command, by the flags that commands share; others see to `debug`, `lang`."""
     out = Output(as_json=as_json, quiet=quiet, color=color)
     own_code.tell = out.notice if trust_code else None
-    use_language("en" if as_json else lang, out.notice)
     return out
 
 
@@ -170,7 +170,10 @@ def command(
         del shared["lang"]
 
     def run(**values: Any) -> None:
-        out = _output(**{key: values.pop(key) for key in shared})
+        common = {key: values.pop(key) for key in shared}
+        out = _output(**common)
+        english = "lang" not in common or (out.as_json and name not in WRITES_PAGE)
+        use_language("en" if english else common["lang"], out.notice)
         if settings:
             given = {key: values.pop(key) for key in settings}
             pairs = given.get("model_set")  # as often as the flag was given

@@ -7,11 +7,9 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import stat
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -184,25 +182,3 @@ class Lasting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-# What is not broken: a Chinese character, or a word of others, with the marks that follow it.
-_UNIT = r"\s+|(?:[\u2e80-\uffff]|[^\s\u2e80-\uffff]+)[、。，；：？！）”》]*"
-
-
-def folded(text: str, width: int, indent: str = "") -> list[str]:
-    """`text` as lines of at most `width` columns; all but the first begin with `indent`.
-
-    A Chinese text has no spaces: it may break behind each character and the marks that follow it.
-    """
-    if text.isascii():
-        return textwrap.wrap(text, width, subsequent_indent=indent)
-    from rich.cells import cell_len
-
-    lines, line = [], ""
-    for unit in re.findall(_UNIT, text):
-        if line.strip() and cell_len(line + unit) > width:
-            lines.append(line.rstrip())
-            line = indent
-        line += unit if line.strip() or not lines else unit.lstrip()
-    return [*lines, line.rstrip()]

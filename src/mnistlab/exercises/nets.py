@@ -108,9 +108,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
             loss(lambda logs, true: -true.exp().log().mean())
         ),
     },
-    hints=N_("""Divide e^logit by the sum of e^logit over its row; `keepdim=True` keeps the
-shapes fitting. `logits[range(len(labels)), labels]` picks the logit of the true class of each
-row. The log of the softmax is logit - max - log(sum of e^(logit - max))."""),
+    hints=N_("""Divide e^logit by its sum over the row; `keepdim=True` keeps the shapes fitting.
+`logits[range(len(labels)), labels]` picks the logit of the true class of each row.
+The log of the softmax is logit - max - log(sum of e^(logit - max))."""),
 )
 
 
@@ -163,7 +163,7 @@ def nearest(images: Tensor, means: Tensor) -> Tensor: ...
             "nearest": nearest_by(l1, torch.amin)
         },
     },
-    hints=N_("""`images[labels == 3]` are all images of a 3; `torch.stack` makes one tensor of
-ten. images (n, 1, 28, 28) - means (10, 28, 28) gives each image against each mean: (n, 10, 28,
-28). The mean over the last two axes leaves (n, 10); `argmin(1)` says which is the smallest."""),
+    hints=N_("""`images[labels == 3]` are all images of a 3; `torch.stack` makes one tensor of ten.
+images (n, 1, 28, 28) - means (10, 28, 28) gives each image less each mean: (n, 10, 28, 28).
+The mean over the last two axes leaves (n, 10); `argmin(1)` says which is the smallest."""),
 )

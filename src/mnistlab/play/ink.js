@@ -21,7 +21,7 @@ mnistlab.prepare = function prepare(grey, width, height, model) {
   if (model.fit === "ink" || (!model.fit && !isOwnSize)) return framed(picture, size, ground, rim);
   const image = resize(picture, size, BICUBIC).values;
   if (model.fit || rim >= 0.5 === ground >= 0.5) return { image, steps: [] };
-  return { image: image.map(level => 1 - level), steps: ["inverted"] };
+  return { image: image.map(level => 1 - level), steps: [_("inverted")] };
 };
 // The ink alone, fitted into the box and centred by its mass.
 function framed(picture, size, ground, rim) {
@@ -37,10 +37,11 @@ function framed(picture, size, ground, rim) {
   const top = clip(round(size[0] / 2 - y), 0, size[0] - rows);
   const left = clip(round(size[1] / 2 - x), 0, size[1] - columns);
   const { values } = part(boxed, [-top, -left, size[0] - top, size[1] - left]);
-  const steps = dark === (white === 1) ? ["inverted"] : [];
-  if (specks) steps.push(`${specks} other mark${specks > 1 ? "s" : ""} left out`);
-  steps.push(`ink ${coverage.shape[2]} x ${coverage.shape[1]} framed`);
-  if (thin) steps.push("thickened");
+  const steps = dark === (white === 1) ? [_("inverted")] : [];
+  if (specks === 1) steps.push(_("1 other mark left out"));
+  if (specks > 1) steps.push(_("{n} other marks left out", { n: specks }));
+  steps.push(_("ink {w} x {h} framed", { w: coverage.shape[2], h: coverage.shape[1] }));
+  if (thin) steps.push(_("thickened"));
   return { image: values.map(c => Math.round(255 * (ground + c * (white - ground))) / 255), steps };
 }
 // How much ink covers each pixel, 0…1, cropped to the ink.
@@ -52,7 +53,8 @@ function findInk({ shape, values }, rim) {
   const picture = { shape, values: contrast };
   const pieces = connected(picture, Math.max(edge * peak, 0.03), Math.max(core * peak, 0.06));
   const { box, left } = selected(pieces, shape);
-  if (!(longerSide(box) >= 6)) throw new Error("no ink found: nothing stands out from the ground");
+  if (!(longerSide(box) >= 6))
+    throw new Error(_("no ink found: nothing stands out from the ground"));
   for (const i of left.flatMap(piece => piece.pixels)) contrast[i] = 0;
   const margin = Math.ceil(0.25 * longerSide(box)) + 2, around = grown(box, margin).map((at, i) =>
     i < 2 ? Math.max(at, 0) : Math.min(at, shape[i - 1]));

@@ -1,6 +1,9 @@
 // What a trained model makes of an image: models.py and losses.py in plain JavaScript, under the
 // same names. Arrays are {shape: [channels, height, width], values}, row after row, as in PyTorch.
 
+// An English text in the language of the page, with the values of its {names}.
+const _ = (text, values = {}) => (mnistlab.texts[text] ?? text).replace(/{(\w+)}/g, (all, name) =>
+  values[name]);
 const MNIST_MEAN = 0.1307, MNIST_STD = 0.3081;
 function sum(numbers) { // reduce() is several times as slow
   let total = 0;
@@ -153,4 +156,4 @@ function judge(model, image, logits) {
   return { class: name, probability, probabilities: probs, sure, fits };
 }
 
-globalThis.mnistlab = { readModel, readImages, forward, probabilities, judge };
+globalThis.mnistlab = { texts: {}, readModel, readImages, forward, probabilities, judge };

@@ -4,6 +4,7 @@
 const { forward, judge, prepare, probabilities, readImages, readModel } = mnistlab;
 const $ = id => document.getElementById(id);
 const payload = JSON.parse($("payload").textContent), model = readModel(payload);
+Object.assign(mnistlab.texts, payload.texts);
 const { classes, height, width, tensors } = model, size = height * width, shape = [height, width];
 const outputs = classes.length === 2 ? [classes[0]] : classes; // two classes share one logit
 const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
@@ -60,14 +61,15 @@ $("clear").onclick = () => change(pointer === null && { picture: null });
 // ---- image files
 async function load(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) return say("which", "This cannot be read as an image.");
+  if (!bitmap) return say("which", _("This cannot be read as an image."));
   const scale = Math.min(1, 1200 / Math.max(bitmap.width, bitmap.height));
   const sides = [bitmap.width, bitmap.height].map(side => Math.ceil(side * scale));
   const picture = new OffscreenCanvas(...sides), context = picture.getContext("2d");
   context.fillStyle = "#fff"; // behind what is transparent
   context.fillRect(0, 0, ...sides);
   context.drawImage(bitmap, 0, 0, ...sides);
-  change({ picture, which: `${file.name}, ${bitmap.width} × ${bitmap.height} pixels` });
+  change({ picture, which: _("{name}, {w} × {h} pixels",
+    { name: file.name, w: bitmap.width, h: bitmap.height }) });
 }
 $("file").onclick = () => ($("file").value = ""); // the same file again is a change, too
 $("file").onchange = () => load($("file").files[0]);
@@ -97,7 +99,8 @@ async function step(by) {
   const picture = new OffscreenCanvas(width, height);
   paint(picture, image, 1);
   const says = judge(model, image, forward(model, image).logits).class;
-  const which = `${position + 1} of ${shown.length}: ${names[k]} is ${is}; the model says ${says}`;
+  const which = _("{k} of {n}: {name} is {is}; the model says {says}",
+    { k: position + 1, n: shown.length, name: names[k], is, says });
   change({ picture, image, which });
 }
 $("next").onclick = () => step(1);
@@ -145,31 +148,36 @@ function group(title, about, [height, width], isSigned, tiles) {
 function units(active, best, logit, shape, isSigned, pictureOf) {
   const weights = part(tensors["out.weight"].values, best, active.length);
   const shares = active.map((value, k) => value * weights[k]), most = largest(shares);
-  group("Hidden units", "How active each is; times its weight, that is its share in the logit.",
-    shape, isSigned, Array.from(active, (value, k) => [pictureOf(k),
-      `active ${value.toFixed(2)}\nshare ${signed(shares[k])}`, shares[k] / most]));
-  say("sum", `All shares and bias ${signed(tensors["out.bias"].values[best])} add up to ${logit}.`);
+  const about = _("How active each is; times its weight, that is its share in the logit.");
+  group(_("Hidden units"), about, shape, isSigned, Array.from(active, (value, k) => [pictureOf(k),
+    _("active {x}", { x: value.toFixed(2) }) + "\n" + _("share {x}", { x: signed(shares[k]) }),
+    shares[k] / most]));
+  const bias = signed(tensors["out.bias"].values[best]);
+  say("sum", _("All shares and bias {bias} add up to {logit}.", { bias, logit }));
 }
 const insides = {
   linear({ logits, stages: [{ values }] }, best, logit) {
-    group("Weights", "One for each pixel: what was learned.", shape, true, outputs.map((name, k) =>
-      [tensors.weights.values.filter((_, i) => i % outputs.length === k), name]));
-    group("Weight × pixel", "Where there is no ink, it is 0.", shape, true,
+    const own = k => tensors.weights.values.filter((value, i) => i % outputs.length === k);
+    group(_("Weights"), _("One for each pixel: what was learned."), shape, true,
+      outputs.map((name, k) => [own(k), name]));
+    group(_("Weight × pixel"), _("Where there is no ink, it is 0."), shape, true,
       outputs.map((name, k) => [part(values, k), `${name}: logit ${signed(logits[k])}`]));
     const bias = signed(tensors.bias.values[best]);
-    say("sum", `The bias ${bias} and weight × pixel of all pixels add up to ${logit}.`);
+    say("sum", _("The bias {bias} and weight × pixel of all pixels add up to {logit}.",
+      { bias, logit }));
   },
   "two-layer": ({ stages: [{ values }] }, best, logit) =>
     units(values, best, logit, shape, true, k => part(tensors["hidden.weight"].values, k)),
   cnn({ stages }, best, logit) {
     const { values } = stages.at(-1);
-    for (const { name, shape: [channels, h, w], values } of stages.slice(0, -1))
-      group(name, `${channels} maps of ${h} × ${w}: where each finds what it looks for`, [h, w],
-        false, Array.from({ length: channels }, (_, k) => [part(values, k, h * w)]));
+    stages.slice(0, -1).forEach(({ shape: [n, h, w], values }, i) => group(
+      _("stage {n}", { n: i + 1 }),
+      _("{n} maps of {h} × {w}: where each finds what it looks for", { n, h, w }), [h, w],
+      false, Array.from({ length: n }, (none, k) => [part(values, k, h * w)])));
     units(values, best, logit, [1, 4], false, k => new Float32Array(4).fill(values[k]));
   },
   "pixel-similarity": ({ stages: [{ values }] }) =>
-    group("Mean images", "And their distances: the least one wins.", shape, false, classes.map(
+    group(_("Mean images"), _("And their distances: the least one wins."), shape, false, classes.map(
       (name, k) => [part(tensors.means.values, k), `${name}: ${values[k].toFixed(4)}`])),
 };
 
@@ -196,17 +204,18 @@ function look() {
     row.cells[2].textContent = `${(100 * probability).toFixed(1)}\u00a0%`;
   });
   $("answer").ariaBusy = String(pointer !== null); // it is read out when the stroke is done
-  say("answer", why ? "–" : judged.sure ? judged.class : "not sure");
-  say("why", why || (judged.sure ? "\u00a0" : `may be: ${judged.fits.join(", ")}`));
+  say("answer", why ? "–" : judged.sure ? judged.class : _("not sure"));
+  say("why", why || (judged.sure ? "\u00a0" : _("may be: {names}", { names: judged.fits.join(", ") })));
   const best = Math.max(outputs.indexOf(judged.class), 0); // the only one of two classes
-  const logit = `the logit for ${outputs[best]}, ${signed(result.logits[best])}`;
+  const logit = _("the logit for {name}, {x}",
+    { name: outputs[best], x: signed(result.logits[best]) });
   insides[model.name](result, best, logit);
 }
 
 // ---- nudge one weight
 function nudging(images) {
   const { values } = tensors.weights, trained = values.slice(), { labels } = payload.nudge;
-  const count = outputs.length, most = 2 * largest(trained);
+  const weights = groups[_("Weights")], count = outputs.length, most = 2 * largest(trained);
   let at = Math.max(trained.findIndex(weight => Math.abs(weight) === most / 2), 0), before;
 
   function show() {
@@ -216,20 +225,22 @@ function nudging(images) {
       right += truth === Math.max(...probs);
       loss += (count === 1 ? 1 - truth : -Math.log(truth)) / images.length;
     });
-    const scores = `${right} of ${images.length} right, loss ${loss.toFixed(6)}`;
+    const scores = _("{right} of {n} right, loss {loss}",
+      { right, n: images.length, loss: loss.toFixed(6) });
     say("before", before ??= scores);
     say("now", scores);
     const x = Math.floor(at / count) % width, y = Math.floor(at / count / width);
-    groups.Weights.forEach((tile, k) => (tile.ariaCurrent = String(k === at % count)));
+    weights.forEach((tile, k) => (tile.ariaCurrent = String(k === at % count)));
     $("inside").style.cssText = `--x: ${x / width}; --y: ${y / width}`;
     $("nudge").value = values[at] - trained[at];
-    say("weight", `row ${y + 1}, column ${x + 1}: ${signed(values[at])}`);
+    say("weight", _("row {y}, column {x}: {value}",
+      { y: y + 1, x: x + 1, value: signed(values[at]) }));
     change();
   }
-  groups.Weights.forEach((tile, k) => {
+  weights.forEach((tile, k) => {
     const choose = pixel =>
       pixel >= 0 && pixel < size && show(at = pixel * count + k, values.set(trained));
-    Object.assign(tile, { tabIndex: 0, role: "application", ariaLabel: `Weights: ${outputs[k]}` });
+    Object.assign(tile, { tabIndex: 0, role: "application", ariaLabel: `${_("Weights")}: ${outputs[k]}` });
     tile.firstChild.onpointerdown = ({ target, offsetX, offsetY }) => {
       const side = target.clientWidth / width; // of a pixel, on the screen
       choose(Math.floor(offsetY / side) * width + Math.floor(offsetX / side));

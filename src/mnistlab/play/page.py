@@ -4,6 +4,7 @@ import base64
 import hashlib
 import inspect
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mnistlab.calibration import calibration_of
 from mnistlab.config import MODEL_NAMES
 from mnistlab.data.store import Progress
 from mnistlab.errors import ConfigError, DataError, RunError
+from mnistlab.language import _, language
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
 from mnistlab.runs import Run
@@ -58,6 +60,9 @@ def make_page(run: Run, *, best: bool = False, progress: Progress | None = None)
         return Markup("\n".join((FOLDER / name).read_text("utf-8") for name in names))
 
     css, scripts = text("page.css"), (text("net.js", "ink.js"), text("page.js"))
+    if language() != "en":
+        texts = re.findall(r'\b_\("(.+?)"', "".join(scripts))
+        payload["texts"] = {english: _(english) for english in texts}
     # A browser runs no script and takes no style but those with these hashes, and loads nothing.
     digests = [hashlib.sha256(part.encode()).digest() for part in (css, *scripts)]
     style, *code = (f"'sha256-{_base64(digest)}'" for digest in digests)
@@ -67,6 +72,8 @@ def make_page(run: Run, *, best: bool = False, progress: Progress | None = None)
     ).render(
         payload
         | {
+            "_": _,
+            "language": language,
             "title": f"{card.model}: {run.name}",
             "policy": Markup(policy + "img-src data: blob:; base-uri 'none'; form-action 'none'"),
             "css": css,

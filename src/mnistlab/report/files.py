@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistlab.files import require_file, require_packages, write_file
+from mnistlab.language import language
 from mnistlab.names import printable
 from mnistlab.report.pictures import Curves, Images, Matrix, Picture
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # so that of two equal curves both are visible: lines with gaps above a wider one without
 STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
+# fonts with Chinese characters; what the system has of them stands in for those of the first
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei"),
+    *("SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
+)
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
 _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size
 # no date and no random names: the same picture is the same file
@@ -38,27 +44,31 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
 
-    # A Figure of its own, not pyplot: no global state, no window, a third of the import time
-    columns = 1 if len(pictures) == 1 else 2
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
-    heights = [max(map(_height, row)) for row in rows]
-    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
-    cells = figure.subfigures(len(rows), columns, squeeze=False, height_ratios=heights)
-    for cell, picture in zip(cells.flatten(), pictures, strict=False):
-        if isinstance(picture, Matrix):
-            _draw_matrix(cell.subplots(), picture)
-            continue
-        if isinstance(picture, Curves):
-            _draw_curves(cell.subplots(), picture)
-        else:
-            _draw_images(cell, picture)
-        cell.supxlabel(printable(picture.note), fontsize=8, parse_math=False, wrap=True)
-    content = io.BytesIO()
-    kind = path.suffix[1:].lower()
-    with rc_context({"svg.hashsalt": "mnistlab"}), warnings.catch_warnings():
+    fonts = ["sans-serif"]
+    if language() != "en":
+        fonts = [name for name in _FONTS if name in fontManager.get_font_names()]
+    content, kind = io.BytesIO(), path.suffix[1:].lower()
+    settings: Any = {"svg.hashsalt": "mnistlab", "font.family": fonts}
+    with rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter in a name that the font does not have
+        # A Figure of its own, not pyplot: no global state, no window, a third of the import time
+        columns = 1 if len(pictures) == 1 else 2
+        rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+        heights = [max(map(_height, row)) for row in rows]
+        figure = Figure(figsize=(_WIDTH * columns, sum(heights)), layout="constrained")
+        FigureCanvasAgg(figure)
+        cells = figure.subfigures(len(rows), columns, squeeze=False, height_ratios=heights)
+        for cell, picture in zip(cells.flatten(), pictures, strict=False):
+            if isinstance(picture, Matrix):
+                _draw_matrix(cell.subplots(), picture)
+                continue
+            if isinstance(picture, Curves):
+                _draw_curves(cell.subplots(), picture)
+            else:
+                _draw_images(cell, picture)
+            cell.supxlabel(printable(picture.note), fontsize=8, parse_math=False, wrap=True)
         figure.savefig(content, format=kind, dpi=120, metadata=FORMATS[kind])
     write_file(path, content.getvalue())
 

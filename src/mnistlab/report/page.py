@@ -20,6 +20,7 @@ from mnistlab import __version__
 from mnistlab.data.scan import SPLITS
 from mnistlab.data.store import Progress
 from mnistlab.errors import DataError, RunError
+from mnistlab.language import N_, _, language
 from mnistlab.metrics import wilson_interval
 from mnistlab.models import ModelCard
 from mnistlab.names import printable
@@ -38,6 +39,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
 _NAMED = 4  # lines that a legend can tell apart; of more, the first ones
 # red and blue of ColorBrewer's RdBu, which colour-blind readers can tell apart too
 _MINUS, _PLUS = (33, 102, 172), (178, 24, 43)
+# Where a setting comes from, as a run records it; flags and files are names.
+_ORIGINS = (
+    N_("default"),
+    N_("default of {}"),
+    N_("default for {} classes"),
+    N_("that of the run to begin with"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ def render(report: Report) -> str:
         "report": report,
         "record": record,
         "result": result,
-        "title": f"{report.card.model} on {Path(data).name or data}",
+        "title": _("{model} on {data}").format(
+            model=report.card.model, data=Path(data).name or data
+        ),
         "data": data,
         "notes": [note.split("\n") for note in _notes(report)],
         "weights_name": _weights_name(report),
@@ -180,13 +190,23 @@ def _template(name: str, hide_folders: Callable[[str], str]) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"_": _, "language": language}
     environment.filters |= {
+        "origin": _origin,
         "breakable": breakable,
         "count": lambda number: f"{number:,}",
         "loss": lambda value: "" if value is None else f"{value:.3g}",
         "percent": lambda share, digits: f"{100 * share:.{digits}f} %",
     }
     return environment.get_template(name)
+
+
+def _origin(text: str) -> str:
+    """Where the value of a setting comes from, in the chosen language."""
+    for known in _ORIGINS:
+        if match := re.fullmatch(known.replace("{}", "(.+)"), text):
+            return _(known).format(*match.groups())
+    return text
 
 
 def _folders_hidden(report: Report) -> Callable[[str], str]:
@@ -213,35 +233,47 @@ def _digits(half_width: float) -> int:
 
 def _weights_name(report: Report) -> str:
     """Which weights the page is about; empty for a model that was fitted at once."""
-    result, place = report.result, "best" if report.best else "median"
+    result, summary = report.result, report.result.summary or {}
     if several := result.seeds or result.folds:
         kind = "fold" if result.folds else "seed"
-        number = (result.summary or {})[place][kind]
-        name = f"the weights of {kind} {number}, the {place} of {len(several)}"
-        return name + (", on the images of that fold" if result.folds else "")
+        name = {
+            ("seed", False): _("the weights of seed {k}, the median of {n}"),
+            ("seed", True): _("the weights of seed {k}, the best of {n}"),
+            ("fold", False): _(
+                "the weights of fold {k}, the median of {n}, on the images of that fold"
+            ),
+            ("fold", True): _(
+                "the weights of fold {k}, the best of {n}, on the images of that fold"
+            ),
+        }[kind, report.best]
+        number = summary["best" if report.best else "median"][kind]
+        return name.format(k=number, n=len(several))
+    if report.best and report.best_epoch is not None:
+        return _("the best weights (epoch {n})").format(n=report.best_epoch)
     if report.best:
-        epoch = report.best_epoch
-        return "the best weights" + ("" if epoch is None else f" (epoch {epoch})")
-    return "the last weights" if report.trained else ""
+        return _("the best weights")
+    return _("the last weights") if report.trained else ""
 
 
 def _notes(report: Report) -> Iterator[str]:
     """What a reader must know before the figures."""
     if why := report.missing.get("data"):
-        yield (
+        text = _(
             "The images cannot be read, so confusion, mistakes and samples are left out; the "
-            f"figures are those of the run:\n{why}"
+            "figures are those of the run:"
         )
+        yield f"{text}\n{why}"
     record, score = report.record, report.score
     if record.status != "done":
-        yield f"The training did not come to its end. Its status: {record.status}."
+        text = _("The training did not come to its end. Its status: {status}.")
+        yield text.format(status=record.status)
     if record.mixed:
-        yield (
+        yield _(
             "It was trained in parts on machines or thread counts that differ; its last bits "
             "cannot be repeated."
         )
     if not result_is_sealed(report.run, record):
-        yield (
+        yield _(
             "The result in run.json is not the one that was sealed with the model: it was edited, "
             "or the model is another one."
         )
@@ -250,23 +282,24 @@ def _notes(report: Report) -> Iterator[str]:
     if score and of_all and fingerprint and score.data == record.config.data:
         then = fingerprint[:32] if score.split_name == "train" else fingerprint[32:]
         if then != score.split.fingerprint[:32]:
-            yield (
-                f"The images of {score.split_name} have changed since the training: the figures "
-                "are of the present ones."
+            text = _(
+                "The images of {split} have changed since the training: the figures are of the "
+                "present ones."
             )
+            yield text.format(split=score.split_name)
 
 
 def _commands(report: Report) -> list[tuple[str, str]]:
     """(what it does, command line): as it was called, and how to do it again."""
     run, record, commands = report.run, report.record, []
     if record.command:
-        commands.append(("As it was called", quoted("mnistlab", *record.command[1:])))
+        commands.append((_("As it was called"), quoted("mnistlab", *record.command[1:])))
     if report.trained and run.config_file.is_file():
         again = f"mnistlab train --config {quoted(run.config_file)}"
-        commands.append(("Train it again, every setting the same", again))
-    commands.append(("Check that it repeats", f"mnistlab runs verify {run.reference}"))
+        commands.append((_("Train it again, every setting the same"), again))
+    commands.append((_("Check that it repeats"), f"mnistlab runs verify {run.reference}"))
     best = " --best" if report.best else ""
-    return [*commands, ("Score it", f"mnistlab eval {run.reference}{best}")]
+    return [*commands, (_("Score it"), f"mnistlab eval {run.reference}{best}")]
 
 
 def _headline(report: Report) -> dict[str, Any] | None:
@@ -284,7 +317,8 @@ def _headline(report: Report) -> dict[str, Any] | None:
         correct, loss = round(figures.accuracy * n), rows[-1].valid_loss if rows else None
     low, high = wilson_interval(correct, n)
     digits = _digits((high - low) / 2)
-    interval = f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+    first, last = (f"{100 * share:.{digits}f}" for share in (low, high))
+    interval = _("{low} to {high} %").format(low=first, high=last)
     return {"correct": correct, "n": n, "loss": loss, "interval": interval, "digits": digits}
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mnistlab.language import _
+
 if TYPE_CHECKING:
     from mnistlab.metrics import Evaluation
 
@@ -139,7 +141,7 @@ Picture = Curves | Images | Matrix
 
 def confusion_matrix(evaluation: "Evaluation") -> Matrix:
     """How often each class was predicted as each; classes without images have a row of zeros."""
-    title = "Confusion: a row for the actual class, a column for the predicted one"
+    title = _("Confusion: a row for the actual class, a column for the predicted one")
     return Matrix(title, evaluation.classes, evaluation.confusion)
 
 
@@ -152,13 +154,15 @@ def reliability_diagram(assessed: Mapping[str, Any]) -> Curves:
     }
     even = sorted(row[0] for rows in bins.values() for row in rows)
     return Curves(
-        "Reliability: calibration error before and after",
-        {"right as often as sure": (even, even)},
-        "probability",
-        "share that is right",
+        _("Reliability: calibration error before and after"),
+        {_("right as often as sure"): (even, even)},
+        _("probability"),
+        _("share that is right"),
         dots,
-        note="The true class fits in {coverage:.4f} of the images. Not sure: {not_sure:.4f}; right "
-        "and yet not sure: {lost:.4f}.".format_map(assessed),
+        note=_(
+            "The true class fits in {coverage:.4f} of the images. Not sure: {not_sure:.4f}; right "
+            "and yet not sure: {lost:.4f}."
+        ).format_map(assessed),
     )
 
 

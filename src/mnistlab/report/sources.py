@@ -21,6 +21,7 @@ from mnistlab.data.named import load_split
 from mnistlab.data.scan import EXPECTED, ROLES
 from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
+from mnistlab.language import _
 from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
 from mnistlab.names import nearest, printable
 from mnistlab.records import RunRecord
@@ -162,73 +163,83 @@ def curves_of(record: RunRecord) -> list[Curves]:
 
     epochs = [row.model_dump() for row in result.epochs]
     band = [row for row in result.band or [] if row["n"]]
-    losses, mean_over = epochs, "mean over the images"
-    accuracies = {"validation": series(epochs, "accuracy")}
+    losses, mean_over = epochs, _("mean over the images")
+    accuracies = {_("validation"): series(epochs, "accuracy")}
     bands, dots = {}, {}
     if len(band) > 1:
-        kind = "fold" if result.folds else "seed"
-        losses, mean_over = band, f"mean over images and {kind}s"
-        accuracies = {"mean": series(band, "mean"), f"median {kind}": accuracies["validation"]}
-        bands[f"all {kind}s"] = (*series(band, "min"), series(band, "max")[1])
+        mean_over, median, every = (
+            (_("mean over images and folds"), _("median fold"), _("all folds"))
+            if result.folds
+            else (_("mean over images and seeds"), _("median seed"), _("all seeds"))
+        )
+        losses = band
+        accuracies = {_("mean"): series(band, "mean"), median: series(epochs, "accuracy")}
+        bands[every] = (*series(band, "min"), series(band, "max")[1])
     elif result.best and not result.summary:
-        dots["best"] = ([result.best.epoch], [result.best.accuracy])
+        dots[_("best")] = ([result.best.epoch], [result.best.accuracy])
     # validation first: so it has the same colour in both pictures
-    training, note = "training", ""
+    training, note = _("training"), ""
     if smoothing := record.config.label_smoothing:
-        training += f", labels smoothed by {smoothing:g}"
-        note = "Smoothed labels raise the training loss; validation is without them."
-    lines = {"validation": series(losses, "valid_loss"), training: series(losses, "train_loss")}
-    share = "share of the validation images right"
+        training = _("training, labels smoothed by {x:g}").format(x=smoothing)
+        note = _("Smoothed labels raise the training loss; validation is without them.")
+    lines = {_("validation"): series(losses, "valid_loss"), training: series(losses, "train_loss")}
+    share = _("share of the validation images right")
     return [
-        Curves("Loss", lines, "epoch", mean_over, note=note),
-        Curves("Accuracy", accuracies, "epoch", share, dots, bands),
+        Curves(_("Loss"), lines, _("epoch"), mean_over, note=note),
+        Curves(_("Accuracy"), accuracies, _("epoch"), share, dots, bands),
     ]
 
 
 def mistake_images(score: RunScore, top: int = MAX_MISTAKES) -> Images:
     """The images that are wrong, the most confident first; none if all are right."""
     pixels = score.split.ds.tensors[0]
+    name = _("{actual} taken for {predicted}\nprobability {probability:.4f}\n{file}")
     images = {
-        f"{verdict.actual} taken for {verdict.predicted}\n"
-        f"probability {verdict.probability:.4f}\n{verdict.file}": pixels[verdict.index]
-        for verdict in score.mistakes(top)
+        name.format_map(vars(verdict)): pixels[verdict.index] for verdict in score.mistakes(top)
     }
-    return Images("Most confident mistakes", images, limits=(0, 255))
+    return Images(_("Most confident mistakes"), images, limits=(0, 255))
 
 
 def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
     """What a model has learned, as images; None for a model that has no picture of it."""
     if isinstance(model, PixelSimilarity):
-        images, title = dict(zip(card.classes, model.means[:, 0], strict=True)), "Mean images"
-        note = "The mean of the training images of each class; the nearest one decides."
+        images, title = dict(zip(card.classes, model.means[:, 0], strict=True)), _("Mean images")
+        note = _("The mean of the training images of each class; the nearest one decides.")
     elif isinstance(model, LinearModel):
         weights = model.weights.detach().T.reshape(-1, *card.image_size)
-        images, title = dict(zip(card.classes, weights, strict=False)), "Weights of each class"
-        note = "Ink on positive (red) pixels is for the class, on negative (blue) ones against it."
+        images, title = dict(zip(card.classes, weights, strict=False)), _("Weights of each class")
+        note = _(
+            "Ink on positive (red) pixels is for the class, on negative (blue) ones against it."
+        )
         if len(card.classes) == 2:  # one logit, that of the first class
-            images, title = {" against ".join(card.classes): weights[0]}, "Weights"
-            note = "Ink on positive (red) pixels is for the first class, on blue for the second."
+            name = _("{} against {}").format(*card.classes)
+            images, title = {name: weights[0]}, _("Weights")
+            note = _("Ink on positive (red) pixels is for the first class, on blue for the second.")
     elif isinstance(model, TwoLayerModel):
-        images, title = _hidden_units(model, card), "Hidden units, by weight to the output"
-        note = "Positive (red) pixels raise a unit, negative (blue) ones lower it."
+        images, title = _hidden_units(model, card), _("Hidden units, by weight to the output")
+        note = _("Positive (red) pixels raise a unit, negative (blue) ones lower it.")
     else:
         kinds = Cosines | nn.Conv2d | nn.Linear
         layers = (part for part in model.modules() if isinstance(part, kinds))
         layer = next(layers, None)
         if isinstance(layer, Cosines):
-            weights, part = layer.filters.sum(1), "wave"
+            weights, part = layer.filters.sum(1), _("wave")
+            title = _("Waves of the first layer")
         elif isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
             # several input channels hold the same grey image, so what acts on it is their sum
-            weights, part = layer.weight.detach().sum(1), "filter"
+            weights, part = layer.weight.detach().sum(1), _("filter")
+            title = _("Filters of the first layer")
         elif isinstance(layer, nn.Linear) and layer.in_features == math.prod(card.image_size):
-            weights, part = layer.weight.detach().reshape(-1, *card.image_size), "unit"
+            weights, part = layer.weight.detach().reshape(-1, *card.image_size), _("unit")
+            title = _("Units of the first layer")
         else:
             return None
         images = {f"{part} {number}": image for number, image in enumerate(weights)}
-        title = f"{part.capitalize()}s of the first layer"
-        note = f"Ink on positive (red) pixels raises what a {part} gives, on blue ones lowers it."
+        note = _(
+            "Ink on positive (red) pixels raises what a {part} gives, on blue ones lowers it."
+        ).format(part=part)
     if len(images) > MAX_WEIGHTS:
-        title += f", {MAX_WEIGHTS} of {len(images)}"
+        title += _(", {n} of {total}").format(n=MAX_WEIGHTS, total=len(images))
         images = dict(list(images.items())[:MAX_WEIGHTS])
     means = isinstance(model, PixelSimilarity)
     return Images(title, images, signed=not means, limits=(0, 1) if means else None, note=note)
@@ -244,8 +255,10 @@ def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tens
         value = float(out[strongest, unit])
         # the one logit of two classes is that of the first; a unit that lowers it is for the second
         label = strongest if len(out) > 1 else int(value < 0)
-        word = "against" if value < 0 and len(out) > 1 else "for"
-        units[f"unit {unit}\n{abs(value):.2f} {word} {card.classes[label]}"] = images[unit]
+        against = value < 0 and len(out) > 1
+        share = _("{value:.2f} against {name}") if against else _("{value:.2f} for {name}")
+        name = share.format(value=abs(value), name=card.classes[label])
+        units[_("unit") + f" {unit}\n{name}"] = images[unit]
     return units
 
 
@@ -316,7 +329,7 @@ def sample_images(split: Split, name: str, each: int = 8) -> Images:
         for place in range(count):
             index = own[place * len(own) // count]
             images[f"{class_name}\n{split.path_of(index)}"] = pixels[index]
-    return Images(f"Samples of {name}", images, limits=(0, 255))
+    return Images(_("Samples of {split}").format(split=name), images, limits=(0, 255))
 
 
 def mean_images(split: Split, name: str) -> Images:

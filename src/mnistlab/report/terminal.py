@@ -1,6 +1,5 @@
 """Pictures as text for a terminal, and the bar of a training under way."""
 
-import textwrap
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mnistlab.language import folded
 from mnistlab.report.pictures import Axis, Curves, Images, Matrix, Picture, shrunk
 from mnistlab.report.tables import confusion_table
 
@@ -36,7 +36,7 @@ def text_picture(
 
     No image in it is higher than `height` lines.
     """
-    title = textwrap.wrap(picture.title, max(width, 1))
+    title = folded(picture.title, max(width, 1))
     if isinstance(picture, Curves):
         return Text("\n".join([*title, *_chart(picture, width)]))
     head = Text("\n".join(title))
@@ -81,7 +81,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
     names = "   ".join(f"{mark} {name}" for name, mark in legend.items())
     names += f"   (x: {picture.x_label})" if picture.x_label else ""
     for caption in filter(None, (names, picture.note)):
-        lines += textwrap.wrap(caption, width, initial_indent=indent, subsequent_indent=indent)
+        lines += folded(indent + caption, width, indent)
     return lines
 
 
@@ -94,7 +94,7 @@ def _images(picture: Images, width: int, blocks: bool, height: int) -> Iterator[
 
     One larger than `width`, or than `height` lines, is made smaller by averaging.
     """
-    yield from map(Text, textwrap.wrap(picture.note, max(width, 1)))
+    yield from map(Text, folded(picture.note, max(width, 1)))
     if picture.signed and picture.scale:
         key = Text("scale ")
         for level, value in ((0.0, picture.scale[0]), (0.5, 0.0), (1.0, picture.scale[1])):
