@@ -7,7 +7,7 @@ and a run counts as repeated only if it was trained again, here, to the same wei
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,11 +50,8 @@ class LearnerRun:
 
 def grade(
     out: Output,
+    settings: dict[str, Any],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of learners' folders.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|DIR", help="Score all runs on these images, of a hidden set."),
-    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Train each run again, and compare.")
     ] = True,
@@ -71,7 +68,8 @@ def grade(
     """Check the exercises and runs of a class: a folder for each learner.
 
     Answers are run, each in a process of its own; runs are scored from their weights and trained
-    again. What a learner's file claims of itself does not count.
+    again. What a learner's file claims of itself does not count. With --data all runs are scored on
+    those images, which no learner needs to have.
     """
     from mnistlab.exercises.grading import check_learners, files_of, learners_in
 
@@ -84,7 +82,7 @@ def grade(
     for path in folders:
         for file in files_of(path):
             if file.name == "run.json":
-                runs.append(grade_run(path.name, Run(file.parent), data, verify))
+                runs.append(grade_run(path.name, Run(file.parent), settings["data"], verify))
     for one in runs:
         same = {other.learner for other in runs if other.weights == one.weights != ""}
         one.twins = sorted(same - {one.learner})

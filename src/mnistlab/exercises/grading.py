@@ -6,7 +6,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ def learners_in(folder: Path) -> list[Path]:
 def check_learners(folders: Sequence[Path], seconds: float) -> Iterator[dict[str, Answer]]:
     """What became of each exercise, learner by learner; several at once. Raises RunError."""
     torch.set_num_threads(1)  # before a copy is made of this process: see `running.check_file`
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context(PROCESSES)) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=PROCESSES) as pool:
         try:
             yield from pool.map(partial(check_learner, seconds=seconds), folders)
         except BrokenProcessPool as error:
