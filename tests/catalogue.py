@@ -78,7 +78,10 @@ def updated(catalogue: Catalog) -> Catalog:
 class Undated(Catalog):
     """A catalogue without a date and the version of Babel: the same texts are the same bytes."""
 
-    mime_headers = [("Language", "zh"), ("Content-Type", "text/plain; charset=utf-8")]  # noqa: RUF012
+    mime_headers = [  # type: ignore[override]  # noqa: RUF012
+        ("Language", "zh"),
+        ("Content-Type", "text/plain; charset=utf-8"),
+    ]
 
 
 def written(catalogue: Catalog) -> tuple[bytes, bytes]:
