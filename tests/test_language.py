@@ -110,12 +110,12 @@ PICTURES = ("Curves", "Images")
 NAMED = ast.Name | ast.Attribute | ast.Subscript
 
 
-def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
+def calls(file: Path, tree: ast.AST | None = None) -> Iterator[tuple[str, ast.Call]]:
     """The calls in `file` of functions that take a text, with the name."""
     names: tuple[str, ...] = catalogue.MARKS
     if file.parent.name == "lessons":
         names += (*catalogue.TAKES_TEXT, *PICTURES)
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree or ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "id", "")
             if name in names:
@@ -142,6 +142,28 @@ def test_the_words_of_pictures_in_lessons_are_translated() -> None:
                     assert plain == "logit" or not re.search("[a-z]{2}", plain), (
                         f"{file.name}:{node.lineno}: {plain}"
                     )
+
+
+def test_no_sentence_of_a_lesson_goes_by_without_a_mark() -> None:
+    of_torch = {"scalar outputs", "a second time"}  # what its messages say
+    of_the_kit = {"the control"}  # a default, which is a source elsewhere
+    for file in (catalogue.SOURCE / "lessons").glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        marked = {id(node.args[0]) for _name, node in calls(file, tree)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "source":
+                marked.add(id(node.value))
+            if isinstance(node, ast.Raise | ast.Expr) and not isinstance(
+                getattr(node, "value", None), ast.Yield | ast.YieldFrom
+            ):  # errors and docstrings
+                marked |= {id(part) for part in ast.walk(node)}
+        loose = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and id(node) not in marked
+            if re.search("[a-z]{2,} [a-z]{2,}", str(node.value))
+        }
+        assert loose <= of_torch | of_the_kit or file.name == "kit.py", f"{file.name}: {loose}"
 
 
 def test_the_scripts_of_the_page_find_all_of_their_texts(chinese: dict[str, str]) -> None:
