@@ -18,6 +18,7 @@ from benchmarks.processes import Cost, in_turns, median_of, run, told
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PYTHON = sys.executable
+CLASS = 30  # learners
 HAS_FASTAI = importlib.util.find_spec("fastai") is not None
 
 
@@ -200,6 +201,33 @@ def page() -> str:
     return "\n".join([head, *rows])
 
 
+def exercises() -> str:
+    """(i): checking answers."""
+    module, own = [PYTHON, "-m", "benchmarks.exercises"], [PYTHON, "-m", "mnistlab"]
+    with tempfile.TemporaryDirectory() as base:
+        run([*module, "class", f"{base}/class", str(CLASS)])
+        one = f"{base}/class/learner 1"
+        commands = {"import torch": [PYTHON, "-c", "import torch"]}
+        for name in ("04_accuracy", "11_mnist_loss", "21_learner"):
+            commands[name] = [*own, "exercise", "check", f"{one}/{name}.py"]
+        costs = in_turns(commands, min(ROUNDS, 3))
+        [saves] = told([run([*module, "watch", f"{base}/watched"])])
+        graded = run([*own, "grade", f"{base}/class", "-q", "--csv", f"{base}/grades.csv"])
+    middle = {name: median_of(found, "seconds") for name, found in costs.items()}
+    rows = [
+        f"| {name} | {seconds:.2f} | {seconds / middle['import torch']:.2f} |"
+        for name, seconds in middle.items()
+    ]
+    head = "| what is checked, as a process | seconds (median) | x import torch |\n|---|---|---|"
+    *others, last = saves.values()
+    return "\n".join([head, *rows]) + (
+        f"\n\nThe last one trains for 22 epochs. `exercise watch`, from a save to the answer: "
+        f"{statistics.median(others):.2f} s (median), {max(others):.2f} s\n(largest) for the "
+        f"exercises 1 to {len(others)}, {last:.2f} s for that one. `grade` of {CLASS} learners "
+        f"with {len(saves)} exercises, right and wrong: {graded.seconds:.0f} s."
+    )
+
+
 def processes() -> str:
     """The whole process, with the ratios in words."""
     with tempfile.TemporaryDirectory() as runs:
@@ -247,6 +275,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "size": ("Cost and memory against the number of images", size),
     "seeds": ("Many models at once", many_seeds),
     "play": ("The page to draw on, in a headless Chromium", page),
+    "exercises": ("Exercises: a check, a save, a class", exercises),
     "cnn": ("A small convolutional net on 3 and 7", deep.quick),
     "digits": ("Ten digits to 99 %", deep.digits),
     "precision": ("In bfloat16 and in float32", lambda: deep.precision(min(ROUNDS, 3))),
@@ -256,8 +285,8 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
 HEAD = f"""# Benchmarks
 
 Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS}
-(precision: 3, size: 2) after one warm-up, each section in one run, taking turns (A B C A B C ...).
-Machines are noisy: read the ratios, not the seconds.
+(precision, exercises: 3, size: 2) after one warm-up, each section in one run, taking turns
+(A B C A B C ...). Machines are noisy: read the ratios, not the seconds.
 """
 
 

@@ -31,11 +31,11 @@ def source_texts() -> Iterator[tuple[str, str]]:
         for node, text in first_arguments(file):
             # in a lesson it does not matter where the lines of a text break
             yield f"{where}:{node.lineno}", " ".join(text.split()) if in_lessons else text
-    for name, line, text, _comments, _context in extract_from_dir(
+    for name, line, found, _comments, _context in extract_from_dir(
         SOURCE, PAGES, keywords={"_": None}
     ):
-        assert isinstance(text, str), text
-        yield f"{name}:{line}", text
+        assert isinstance(found, str), found
+        yield f"{name}:{line}", found
 
 
 def first_arguments(file: Path) -> Iterator[tuple[ast.Call, str]]:
@@ -75,10 +75,13 @@ def updated(catalogue: Catalog) -> Catalog:
     return new
 
 
-class Undated(Catalog):  # type: ignore[misc]
+class Undated(Catalog):
     """A catalogue without a date and the version of Babel: the same texts are the same bytes."""
 
-    mime_headers = (("Language", "zh"), ("Content-Type", "text/plain; charset=utf-8"))
+    mime_headers = [  # type: ignore[override]  # noqa: RUF012
+        ("Language", "zh"),
+        ("Content-Type", "text/plain; charset=utf-8"),
+    ]
 
 
 def written(catalogue: Catalog) -> tuple[bytes, bytes]:
@@ -89,7 +92,7 @@ def written(catalogue: Catalog) -> tuple[bytes, bytes]:
             undated.add(message.id, message.string)
     write_mo(mo, undated)
     write_po(po, catalogue, sort_output=False, include_lineno=False, omit_header=True, width=0)
-    head = "".join(f'"{name}: {value}\\n"\n' for name, value in Undated.mime_headers)
+    head = "".join(f'"{name}: {value}\\n"\n' for name, value in undated.mime_headers)
     content = f'msgid ""\nmsgstr ""\n{head}\n'.encode() + po.getvalue().lstrip(b"\n")
     return content, mo.getvalue()
 

@@ -233,12 +233,13 @@ class Newcomer:
         self.environment["PYTHON"] = self.python()
 
     def prepare(self) -> None:
-        """The images that the README takes as given, and small files in MNIST's format."""
+        """What the README takes as given: images, small files in MNIST's format, a class."""
         digits = shutil.copytree(mnist_sample(), self.work / "digits")
         shutil.copy(min(digits.glob("valid/3/*.png")), self.work / "three.png")
         photo = draw("3", "felt", "photo", dark=True, effect="plain", seed=0)
         photo.image.save(self.work / "photo.jpg")
         (self.work / "SRC").mkdir()
+        (self.work / "class" / "ann").mkdir(parents=True)
         for split, count in (("train", 60), ("t10k", 20)):
             random = np.random.default_rng(count)
             images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)

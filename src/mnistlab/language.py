@@ -30,7 +30,7 @@ def use_language(lang: str | None, notice: Callable[[str], None] = lambda text: 
         system = next(filter(None, map(os.environ.get, _VARIABLES)), "")
         lang = "zh" if system.startswith("zh") else "en"
     if lang not in LANGUAGES:
-        notice(f"--lang {lang}: not a language of mnistlab ({', '.join(LANGUAGES)}); English is")
+        notice(f"--lang {lang}: not a language of mnistlab ({', '.join(LANGUAGES)}); in English then")
         lang = "en"
     _catalogue = gettext.translation("mnistlab", FOLDER, [lang], fallback=True)
 

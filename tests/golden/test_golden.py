@@ -60,7 +60,8 @@ def test_slow_ones_are_as_frozen(mnist: Path, tmp_path: Path, examples: Examples
 def test_what_is_frozen_is_what_was_promised() -> None:
     groups = expected()["groups"]
     counts = groups["slow"]["the chapter"][0]["document"]["counts"]
-    assert (counts["equal"], counts["differs"]) == (79, 0)
+    # exact figures 79, and those that the notes trained, drawn as they drew them
+    assert (counts["equal"], counts["differs"]) == (79 + 188, 0)
     for model in ("linear", "cnn"):
         never_stopped = groups["slow"][f"{model}, never stopped"][0]["document"]
         resumed = next(

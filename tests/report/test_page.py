@@ -226,7 +226,7 @@ def test_every_point_of_a_chart_lies_where_the_ticks_say() -> None:
         x_ticks, y_ticks = shapes["x_ticks"], shapes["y_ticks"]
         return [(value(x_ticks, x), value(y_ticks, y)) for x, y in points(path)]
 
-    for (_, [path]), (xs, ys) in zip(shapes["lines"], CURVES.lines.values(), strict=True):
+    for (_, _, [path]), (xs, ys) in zip(shapes["lines"], CURVES.lines.values(), strict=True):
         for place, expected in zip(values(path), zip(xs, ys, strict=True), strict=True):
             assert place == pytest.approx(expected, abs=0.001)
     [band] = map(values, shapes["bands"])
@@ -238,13 +238,21 @@ def test_every_point_of_a_chart_lies_where_the_ticks_say() -> None:
     assert [label for _, label in shapes["x_ticks"]] == ["0", "1", "2", "3", "4"]
 
 
+def test_a_chart_of_many_lines_names_the_first_and_draws_the_others_below_them() -> None:
+    lines = {f"run {n}": ([0.0, 1.0], [0.5, 0.5 + n / 10]) for n in range(6)}
+    shapes = chart(Curves("t", lines))
+    assert shapes["legend"] == [*((f"k{n}", f"run {n}") for n in range(4)), ("rest", "2 more")]
+    kinds = [(kind, name) for kind, name, _ in shapes["lines"]]
+    assert kinds == [("rest", "run 4"), ("rest", "run 5"), *shapes["legend"][:4]]
+
+
 def test_a_line_breaks_where_there_is_no_number_and_lies_flat_in_the_middle() -> None:
     broken = chart(Curves("t", {"a": (range(7), [3.0, 2.0, NAN, 1.0, math.inf, 1.5, 1.0])}))
-    [(_, paths)] = broken["lines"]
+    [(_, _, paths)] = broken["lines"]
     assert [len(points(path)) for path in paths] == [2, 1, 2]
     nothing = chart(Curves("t", {"a": ([0, 1], [NAN, NAN])}))
-    assert nothing["lines"] == [("k0", [])]
-    [(_, [path])] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
+    assert nothing["lines"] == [("k0", "a", [])]
+    [(_, _, [path])] = chart(Curves("t", {"a": ([0, 1], [2.0, 2.0])}))["lines"]
     assert {y for _, y in points(path)} == {(10 + 240 - 40) / 2}
 
 

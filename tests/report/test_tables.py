@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,9 +172,15 @@ def test_a_figure_that_differs_has_both_values_and_its_reason() -> None:
         Figure("6 training", "net, accuracy, epoch 0", 0.5123, 0.5, "inside", 0.4, 0.6, 50.0, 9),
         Figure("6 training", "net, accuracy, epoch 1", 0.9, 0.5, "differs", 0.4, 0.6, 99.0, 9),
     ]
+    figures[4:] = [replace(one, book=0.8, low90=0.45, high90=0.55) for one in figures[4:]]
+    # a summary: what differs, and how many of the others
     text = "\n".join(drawn(*reproduction_tables(figures)))
+    assert "2 equal, 1 differs" in text
+    assert "differs   a value: book 1, ours (1.5, None) (a reason)" in text
+    assert "statement" not in text
+    text = "\n".join(drawn(*reproduction_tables(figures, everything=True)))
     assert "differs   a value: book 1, ours (1.5, None) (a reason)" in text
     assert "left out  resnet18: 0.5 (no such model)" in text
     assert "net, accuracy\n" in text
-    assert "epoch 1   0.9000   0.4000   0.5000   0.6000   99%   differs" in text
+    assert "epoch 1   0.9000   0.8000   0.4500   0.5000   0.5500   99%   differs" in text
     assert max(map(len, text.splitlines())) <= 80

@@ -82,7 +82,7 @@ command(app, "lesson", chapter.lesson, ("seed", "lr"))
 command(app, "reproduce", chapter.reproduce, ("threads",))
 command(app, "ladder", chapter.ladder, (*DATA_SETTINGS, "device", "threads"))
 command(app, "eject", runs.eject, ("data",))
-command(app, "grade", grade.grade)
+command(app, "grade", grade.grade, ("data",))
 
 baseline_app = _group("Models that need no training: the score to beat.")
 app.add_typer(baseline_app, name="baseline")

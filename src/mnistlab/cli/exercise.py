@@ -1,5 +1,6 @@
 """`mnistlab exercise`: the chapter as gaps to fill, each checked against the tool's own answer."""
 
+import contextlib
 import textwrap
 import time
 from pathlib import Path
@@ -108,11 +109,14 @@ def next_(out: Output, folder: Folder = FOLDER, hint: Hint = 0, seconds: Seconds
 
 def watch(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None:
     """Check a file whenever it is saved, until Ctrl-C."""
-    from mnistlab.exercises.running import check_file, files_in
+    from mnistlab.exercises.running import check_file, exercise_of, files_in
 
     if out.as_json:
         raise ConfigError("watch prints as you work; --json is for check and status")
     seen = {file: _stamp(file) for file in files_in(folder)}
+    for file in seen:  # what takes time once: the images, the tool's own answers
+        with contextlib.suppress(ConfigError):
+            _ours = load(exercise_of(file)[0]).ours
     out.notice(_("watching {folder}; Ctrl-C ends it").format(folder=printable(folder)))
     while True:
         for file, before in seen.items():

@@ -7,7 +7,7 @@ and a run counts as repeated only if it was trained again, here, to the same wei
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("learner", "kind", "name", "passed", "accuracy", "low", "high", "seconds", "reason")
 
-RUN_COLUMNS = ("learner", "run", "model", "accuracy", "95 % interval", "repeats", "remark")
+RUN_COLUMNS = ("learner", "run", "accuracy", "95%", "repeats", "model", "remark")
 
 
 @dataclass
@@ -50,11 +50,8 @@ class LearnerRun:
 
 def grade(
     out: Output,
+    settings: dict[str, Any],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of learners' folders.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|DIR", help="Score all runs on these images, of a hidden set."),
-    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Train each run again, and compare.")
     ] = True,
@@ -71,7 +68,8 @@ def grade(
     """Check the exercises and runs of a class: a folder for each learner.
 
     Answers are run, each in a process of its own; runs are scored from their weights and trained
-    again. What a learner's file claims of itself does not count.
+    again. What a learner's file claims of itself does not count. With --data all runs are scored on
+    those images, which no learner needs to have.
     """
     from mnistlab.exercises.grading import check_learners, files_of, learners_in
 
@@ -84,7 +82,7 @@ def grade(
     for path in folders:
         for file in files_of(path):
             if file.name == "run.json":
-                runs.append(grade_run(path.name, Run(file.parent), data, verify))
+                runs.append(grade_run(path.name, Run(file.parent), settings["data"], verify))
     for one in runs:
         same = {other.learner for other in runs if other.weights == one.weights != ""}
         one.twins = sorted(same - {one.learner})
@@ -108,7 +106,10 @@ def grade(
         ]
         out.result(table(("learner", f"exercises 1 to {len(EXERCISES)}", "right"), marks, left=2))
         if runs:
-            out.result("", table(RUN_COLUMNS, _run_rows(runs), left=len(RUN_COLUMNS)))
+            own, fit = _run_rows(runs), 5  # columns, so that it fits 80; the remarks stand below
+            out.result("", table(RUN_COLUMNS[:fit], [row[:fit] for row in own], left=fit), "")
+            remarks = [f"{learner}, {run}: {remark}" for learner, run, *_, remark in own if remark]
+            out.result(*map(printable, remarks))
 
 
 def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
@@ -118,11 +119,11 @@ def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
         score, interval = "-", ""
         if run.evaluation:
             score = f"{run.evaluation.accuracy:.4f}"
-            interval = "{:.4f} to {:.4f}".format(*run.evaluation.interval)
+            interval = "-".join(f"{end:.3f}".lstrip("0") for end in run.evaluation.interval)
         repeats = {True: "yes", False: "NO", None: "-"}[run.repeats]
         twins = f"same weights as {', '.join(run.twins)}" if run.twins else ""
         remark = "; ".join(filter(None, (run.reason, twins)))
-        rows.append((run.learner, run.run.name, run.model, score, interval, repeats, remark))
+        rows.append((run.learner, run.run.name, score, interval, repeats, run.model, remark))
     return rows
 
 

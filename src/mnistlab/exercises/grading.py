@@ -3,15 +3,15 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from mnistlab.data.scan import require_exists
-from mnistlab.errors import DataError, MnistlabError
+from mnistlab.errors import DataError, MnistlabError, RunError
 from mnistlab.exercises import EXERCISES
 from mnistlab.exercises.running import PROCESSES, check_file, exercise_of
 from mnistlab.names import natural_key, printable
@@ -46,15 +46,24 @@ def learners_in(folder: Path) -> list[Path]:
 
 
 def check_learners(folders: Sequence[Path], seconds: float) -> Iterator[dict[str, Answer]]:
-    """What became of each exercise, learner by learner; several at once, in processes."""
+    """What became of each exercise, learner by learner; several at once. Raises RunError."""
     torch.set_num_threads(1)  # before a copy is made of this process: see `running.check_file`
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context(PROCESSES)) as pool:
-        yield from pool.map(partial(check_learner, seconds=seconds), folders)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=PROCESSES) as pool:
+        try:
+            yield from pool.map(partial(check_learner, seconds=seconds), folders)
+        except BrokenProcessPool as error:
+            why = "an answer ended the program that checks it: one of a learner not yet checked"
+            raise RunError(f"{printable(folders[0].parent)}: {why}") from error
 
 
 def check_learner(folder: Path, seconds: float) -> dict[str, Answer]:
     """What became of each exercise in a learner's folder."""
-    answers = {name: Answer(name, False, NO_FILE) for name in EXERCISES}
+    try:
+        os.listdir(folder)
+        reason = NO_FILE
+    except OSError as error:
+        reason = f"{printable(folder.name)}: cannot be listed: {error.strerror or error}"
+    answers = {name: Answer(name, False, reason) for name in EXERCISES}
     for file in sorted(path for path in files_of(folder) if path.suffix == ".py"):
         try:
             name, _text = exercise_of(file)
@@ -65,15 +74,15 @@ def check_learner(folder: Path, seconds: float) -> dict[str, Answer]:
                 answers[name] = Answer(name, False, str(error))
             continue
         if not answers[name].passed:  # of two files for one exercise, the one that is right
-            reason = "" if check.verdict.passed else " ".join(check.verdict.lines)
+            reason = "" if check.verdict.passed else "; ".join(map(str.strip, check.verdict.lines))
             answers[name] = Answer(name, check.verdict.passed, reason, check.seconds)
     return answers
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """All files in a folder, at most `_DEPTH` folders deep; links to folders are not followed."""
+    """All files in a folder, at most `_DEPTH` deep; no links to folders, no pipes (they wait)."""
     for path, folders, files in os.walk(folder):
         if len(Path(path).relative_to(folder).parts) >= _DEPTH:
             folders.clear()
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(path) / name for name in sorted(files))
+        yield from filter(Path.is_file, (Path(path) / name for name in sorted(files)))

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -56,6 +56,11 @@ class Exercise:
         code = re.sub(r"\n+(?=def)", "\n\n\n", code)
         apart = "" if code.startswith("from") else "\n\n"
         return f"import torch\nfrom torch import Tensor\n{apart}{code}\n"
+
+    @cached_property
+    def ours(self) -> Results:
+        """What the scenario gives with the tool's own functions; computed once in a process."""
+        return self.results()
 
     def results(self, **answer: Any) -> Results:
         """What the scenario gives with `answer` in place of the right functions of these names.
@@ -131,7 +136,7 @@ class Verdict:
 
 def judge(exercise: Exercise, theirs: Results) -> Verdict:
     """Compare the results of an answer with those of the tool's own functions."""
-    ours = exercise.results()
+    ours = exercise.ours
     if all_same(theirs, ours):
         exact = all_same(theirs, ours, 0.0)
         return Verdict(True, exact, (_(exercise.honour),) if exact and exercise.honour else ())

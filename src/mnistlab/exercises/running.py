@@ -37,7 +37,7 @@ from mnistlab.own_code import SourceCode, trust_code
 VERSION = 1  # of the files that `start` writes
 SECONDS = 20.0  # a check may take; an endless loop ends there
 # A copy of this process, where torch is there already; other systems do not copy a process safely.
-PROCESSES = "fork" if system.LINUX else "spawn"
+PROCESSES = multiprocessing.get_context("fork" if system.LINUX else "spawn")
 _PRINTED = 4000  # characters of what a learner's file prints that are shown
 _BORROWED = N_("{name} is the tool's own: the exercise is to write it yourself.")
 _CHANGED = N_("Your file changes {name}, which is not its own: leave what you import as it is.")
@@ -135,15 +135,15 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
     torch.set_num_threads(1)
-    context = multiprocessing.get_context(PROCESSES)
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(  # type: ignore[attr-defined]
+    here, there = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(  # type: ignore[attr-defined]
         target=_answer, args=(there, name, file.with_suffix(".py").name, text, seconds)
     )
     # Python 3.12 warns of the threads that this process may have: a copy of it uses none
     with warnings.catch_warnings(action="ignore"):
         process.start()
     there.close()
+    _ours = exercise.ours  # on another core, while the learner's is computed
     printed, reply, late = "", None, False
     try:
         while reply is None and not late:

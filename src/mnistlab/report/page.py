@@ -36,6 +36,7 @@ from mnistlab.system import quoted
 _MAX_PIXELS = 240_000  # of all images of one picture
 _WIDTH, _HEIGHT = 420, 240  # of a chart: wide enough that its text can be read on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
+_NAMED = 4  # lines that a legend can tell apart; of more, the first ones
 # red and blue of ColorBrewer's RdBu, which colour-blind readers can tell apart too
 _MINUS, _PLUS = (33, 102, 172), (178, 24, 43)
 # Where a setting comes from, as a run records it; flags and files are names.
@@ -382,14 +383,17 @@ def chart(picture: Curves) -> dict[str, Any]:
     for xs, lows, highs in picture.bands.values():
         below, above = ([p for p in picture.points((xs, ys)) if p] for ys in (lows, highs))
         shapes["bands"].append(path(below + above[::-1]))
-    kinds = {name: f"k{place % 2}" for place, name in enumerate(picture.lines)}
+    kinds = {name: f"k{n}" if n < _NAMED else "rest" for n, name in enumerate(picture.lines)}
     kinds |= dict.fromkeys(picture.bands, "band") | dict.fromkeys(picture.dots, "dot")
-    shapes["legend"] = [(kind, name) for name, kind in kinds.items()]
+    shapes["legend"] = [(kind, name) for name, kind in kinds.items() if kind != "rest"]
+    if rest := [*kinds.values()].count("rest"):
+        shapes["legend"].append(("rest", f"{rest} more"))
     for name, series in picture.lines.items():
         # the stretches between points without a place, where a line must break off
         stretches = groupby(picture.points(series), key=bool)
         paths = [path([*points]) for drawn, points in stretches if drawn]
-        shapes["lines"].append((kinds[name], paths))
+        shapes["lines"].append((kinds[name], name, paths))
+    shapes["lines"].sort(key=lambda line: line[0] != "rest")  # below the others
     for name, series in picture.dots.items():
         for x, y in filter(None, picture.points(series)):
             text = f"{name}: {y:.4g}, {picture.x_label} {x:.4g}"
