@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from mnistlab.names import printable
+
 LANGUAGES = ("en", "zh")
 FOLDER = Path(__file__).with_name("locale")
 # Where a system says its language, in the order in which they count (POSIX).
@@ -30,7 +32,8 @@ def use_language(lang: str | None, notice: Callable[[str], None] = lambda text: 
         system = next(filter(None, map(os.environ.get, _VARIABLES)), "")
         lang = "zh" if system.startswith("zh") else "en"
     if lang not in LANGUAGES:
-        notice(f"--lang {lang}: not a language of mnistlab ({', '.join(LANGUAGES)}); in English then")
+        known = ", ".join(LANGUAGES)
+        notice(f"--lang {printable(lang)}: not a language of mnistlab ({known}); in English then")
         lang = "en"
     _catalogue = gettext.translation("mnistlab", FOLDER, [lang], fallback=True)
 
