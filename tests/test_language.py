@@ -253,6 +253,13 @@ def test_a_lesson_is_told_in_chinese_and_its_figures_stay(mnistlab: Mnistlab) ->
     assert sorted(numbers[0]) == sorted(numbers[1])
 
 
+def test_a_picture_is_drawn_in_chinese_whatever_fonts_there_are(mnistlab: Mnistlab) -> None:
+    pytest.importorskip("matplotlib")
+    told = mnistlab("lesson", "momentum", "--plot", "p.svg", "--lang", "zh", "-q").ok()
+    assert told.err == ""
+    assert "<!-- 两条路，一步一步看 -->" in Path("p.svg").read_text("utf-8")
+
+
 def test_an_exercise_s_file_and_its_verdict_are_in_chinese(
     mnistlab: Mnistlab, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mnistlab.language import folded
+from mnistlab.language import _, folded
 from mnistlab.report.pictures import Axis, Curves, Images, Matrix, Picture, shrunk
 from mnistlab.report.tables import confusion_table
 
@@ -65,7 +65,7 @@ def _chart(picture: Curves, width: int, height: int = 14) -> list[str]:
                 taken = name not in picture.dots and grid[row][column] not in (" ", EDGE, mark)
                 grid[row][column] = SEVERAL if taken else mark
                 if taken:
-                    legend["more than one"] = SEVERAL
+                    legend[_("more than one")] = SEVERAL
     lines = [
         f"{labels.get(row, ''):>{margin}} |{''.join(grid[row])}".rstrip()
         for row in reversed(range(height))
@@ -96,7 +96,7 @@ def _images(picture: Images, width: int, blocks: bool, height: int) -> Iterator[
     """
     yield from map(Text, folded(picture.note, max(width, 1)))
     if picture.signed and picture.scale:
-        key = Text("scale ")
+        key = Text(_("scale "))
         for level, value in ((0.0, picture.scale[0]), (0.5, 0.0), (1.0, picture.scale[1])):
             [line] = _pixel_lines(torch.full((2, 2), level), True, blocks)
             key.append(" ").append_text(line).append(f" {value:.3g} ")
