@@ -218,3 +218,11 @@ def test_elsewhere_than_on_linux_a_new_process_gives_the_same(
     check = check_file(write("derivative", "return 6 * x**2 + 6 * x + 4", "print('hi')"), 60)
     assert check.verdict.passed
     assert check.printed == "hi\n"
+
+
+def test_an_answer_may_stand_below_the_gap(write: Write) -> None:
+    file = write("accuracy", "...")
+    assert said(check_file(file)) == "The gap is still open: write your answer there."
+    below = "\n\ndef accuracy(answers, targets):\n    " + RIGHT + "\n"
+    file.write_text(file.read_text("utf-8") + below, encoding="utf-8")
+    assert check_file(file).verdict.passed

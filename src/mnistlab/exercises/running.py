@@ -130,7 +130,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     """Run and judge the answer in `file`. Raises ConfigError for what `exercise_of` refuses."""
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
-    if exercise.file_code.strip() in text:
+    if text.rstrip().endswith(exercise.file_code.strip()):
         to_do = Verdict(False, lines=(_("The gap is still open: write your answer there."),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
