@@ -68,8 +68,8 @@ async function load(file) {
   context.fillStyle = "#fff"; // behind what is transparent
   context.fillRect(0, 0, ...sides);
   context.drawImage(bitmap, 0, 0, ...sides);
-  change({ picture, which: _("{name}, {w} × {h} pixels",
-    { name: file.name, w: bitmap.width, h: bitmap.height }) });
+  const values = { name: file.name, w: bitmap.width, h: bitmap.height };
+  change({ picture, which: _("{name}, {w} × {h} pixels", values) });
 }
 $("file").onclick = () => ($("file").value = ""); // the same file again is a change, too
 $("file").onchange = () => load($("file").files[0]);
@@ -177,8 +177,8 @@ const insides = {
     units(values, best, logit, [1, 4], false, k => new Float32Array(4).fill(values[k]));
   },
   "pixel-similarity": ({ stages: [{ values }] }) =>
-    group(_("Mean images"), _("And their distances: the least one wins."), shape, false, classes.map(
-      (name, k) => [part(tensors.means.values, k), `${name}: ${values[k].toFixed(4)}`])),
+    group(_("Mean images"), _("And their distances: the least one wins."), shape, false,
+      classes.map((name, k) => [part(tensors.means.values, k), `${name}: ${values[k].toFixed(4)}`])),
 };
 
 // ---- the answer
@@ -205,7 +205,8 @@ function look() {
   });
   $("answer").ariaBusy = String(pointer !== null); // it is read out when the stroke is done
   say("answer", why ? "–" : judged.sure ? judged.class : _("not sure"));
-  say("why", why || (judged.sure ? "\u00a0" : _("may be: {names}", { names: judged.fits.join(", ") })));
+  const names = judged.fits.join(", ");
+  say("why", why || (judged.sure ? "\u00a0" : _("may be: {names}", { names })));
   const best = Math.max(outputs.indexOf(judged.class), 0); // the only one of two classes
   const logit = _("the logit for {name}, {x}",
     { name: outputs[best], x: signed(result.logits[best]) });
@@ -240,7 +241,8 @@ function nudging(images) {
   weights.forEach((tile, k) => {
     const choose = pixel =>
       pixel >= 0 && pixel < size && show(at = pixel * count + k, values.set(trained));
-    Object.assign(tile, { tabIndex: 0, role: "application", ariaLabel: `${_("Weights")}: ${outputs[k]}` });
+    const ariaLabel = `${_("Weights")}: ${outputs[k]}`;
+    Object.assign(tile, { tabIndex: 0, role: "application", ariaLabel });
     tile.firstChild.onpointerdown = ({ target, offsetX, offsetY }) => {
       const side = target.clientWidth / width; // of a pixel, on the screen
       choose(Math.floor(offsetY / side) * width + Math.floor(offsetX / side));

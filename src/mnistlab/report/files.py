@@ -1,6 +1,7 @@
 """Pictures into a file with matplotlib: PNG, SVG or PDF by the name's ending."""
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import cycle
@@ -20,11 +21,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # so that of two equal curves both are visible: lines with gaps above a wider one without
 STYLES: tuple[Any, ...] = ("-", (0, (4, 4)), (0, (1, 2)), (0, (7, 3, 1, 3)))
-# fonts with Chinese characters; what the system has of them stands in for those of the first
-_FONTS = (
-    *("DejaVu Sans", "Noto Sans CJK SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei"),
-    *("SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
-)
+_CHINESE = "CJK|Hiragino|PingFang|YaHei|SimHei|WenQuanYi"  # fonts, which stand in for the first
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches, of one picture
 _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of that size
 # no date and no random names: the same picture is the same file
@@ -48,7 +45,8 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
 
     fonts = ["sans-serif"]
     if language() != "en":
-        fonts = [name for name in _FONTS if name in fontManager.get_font_names()]
+        names = fontManager.get_font_names()
+        fonts = ["DejaVu Sans", *(name for name in sorted(names) if re.search(_CHINESE, name))]
     content, kind = io.BytesIO(), path.suffix[1:].lower()
     settings: Any = {"svg.hashsalt": "mnistlab", "font.family": fonts}
     with rc_context(settings), warnings.catch_warnings():

@@ -39,13 +39,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 40
 _NAMED = 4  # lines that a legend can tell apart; of more, the first ones
 # red and blue of ColorBrewer's RdBu, which colour-blind readers can tell apart too
 _MINUS, _PLUS = (33, 102, 172), (178, 24, 43)
-# Where a setting comes from, as a run records it; flags and files are names.
-_ORIGINS = (
-    N_("default"),
-    N_("default of {}"),
-    N_("default for {} classes"),
-    N_("that of the run to begin with"),
-)
+# where a setting comes from, as a run records it; flags and files are names
+_ORIGINS = (N_("default"), N_("default of {}"), N_("default for {} classes"))
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ def _template(name: str, hide_folders: Callable[[str], str]) -> Template:
 
 def _origin(text: str) -> str:
     """Where the value of a setting comes from, in the chosen language."""
-    for known in _ORIGINS:
+    for known in (*_ORIGINS, N_("that of the run to begin with")):
         if match := re.fullmatch(known.replace("{}", "(.+)"), text):
             return _(known).format(*match.groups())
     return text
@@ -233,25 +228,20 @@ def _digits(half_width: float) -> int:
 
 def _weights_name(report: Report) -> str:
     """Which weights the page is about; empty for a model that was fitted at once."""
-    result, summary = report.result, report.result.summary or {}
+    result, place = report.result, "best" if report.best else "median"
     if several := result.seeds or result.folds:
-        kind = "fold" if result.folds else "seed"
-        name = {
-            ("seed", False): _("the weights of seed {k}, the median of {n}"),
-            ("seed", True): _("the weights of seed {k}, the best of {n}"),
-            ("fold", False): _(
-                "the weights of fold {k}, the median of {n}, on the images of that fold"
-            ),
-            ("fold", True): _(
-                "the weights of fold {k}, the best of {n}, on the images of that fold"
-            ),
-        }[kind, report.best]
-        number = summary["best" if report.best else "median"][kind]
-        return name.format(k=number, n=len(several))
-    if report.best and report.best_epoch is not None:
-        return _("the best weights (epoch {n})").format(n=report.best_epoch)
+        number = (result.summary or {})[place]["fold" if result.folds else "seed"]
+        name = _("the weights of {kind} {k}, the {place} of {n}").format(
+            kind=_("fold") if result.folds else _("seed"),
+            place=_("best") if report.best else _("median"),
+            k=number,
+            n=len(several),
+        )
+        return name + (_(", on the images of that fold") if result.folds else "")
     if report.best:
-        return _("the best weights")
+        epoch = report.best_epoch
+        name = _("the best weights")
+        return name if epoch is None else name + _(" (epoch {n})").format(n=epoch)
     return _("the last weights") if report.trained else ""
 
 

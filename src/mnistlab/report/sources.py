@@ -167,14 +167,11 @@ def curves_of(record: RunRecord) -> list[Curves]:
     accuracies = {_("validation"): series(epochs, "accuracy")}
     bands, dots = {}, {}
     if len(band) > 1:
-        mean_over, median, every = (
-            (_("mean over images and folds"), _("median fold"), _("all folds"))
-            if result.folds
-            else (_("mean over images and seeds"), _("median seed"), _("all seeds"))
-        )
-        losses = band
+        kind = _("fold") if result.folds else _("seed")
+        losses, mean_over = band, _("mean over images and {kind}s").format(kind=kind)
+        median = _("median {kind}").format(kind=kind)
         accuracies = {_("mean"): series(band, "mean"), median: series(epochs, "accuracy")}
-        bands[every] = (*series(band, "min"), series(band, "max")[1])
+        bands[_("all {kind}s").format(kind=kind)] = (*series(band, "min"), series(band, "max")[1])
     elif result.best and not result.summary:
         dots[_("best")] = ([result.best.epoch], [result.best.accuracy])
     # validation first: so it has the same colour in both pictures
