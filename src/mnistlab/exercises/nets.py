@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnistlab.exercises.kit import Exercise, Tries, digits, images_of
+from mnistlab.exercises.kit import CUT, Exercise, Tries, digits, gradient, images_of
 from mnistlab.language import N_
 from mnistlab.losses import cross_entropy as our_cross_entropy
 
@@ -46,7 +46,7 @@ def simple_net(inputs: int, hidden: int) -> nn.Module: ...
     right={"simple_net": net()},
     scenario=try_simple_net,
     mistakes={
-        N_("There is no ReLU: two linear layers alone are one."): net(relu=False),
+        N_("There is no ReLU between them: two linear layers alone are one."): net(relu=False),
         N_("A ReLU at the end: but the logit of a 7 must be negative."): net(nn.ReLU()),
         N_("A sigmoid at the end: it belongs into the loss."): net(nn.Sigmoid()),
         N_("The layers have no bias."): net(bias=False),
@@ -67,8 +67,7 @@ def try_cross_entropy(softmax: Any, cross_entropy: Any) -> Tries:
     large = torch.tensor([[0.0, 50.0, -60.0], [-200.0, 0.0, 0.0]])
     yield N_("cross-entropy where the model is sure and wrong"), cross_entropy(large, labels)
     logits.requires_grad_()
-    cross_entropy(logits, labels).backward()
-    yield N_("its gradient"), logits.grad
+    yield N_("its gradient"), gradient(cross_entropy(logits, labels), logits)
 
 
 def loss(picked: Any) -> Any:
@@ -107,6 +106,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
         N_("The log of a probability of 0 is infinite: compute it from the logits."): (
             loss(lambda logs, true: -true.exp().log().mean())
         ),
+        CUT: loss(lambda logs, true: -true.mean().detach()),
     },
     hints=N_("""Divide e^logit by its sum over the row; `keepdim=True` keeps the shapes fitting.
 `logits[range(len(labels)), labels]` picks the logit of the true class of each row.
