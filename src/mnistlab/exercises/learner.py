@@ -187,11 +187,11 @@ class BatchMeans(OurLearner):
 
 
 learner = Exercise(
-    task=N_("""Write a `Learner` of your own: with it you have built all of chapter 4. dls is a
-pair, the batches of training and of validation, each a list of (xb, yb). opt_func(params, lr)
-makes an optimizer, loss_func(model(xb), yb) is the loss. `fit` trains for `epochs` epochs and
-returns the list of the validation accuracies after each: logits above 0 say 3, every image
-counts once."""),
+    task=N_("""Write a `Learner` of your own: with it you have built all of
+chapter 4. dls is a pair, the batches of training and of validation, each a list
+of (xb, yb). opt_func(params, lr) makes an optimizer, loss_func(model(xb), yb)
+is the loss. `fit` trains for `epochs` epochs and returns the list of the
+validation accuracies after each: logits above 0 say 3, every image counts once."""),
     code="""
 class Learner:
     def __init__(self, dls, model, opt_func, loss_func): ...

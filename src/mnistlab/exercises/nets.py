@@ -36,9 +36,9 @@ def net(*behind: nn.Module, relu: bool = True, bias: bool = True) -> Any:
 
 
 simple_net = Exercise(
-    task=N_("""Write the chapter's `simple_net`: a function that makes a model of two linear
-layers with a ReLU between them. The model takes images as rows (b, inputs) and gives logits (b,
-1)."""),
+    task=N_("""Write the chapter's `simple_net`: a function that
+makes a model of two linear layers with a ReLU between them. The
+model takes images as rows (b, inputs) and gives logits (b, 1)."""),
     code="""
 from torch import nn
 def simple_net(inputs: int, hidden: int) -> nn.Module: ...
@@ -81,11 +81,10 @@ def loss(picked: Any) -> Any:
 
 
 cross_entropy = Exercise(
-    task=N_("""Write `softmax`, logits (b, C) to probabilities (b, C) of which each row sums to
-1, and `cross_entropy`: minus the log of the probability of the true class, its mean over the
-batch. labels: (b,), the true class of each row, 0 to C-1. Logits may be large: e^1000 is
-infinite, so subtract the largest logit of a row first; and no log of a probability that is
-0."""),
+    task=N_("""Write `softmax`, logits (b, C) to probabilities (b, C) of which each row sums
+to 1, and `cross_entropy`: minus the log of the probability of the true class, its mean over
+the batch. labels: (b,), the true class of each row, 0 to C-1. Logits may be large: e^1000 is
+infinite, so subtract the largest logit of a row first; and no log of a probability that is 0."""),
     code="""
 def softmax(logits: Tensor) -> Tensor: ...
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
@@ -137,9 +136,8 @@ def mean_images_of(images: Tensor, labels: Tensor) -> Tensor:
 
 ten_digits = Exercise(
     task=N_("""Pixel similarity for all ten digits. `mean_images`: the mean image of each digit 0
-to 9, in this order, (10, 28, 28). `nearest`: for each image the digit whose mean is nearest
-(L1), (n,). images: floats (n, 28, 28); labels: (n,), each 0 to 9, in any order; means: (10, 28,
-28)."""),
+to 9, in this order, (10, 28, 28). `nearest`: for each image the digit whose mean is nearest (L1),
+(n,). images: floats (n, 28, 28); labels: (n,), each 0 to 9, in any order; means: (10, 28, 28)."""),
     code="""
 def mean_images(images: Tensor, labels: Tensor) -> Tensor: ...
 def nearest(images: Tensor, means: Tensor) -> Tensor: ...

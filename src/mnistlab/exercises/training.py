@@ -95,8 +95,7 @@ class Unmoved(BasicOptim):
 basic_optim = Exercise(
     task=N_("""Write the optimizer of the chapter. `BasicOptim(params, lr)` is made with the
 parameters of a model; `step()` moves each parameter by -lr times its gradient, in place;
-`zero_grad()` forgets the gradients. params may be a generator, as `model.parameters()` is
-one."""),
+`zero_grad()` forgets the gradients. params may be a generator, as `model.parameters()` is one."""),
     code="""
 class BasicOptim:
     def __init__(self, params, lr): ...
