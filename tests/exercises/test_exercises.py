@@ -165,6 +165,7 @@ def test_five_steps_of_the_roller_coaster_by_hand() -> None:
         ("def accuracy(answers, targets):\n    return torch.ones(3)\n", "shapes differ"),
         ("def accuracy(answers, targets):\n    return [0.4]\n", "This is a list or tuple"),
         ("def accuracy(answers, targets):\n    return float('inf')\n", "  yours     inf"),
+        ("def accuracy(answers, targets):\n    return 1e-310\n", "  yours     1e-310"),
         ("def accuracy(answers, targets):\n    return {1: 2}\n", "of the type dict"),
         (
             "def accuracy(answers, targets):\n    return 3 * (answers == targets).float().mean()\n",

@@ -207,7 +207,7 @@ def ratio_of(value: Any, own: Any) -> str:
     both = zip(tensors(value), tensors(own), strict=True)
     pairs = [pair for a, b in both for pair in zip(a["values"], b["values"], strict=True)]
     ratios = [a / b for a, b in pairs if b]
-    if not ratios or not ratios[0] or not math.isfinite(ratios[0]):
+    if not ratios or not 1e-6 < abs(ratios[0]) < 1e6:  # also not nan
         return ""
     ratio = ratios[0]
     whole = any(abs(one) > 1 and _close(one, round(one), 1e-4) for one in (ratio, 1 / ratio))
