@@ -73,6 +73,8 @@ def test_the_answers_of_a_class_are_run_and_each_miss_has_its_reason(
     answer("ben 2", "derivative", "return x ==")
     answer("ben 10", "accuracy", "while True: pass")
     answer("ben 10", "derivative", "return x").rename("class/ben 10/03_is_3.py")
+    gap = Path("class/ann/06_mse.py")
+    gap.write_text(file_text("mse"), encoding="utf-8")  # as it was given out: not tried
     csv_file, page = Path("grades.csv"), Path("grades.html")
     result = mnistlab("grade", "class", "--seconds", LIMIT, "--csv", csv_file, "--html", page).ok()
     assert [line.split() for line in result.out.splitlines()[2:]] == [
@@ -88,6 +90,7 @@ def test_the_answers_of_a_class_are_run_and_each_miss_has_its_reason(
     assert {key: row["passed"] for key, row in found.items()} == {
         ("ann", "accuracy"): "True",
         ("ann", "derivative"): "True",
+        ("ann", "mse"): "False",
         ("ben 2", "accuracy"): "False",
         ("ben 2", "derivative"): "False",
         ("ben 10", "accuracy"): "False",

@@ -297,6 +297,7 @@ def mnist_distance(a, b):
             "def mnist_distance(a, b):\n    return torch.abs(b - a).sum(-1).sum(-1)\n",
             "This is a sum",
         ),
+        ("def mnist_distance(a, b):\n    a -= b\n    return a.abs().mean((-1, -2))\n", "`a -= b`"),
     ],
     "is_3": [
         (
@@ -421,7 +422,7 @@ def f(t, params):
 def mse(preds, targets):
     return ((preds - targets) ** 2).mean()
 """,
-            "No way back",
+            "No gradient comes back",
         ),
         (
             """
@@ -433,7 +434,7 @@ def f(t, params):
 def mse(preds, targets):
     return ((preds - targets) ** 2).mean().item()
 """,
-            "No way back",
+            "No gradient comes back",
         ),
     ],
     "step": [
@@ -585,6 +586,13 @@ def mnist_loss(predictions, targets):
     return torch.where(targets == 1, 1 - predictions, predictions).mean()
 """,
             "Take the sigmoid",
+        ),
+        (
+            """
+def mnist_loss(logits, targets):
+    return (logits.sigmoid() - targets).abs().mean().item()
+""",
+            "No gradient comes back",
         ),
         (
             """

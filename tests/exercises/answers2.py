@@ -83,6 +83,22 @@ class Learner:
         return accuracies
 """
 
+BATCH_MEANS = """
+
+class Learner(Learner):
+    def fit(self, epochs, lr):
+        opt = self.opt_func(self.model.parameters(), lr)
+        accuracies = []
+        for epoch in range(epochs):
+            for xb, yb in self.dls[0]:
+                self.loss_func(self.model(xb), yb).backward()
+                opt.step()
+                opt.zero_grad()
+            means = [((self.model(xb) > 0) == yb).float().mean() for xb, yb in self.dls[1]]
+            accuracies.append(torch.stack(means).mean().item())
+        return accuracies
+"""
+
 SOFTMAX = """
 def softmax(logits):
     powers = (logits - logits.max(1, keepdim=True).values).exp()
@@ -229,6 +245,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "recorded for autograd",
         ),
         (optimizer("p -= p.grad"), "rate is left out"),
+        (optimizer("p = p - self.lr * p.grad"), "is a new tensor"),
     ],
     "train_epoch": [
         (EPOCH.replace("        opt.zero_grad()\n", ""), "never cleared"),
@@ -323,6 +340,7 @@ def softmax(logits):
             + CROSS_ENTROPY,
             "is infinite: subtract",
         ),
+        (SOFTMAX + CROSS_ENTROPY.replace("mean()", "mean().item()"), "No gradient comes back"),
         (SOFTMAX + CROSS_ENTROPY.replace("return (", "return -("), "minus is missing"),
         (SOFTMAX + CROSS_ENTROPY.replace("mean()", "sum()"), "sum over the batch"),
         (
@@ -431,6 +449,7 @@ def nearest(images, means):
             "one epoch only",
         ),
         (LEARNER.replace("return accuracies", "return accuracies[-1]"), "one accuracy"),
+        (LEARNER + BATCH_MEANS, "mean of batch means"),
         (LEARNER.replace("parameters(), lr)", "parameters(), 1.0)"), "always 1"),
     ],
 }

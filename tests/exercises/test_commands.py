@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,15 +56,17 @@ def test_an_unknown_name_is_refused_with_the_nearest(mnistlab: Mnistlab) -> None
     refused = mnistlab("exercise", "show", "accurracy")
     assert refused.code == 2
     assert "exercise accurracy: no such exercise; did you mean accuracy" in refused.err
+    assert mnistlab("exercise", "accurracy").err == refused.err
+    assert "No such command 'chek'" in mnistlab("exercise", "chek").err
 
 
 def test_check_says_what_is_right_and_exits_with_3_for_what_is_not(
     mnistlab: Mnistlab, write: Write
 ) -> None:
     path = write("accuracy", RIGHT, "print('seen', 1)\nprint(2)")
-    assert mnistlab("exercise", "check", path).ok().out == (
-        "ok 4  accuracy\n  it printed:\n  | seen 1\n  | 2\n1 of 1 are right\n"
-    )
+    right = mnistlab("exercise", "check", path).ok()
+    assert right.out == ("ok 4  accuracy\n  it printed:\n  | seen 1\n  | 2\n1 of 1 are right\n")
+    assert right.err == f"go on with: mnistlab exercise next {path.parent}\n"
     other = write("derivative", "return x")
     checked = mnistlab("exercise", "check", path, other, "--hint", "3")
     assert checked.code == 3
@@ -104,6 +107,9 @@ def test_check_ends_an_endless_loop_and_refuses_what_is_no_exercise(
     refused = mnistlab("exercise", "check", tmp_path / "no.py")
     assert refused.code == 2
     assert "no.py: cannot be read: No such file or directory" in refused.err
+    refused = mnistlab("exercise", "check", tmp_path)
+    assert refused.code == 2
+    assert f"is a folder; mnistlab exercise status {tmp_path} checks" in refused.err
 
 
 def test_status_and_next_go_through_a_folder(
@@ -153,6 +159,8 @@ def test_watch_checks_what_is_saved_until_ctrl_c(write: Write, tmp_path: Path) -
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stderr.readline() == f"watching {tmp_path}; Ctrl-C ends it\n"
+        path.write_text("", encoding="utf-8")  # an editor is about to fill it: nothing is said
+        time.sleep(0.5)
         path.write_text("half", encoding="utf-8")
         assert "has no line `# mnistlab exercise NAME version N`" in process.stderr.readline()
         path.write_text(right, encoding="utf-8")
@@ -166,6 +174,21 @@ def test_watch_checks_what_is_saved_until_ctrl_c(write: Write, tmp_path: Path) -
         late.cancel()
     assert "Traceback" not in err
     assert process.returncode == 130
+
+
+def test_ctrl_c_ends_an_endless_loop_without_a_traceback(write: Write, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    path = write("accuracy", f"open({str(begun)!r}, 'w')\n    while True: pass")
+    with spawn("exercise", "check", path, start_new_session=True) as process:
+        late = threading.Timer(60, process.kill)
+        late.start()
+        while process.poll() is None and not begun.exists():
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to both processes
+        _, err = process.communicate()
+        late.cancel()
+    assert process.returncode == 130
+    assert "Process" not in err
 
 
 def test_watch_is_for_eyes(mnistlab: Mnistlab, tmp_path: Path) -> None:

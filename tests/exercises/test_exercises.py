@@ -1,6 +1,6 @@
 """Every exercise: its right answers pass however they are written, and its mistakes are told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -163,6 +163,9 @@ def test_five_steps_of_the_roller_coaster_by_hand() -> None:
     [
         ("def accuracy(answers, targets):\n    (answers == targets).sum()\n", "returns None"),
         ("def accuracy(answers, targets):\n    return torch.ones(3)\n", "shapes differ"),
+        ("def accuracy(answers, targets):\n    return [0.4]\n", "This is a list or tuple"),
+        ("def accuracy(answers, targets):\n    return float('inf')\n", "  yours     inf"),
+        ("def accuracy(answers, targets):\n    return 1e-310\n", "  yours     1e-310"),
         ("def accuracy(answers, targets):\n    return {1: 2}\n", "of the type dict"),
         (
             "def accuracy(answers, targets):\n    return 3 * (answers == targets).float().mean()\n",
@@ -179,6 +182,32 @@ def test_what_is_said_of_an_answer_that_is_no_classic_mistake(code: str, said: s
     assert not verdict.passed
     assert verdict.mistake == ""
     assert any(said in line for line in verdict.lines), verdict.lines
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (torch.tensor, "Expected is a list, and this is none."),
+        (lambda losses: losses[:-1], "The list has 4 parts; expected are 5."),
+        (
+            lambda losses: [2.5 * loss for loss in losses],
+            "Each of your numbers is 2.5 times the expected one.",
+        ),
+    ],
+)
+def test_what_is_said_of_a_list_that_differs(changed: Callable[..., Any], said: str) -> None:
+    exercise = load("seven_steps")
+    right = exercise.right["seven_steps"]
+    results = exercise.results(seven_steps=lambda *given: changed(right(*given)))
+    assert judge(exercise, results).lines[-1] == said
+
+
+def test_a_single_number_is_a_multiple_only_by_a_whole_one() -> None:
+    for factor, told in ((100.0, True), (0.25, True), (1.07, False)):
+        shares = load("accuracy").right["accuracy"]
+        results = load("accuracy").results(accuracy=lambda a, b, f=factor, s=shares: f * s(a, b))
+        lines = judge(load("accuracy"), results).lines
+        assert any("times the expected one" in line for line in lines) == told, lines
 
 
 @pytest.mark.parametrize(("factor", "passed"), [(1.000005, True), (1.00002, False)])
@@ -223,7 +252,7 @@ def test_a_value_as_plain_data() -> None:
 def test_a_learner_of_the_same_operations_ends_with_the_weights_of_book_linear() -> None:
     verdict = verdict_of("learner", SOLUTIONS["learner"][0])
     assert verdict.exact
-    assert verdict.lines == (load("learner").honour,)
+    assert "\n".join(verdict.lines) == load("learner").honour
     # and what it was compared with is what the command trains
     model = linear_model()
     load("learner").right["Learner"](None, model, BasicOptim, mnist_loss).fit(20, 1.0)

@@ -113,6 +113,12 @@ def test_a_change_to_what_is_not_its_own_is_named(write: Write, above: str, name
     assert check_file(write("accuracy", RIGHT)).verdict.passed  # nothing has changed here
 
 
+def test_what_torch_changes_of_itself_is_no_change_of_the_learner(write: Write) -> None:
+    # wraps torch.manual_seed
+    above = "import torch\ntorch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)"
+    assert check_file(write("accuracy", RIGHT, above)).verdict.passed
+
+
 def test_a_borrowed_function_is_no_answer(write: Write) -> None:
     path = write("mnist_loss", "pass")
     text = path.read_text(encoding="utf-8") + "\n\nfrom mnistlab import mnist_loss\n"
@@ -164,7 +170,7 @@ def test_a_file_that_is_no_exercise_is_refused(
 
 
 def test_a_folder_is_not_a_file_and_an_empty_one_has_no_exercises(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is a folder; mnistlab exercise status"):
         check_file(tmp_path)
     with pytest.raises(ConfigError, match="no file of an exercise there; mnistlab exercise start"):
         files_in(tmp_path)

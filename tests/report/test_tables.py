@@ -172,12 +172,16 @@ def test_a_figure_that_differs_has_both_values_and_its_reason() -> None:
         Figure("6 training", "net, accuracy, epoch 0", 0.5123, 0.5, "inside", 0.4, 0.6, 50.0, 9),
         Figure("6 training", "net, accuracy, epoch 1", 0.9, 0.5, "differs", 0.4, 0.6, 99.0, 9),
     ]
-    figures[4:] = [replace(one, book=0.8, low90=0.45, high90=0.55) for one in figures[4:]]
+    one = Figure("6 training", "bias gradient", 0.5, 0.5, "inside", 0.4, 0.6, 50.0, 9)
+    figures.insert(3, replace(one, low90=0.45, high90=0.55))
+    figures[5:] = [replace(one, book=0.8, low90=0.45, high90=0.55) for one in figures[5:]]
     # a summary: what differs, and how many of the others
     text = "\n".join(drawn(*reproduction_tables(figures)))
     assert "2 equal, 1 differs" in text
     assert "differs   a value: book 1, ours (1.5, None) (a reason)" in text
     assert "statement" not in text
+    sections = [line for line in text.splitlines() if line.startswith("6 training")]
+    assert [line.partition("  ")[2].strip() for line in sections] == ["1 inside, 1 left out"]
     text = "\n".join(drawn(*reproduction_tables(figures, everything=True)))
     assert "differs   a value: book 1, ours (1.5, None) (a reason)" in text
     assert "left out  resnet18: 0.5 (no such model)" in text

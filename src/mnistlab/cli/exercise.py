@@ -3,6 +3,7 @@
 import contextlib
 import textwrap
 import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +31,11 @@ Seconds = Annotated[
 
 
 class ExerciseGroup(TyperGroup):
-    """`mnistlab exercise NAME` is `mnistlab exercise show NAME`."""
+    """`mnistlab exercise NAME` is `mnistlab exercise show NAME`, also with a typing error."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        return super().resolve_command(ctx, ["show", *args] if args[0] in EXERCISES else args)
+        meant = args[0] not in self.commands and get_close_matches(args[0], EXERCISES)
+        return super().resolve_command(ctx, ["show", *args] if meant else args)
 
 
 def start(out: Output, folder: Folder = FOLDER) -> None:
@@ -77,7 +79,8 @@ def check(
     _close(out, checks)
     if missed := [one.exercise for one in checks if not one.verdict.passed]:
         raise CheckError(f"not right yet: {', '.join(missed)}")
-    out.notice(_("go on with: {command}").format(command="mnistlab exercise next"))
+    command = f"mnistlab exercise next {printable(files[-1].parent)}"
+    out.notice(_("go on with: {command}").format(command=command))
 
 
 def status(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None:
@@ -120,22 +123,22 @@ def watch(out: Output, folder: Folder = FOLDER, seconds: Seconds = 20.0) -> None
     out.notice(_("watching {folder}; Ctrl-C ends it").format(folder=printable(folder)))
     while True:
         for file, before in seen.items():
-            if (now := _stamp(file)) != before:
+            if (now := _stamp(file)) != before and now != (0, 0):
                 seen[file] = now
                 try:
                     out.result(*_lines(out, check_file(file, seconds)))
-                except ConfigError as error:  # half saved, or its first line is gone
+                except ConfigError as error:  # its first line is gone
                     out.notice(str(error))
         time.sleep(_POLL)
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    """When a file was saved, and its size; an editor may take it away for a moment."""
+    """When a file was saved, and its size; (0, 0) while an editor has it away or empty."""
     try:
         status = file.stat()
     except OSError:
         return 0, 0
-    return status.st_mtime_ns, status.st_size
+    return (status.st_mtime_ns, status.st_size) if status.st_size else (0, 0)
 
 
 def _lines(out: Output, check: "Check") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnistlab.exercises.kit import Exercise, Tries
+from mnistlab.exercises.kit import CUT, Exercise, Tries, gradient
 from mnistlab.language import N_
 
 
@@ -67,8 +67,7 @@ def try_mse(f: Any, mse: Any) -> Tries:
     yield N_("mse of (0, 1, 2) and (0, 4, 2)"), mse(TIME[:3], torch.tensor([0.0, 4.0, 2.0]))
     loss = mse(f(TIME, params), SPEED)
     yield N_("mse of f and a speed that was measured"), loss
-    known = getattr(loss, "requires_grad", False)
-    yield N_("its gradient"), torch.autograd.grad(loss, params)[0] if known else None
+    yield N_("its gradient"), gradient(loss, params)
 
 
 mse = Exercise(
@@ -96,9 +95,7 @@ def mse(preds: Tensor, targets: Tensor) -> Tensor: ...
         N_("This is the RMSE, the root of it; asked is the MSE, without the root."): {
             "mse": lambda preds, targets: squares(preds, targets).mean().sqrt()
         },
-        N_("No way back to params: `item`, `tolist`, `detach` and `data` cut it; use tensors."): {
-            "mse": lambda preds, targets: squares(preds, targets).mean().detach()
-        },
+        CUT: {"mse": lambda preds, targets: squares(preds, targets).mean().detach()},
     },
     hints=N_("""A tensor of three numbers can be taken apart: `a, b, c = params`.
 Each word of the name is a step of the loss, the last one first: error, squared, mean.

@@ -13,7 +13,7 @@ import torch
 from mnistlab.data.scan import require_exists
 from mnistlab.errors import DataError, MnistlabError, RunError
 from mnistlab.exercises import EXERCISES
-from mnistlab.exercises.running import PROCESSES, check_file, exercise_of
+from mnistlab.exercises.running import OPEN, PROCESSES, check_file, exercise_of
 from mnistlab.names import natural_key, printable
 
 NO_FILE = "no file"
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def mark(self) -> str:
-        return "o" if self.passed else "-" if self.reason == NO_FILE else "x"
+        return "o" if self.passed else "-" if self.reason in (NO_FILE, OPEN) else "x"
 
 
 def learners_in(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ import torch
 from mnistlab import load_data
 from mnistlab.data.store import ImageData
 from mnistlab.errors import MnistlabError
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.own_code import explained
 
 NEAR = 1e-5  # how far a number may be from ours, and as a share of it
@@ -139,7 +139,7 @@ def judge(exercise: Exercise, theirs: Results) -> Verdict:
     ours = exercise.ours
     if all_same(theirs, ours):
         exact = all_same(theirs, ours, 0.0)
-        return Verdict(True, exact, (_(exercise.honour),) if exact and exercise.honour else ())
+        return Verdict(True, exact, tuple(_(exercise.honour).splitlines()) if exact else ())
     at = next(
         (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if not all_same([a], [b])),
         min(len(theirs), len(ours)),
@@ -177,20 +177,42 @@ def usual_causes(theirs: Results, ours: Results) -> Iterator[str]:
     value, own = theirs[0][1], ours[0][1]
     if value is None:
         yield _("The function returns None: is a `return` missing?")
-    if not isinstance(value, dict) or not isinstance(own, dict):
-        return
-    if "kind" in value:
+    elif isinstance(value, dict) and "kind" in value:
         yield _("This is of the type {kind}, not a tensor or a number.").format(kind=value["kind"])
-        return
-    if value["shape"] != own["shape"]:
+    elif isinstance(value, list) and not isinstance(own, list):
+        yield _("This is a list or tuple; expected is one tensor or number.")
+    elif isinstance(own, list) and not isinstance(value, list):
+        yield _("Expected is a list, and this is none.")
+    elif isinstance(own, list) and len(value) != len(own):
+        text = _("The list has {n} parts; expected are {total}.")
+        yield text.format(n=len(value), total=len(own))
+    elif [one["shape"] for one in tensors(value)] != [one["shape"] for one in tensors(own)]:
         yield _("The shapes differ: over which axis does each operation go?")
-        return
-    pairs = [(a, b) for a, b in zip(value["values"], own["values"], strict=True) if b]
-    ratios = [a / b for a, b in pairs]
-    if ratios and ratios[0] and all(_close(ratio, ratios[0], 1e-4) for ratio in ratios):
-        yield _("Each of your numbers is {ratio} times the expected one.").format(
-            ratio=f"{ratios[0]:.6g}"
-        )
+    elif ratio := ratio_of(value, own):
+        yield _("Each of your numbers is {ratio} times the expected one.").format(ratio=ratio)
+
+
+def tensors(value: Any) -> list[dict[str, Any]]:
+    """The tensors and numbers in a plain value."""
+    if isinstance(value, list):
+        return [tensor for part in value for tensor in tensors(part)]
+    return [value] if isinstance(value, dict) and "values" in value else []
+
+
+def ratio_of(value: Any, own: Any) -> str:
+    """By what all numbers of `own` are multiplied in `value`; empty if by no such number.
+
+    A single number always has a ratio: it counts if it, or what it divides by, is whole.
+    """
+    both = zip(tensors(value), tensors(own), strict=True)
+    pairs = [pair for a, b in both for pair in zip(a["values"], b["values"], strict=True)]
+    ratios = [a / b for a, b in pairs if b]
+    if not ratios or not 1e-6 < abs(ratios[0]) < 1e6:  # also not nan
+        return ""
+    ratio = ratios[0]
+    whole = any(abs(one) > 1 and _close(one, round(one), 1e-4) for one in (ratio, 1 / ratio))
+    even = all(_close(one, ratio, 1e-4) for one in ratios)
+    return f"{ratio:.6g}" if even and (whole or len(ratios) > 1) else ""
 
 
 def shown(value: Any, at: int = 0) -> str:
@@ -204,6 +226,15 @@ def shown(value: Any, at: int = 0) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(shown, value[:6])) + (", ...]" if len(value) > 6 else "]")
     return str(value["kind"] if isinstance(value, dict) else value)
+
+
+def gradient(loss: Any, of: torch.Tensor) -> Any:
+    """The gradient of a loss, None where there is no way back from it."""
+    known = getattr(loss, "requires_grad", False)
+    return torch.autograd.grad(loss, of)[0] if known else None
+
+
+CUT = N_("No gradient comes back: `item`, `tolist`, `detach` and `no_grad` cut the way.")
 
 
 @cache

@@ -8,7 +8,13 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab.exercises.kit import Exercise, Tries, sample
-from mnistlab.exercises.training import linear_model, some_batches, weights_of
+from mnistlab.exercises.training import (
+    linear_model,
+    right_in,
+    some_batches,
+    train_epoch_of,
+    weights_of,
+)
 from mnistlab.language import N_
 from mnistlab.losses import mnist_loss
 from mnistlab.optim import BasicOptim
@@ -170,12 +176,22 @@ class OneRate(OurLearner):
         return super().fit(epochs, 1.0)
 
 
+class BatchMeans(OurLearner):
+    def fit(self, epochs: int, lr: float) -> list[float]:
+        opt, accuracies = self.opt_func(self.model.parameters(), lr), []
+        for _epoch in range(epochs):
+            train_epoch_of(self.model, opt, self.loss_func, self.dls[0])
+            means = [right.float().mean() for right in right_in(self.model, self.dls[1])]
+            accuracies.append(torch.stack(means).mean().item())
+        return accuracies
+
+
 learner = Exercise(
-    task=N_("""Write a `Learner` of your own: with it you have built all of chapter 4. dls is a
-pair, the batches of training and of validation, each a list of (xb, yb). opt_func(params, lr)
-makes an optimizer, loss_func(model(xb), yb) is the loss. `fit` trains for `epochs` epochs and
-returns the list of the validation accuracies after each: logits above 0 say 3, every image
-counts once."""),
+    task=N_("""Write a `Learner` of your own: with it you have built all of
+chapter 4. dls is a pair, the batches of training and of validation, each a list
+of (xb, yb). opt_func(params, lr) makes an optimizer, loss_func(model(xb), yb)
+is the loss. `fit` trains for `epochs` epochs and returns the list of the
+validation accuracies after each: logits above 0 say 3, every image counts once."""),
     code="""
 class Learner:
     def __init__(self, dls, model, opt_func, loss_func): ...
@@ -187,6 +203,9 @@ class Learner:
         N_("The gradients are never cleared: each step repeats all before it."): NeverCleared,
         N_("`fit` trains one epoch only: is a `return` inside the loop?"): OneEpoch,
         N_("`fit` returns one accuracy: return a list."): LastOnly,
+        N_(
+            "This is a mean of batch means: images of the last, small batch count more."
+        ): BatchMeans,
         N_("The learning rate is always 1: use the one that `fit` is given."): OneRate,
     },
     hints=N_("""You wrote its parts already: train_epoch and validate_epoch.

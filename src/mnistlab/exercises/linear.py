@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from mnistlab.exercises.kit import Exercise, Tries, images_of
+from mnistlab.exercises.kit import CUT, Exercise, Tries, gradient, images_of
 from mnistlab.language import N_
 from mnistlab.losses import mnist_loss as loss_of
 
@@ -100,7 +100,7 @@ def try_mnist_loss(mnist_loss: Any) -> Tries:
     weights, bias = weights_and_bias()
     loss = mnist_loss(linear(xb, weights, bias), yb)
     yield N_("the loss of 100 images"), loss
-    yield N_("the gradient of the weights"), torch.autograd.grad(loss, weights)[0]
+    yield N_("the gradient of the weights"), gradient(loss, weights)
 
 
 mnist_loss = Exercise(
@@ -118,6 +118,7 @@ targets: 1 for a 3 and 0 for a 7, (b, 1). The result is one number from 0 to 1."
         N_("This is the cross-entropy: asked is the distance itself."): cross_entropy,
         N_("Do not square the distances."): lambda x, y: (x.sigmoid() - y).square().mean(),
         N_("Without `abs`, errors cancel out."): lambda x, y: (x.sigmoid() - y).mean(),
+        CUT: lambda x, y: loss_of(x, y).detach(),
     },
     hints=N_("""First the probabilities, then their distances from the targets, then the mean.
 For a target of 1 the distance is 1 - p, for a target of 0 it is p.

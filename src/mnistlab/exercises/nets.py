@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnistlab.exercises.kit import Exercise, Tries, digits, images_of
+from mnistlab.exercises.kit import CUT, Exercise, Tries, digits, gradient, images_of
 from mnistlab.language import N_
 from mnistlab.losses import cross_entropy as our_cross_entropy
 
@@ -36,9 +36,9 @@ def net(*behind: nn.Module, relu: bool = True, bias: bool = True) -> Any:
 
 
 simple_net = Exercise(
-    task=N_("""Write the chapter's `simple_net`: a function that makes a model of two linear
-layers with a ReLU between them. The model takes images as rows (b, inputs) and gives logits (b,
-1)."""),
+    task=N_("""Write the chapter's `simple_net`: a function that
+makes a model of two linear layers with a ReLU between them. The
+model takes images as rows (b, inputs) and gives logits (b, 1)."""),
     code="""
 from torch import nn
 def simple_net(inputs: int, hidden: int) -> nn.Module: ...
@@ -46,7 +46,7 @@ def simple_net(inputs: int, hidden: int) -> nn.Module: ...
     right={"simple_net": net()},
     scenario=try_simple_net,
     mistakes={
-        N_("There is no ReLU: two linear layers alone are one."): net(relu=False),
+        N_("There is no ReLU between them: two linear layers alone are one."): net(relu=False),
         N_("A ReLU at the end: but the logit of a 7 must be negative."): net(nn.ReLU()),
         N_("A sigmoid at the end: it belongs into the loss."): net(nn.Sigmoid()),
         N_("The layers have no bias."): net(bias=False),
@@ -67,8 +67,7 @@ def try_cross_entropy(softmax: Any, cross_entropy: Any) -> Tries:
     large = torch.tensor([[0.0, 50.0, -60.0], [-200.0, 0.0, 0.0]])
     yield N_("cross-entropy where the model is sure and wrong"), cross_entropy(large, labels)
     logits.requires_grad_()
-    cross_entropy(logits, labels).backward()
-    yield N_("its gradient"), logits.grad
+    yield N_("its gradient"), gradient(cross_entropy(logits, labels), logits)
 
 
 def loss(picked: Any) -> Any:
@@ -82,11 +81,10 @@ def loss(picked: Any) -> Any:
 
 
 cross_entropy = Exercise(
-    task=N_("""Write `softmax`, logits (b, C) to probabilities (b, C) of which each row sums to
-1, and `cross_entropy`: minus the log of the probability of the true class, its mean over the
-batch. labels: (b,), the true class of each row, 0 to C-1. Logits may be large: e^1000 is
-infinite, so subtract the largest logit of a row first; and no log of a probability that is
-0."""),
+    task=N_("""Write `softmax`, logits (b, C) to probabilities (b, C) of which each row sums
+to 1, and `cross_entropy`: minus the log of the probability of the true class, its mean over
+the batch. labels: (b,), the true class of each row, 0 to C-1. Logits may be large: e^1000 is
+infinite, so subtract the largest logit of a row first; and no log of a probability that is 0."""),
     code="""
 def softmax(logits: Tensor) -> Tensor: ...
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
@@ -107,6 +105,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
         N_("The log of a probability of 0 is infinite: compute it from the logits."): (
             loss(lambda logs, true: -true.exp().log().mean())
         ),
+        CUT: loss(lambda logs, true: -true.mean().detach()),
     },
     hints=N_("""Divide e^logit by its sum over the row; `keepdim=True` keeps the shapes fitting.
 `logits[range(len(labels)), labels]` picks the logit of the true class of each row.
@@ -137,9 +136,8 @@ def mean_images_of(images: Tensor, labels: Tensor) -> Tensor:
 
 ten_digits = Exercise(
     task=N_("""Pixel similarity for all ten digits. `mean_images`: the mean image of each digit 0
-to 9, in this order, (10, 28, 28). `nearest`: for each image the digit whose mean is nearest
-(L1), (n,). images: floats (n, 28, 28); labels: (n,), each 0 to 9, in any order; means: (10, 28,
-28)."""),
+to 9, in this order, (10, 28, 28). `nearest`: for each image the digit whose mean is nearest (L1),
+(n,). images: floats (n, 28, 28); labels: (n,), each 0 to 9, in any order; means: (10, 28, 28)."""),
     code="""
 def mean_images(images: Tensor, labels: Tensor) -> Tensor: ...
 def nearest(images: Tensor, means: Tensor) -> Tensor: ...

@@ -41,9 +41,10 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 def try_mnist_distance(mnist_distance: Any) -> Tries:
     black, grey = torch.zeros(28, 28), torch.full((28, 28), 0.25)
     yield N_("black and a quarter grey"), mnist_distance(black, grey)
-    threes, mean7 = images_of("3"), images_of("7").mean(0)
+    threes, mean7 = images_of("3")[:5].clone(), images_of("7").mean(0)
     yield N_("the second 3 and the mean 7"), mnist_distance(threes[1], mean7)
-    yield N_("five 3s and their mean: five distances"), mnist_distance(threes[:5], threes.mean(0))
+    mean3 = images_of("3").mean(0)
+    yield N_("five 3s and their mean: five distances"), mnist_distance(threes, mean3)
 
 
 mnist_distance = Exercise(
@@ -59,6 +60,9 @@ The result is one number, or n of them, shape (n,): broadcasting does the rest."
         N_("These are squares: take `abs`, L1."): lambda a, b: (a - b).square().mean((-1, -2)),
         N_("This is the RMSE, L2."): lambda a, b: (a - b).square().mean((-1, -2)).sqrt(),
         N_("This is a sum: take the mean."): lambda a, b: (a - b).abs().sum((-1, -2)),
+        N_("`a -= b` changes the images that you are given: use `a - b`."): (
+            lambda a, b: a.sub_(b).abs().mean((-1, -2))
+        ),
     },
     hints=N_("""Subtract, drop the sign, take the mean.
 `mean` takes several axes at once, as a tuple.
@@ -113,7 +117,7 @@ def try_accuracy(accuracy: Any) -> Tries:
     answers, targets = torch.tensor([1, 0, 1, 1, 1]) == 1, torch.tensor([1, 1, 0, 1, 0])
     yield N_("two of five answers are right"), accuracy(answers, targets)
     threes, sevens = images_of("3"), images_of("7")
-    answers = nearer(torch.cat([threes[:300], sevens[:700]]), threes.mean(0), sevens.mean(0))
+    answers = nearer(torch.cat([threes[:300], sevens[300:1000]]), threes.mean(0), sevens.mean(0))
     targets = (torch.arange(1000) < 300).long()
     yield N_("300 images of a 3 and 700 of a 7, told by the means"), accuracy(answers, targets)
 

@@ -38,6 +38,7 @@ VERSION = 1  # of the files that `start` writes
 SECONDS = 20.0  # a check may take; an endless loop ends there
 # A copy of this process, where torch is there already; other systems do not copy a process safely.
 PROCESSES = multiprocessing.get_context("fork" if system.LINUX else "spawn")
+OPEN = N_("The gap is still open: write your answer there.")
 _PRINTED = 4000  # characters of what a learner's file prints that are shown
 _BORROWED = N_("{name} is the tool's own: the exercise is to write it yourself.")
 _CHANGED = N_("Your file changes {name}, which is not its own: leave what you import as it is.")
@@ -76,6 +77,9 @@ def exercise_of(file: Path) -> tuple[str, str]:
     Raises ConfigError for a file that is not one, is empty, of a newer version or of no exercise.
     """
     where = printable(file)
+    if file.is_dir():
+        how = f"mnistlab exercise status {where}"
+        raise ConfigError(f"{where}: is a folder; {how} checks the files in it")
     try:
         text = file.read_text("utf-8-sig")  # also with the line ends of Windows
     except OSError as error:
@@ -131,7 +135,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
     if text.rstrip().endswith(exercise.file_code.strip()):
-        to_do = Verdict(False, lines=(_("The gap is still open: write your answer there."),))
+        to_do = Verdict(False, lines=(_(OPEN),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
     torch.set_num_threads(1)
@@ -143,9 +147,9 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     with warnings.catch_warnings(action="ignore"):
         process.start()
     there.close()
-    _ours = exercise.ours  # on another core, while the learner's is computed
     printed, reply, late = "", None, False
     try:
+        _ours = exercise.ours  # on another core, while the learner's is computed
         while reply is None and not late:
             late = not here.poll(max(0.0, started + seconds - time.perf_counter()))
             if not late:
@@ -194,6 +198,7 @@ def _answer(connection: Connection, name: str, file: str, text: str, seconds: fl
     if hasattr(signal, "alarm"):  # ends this process also where the one that waits was killed
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(int(seconds) + 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the one that waits ends this process
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what programs print that it starts: stdout may be the document of --json
     printed: Any = _Printed(connection)
@@ -220,7 +225,10 @@ def _reply(exercise: Exercise, file: str, text: str) -> dict[str, Any]:
     results = exercise.results(**answer)
     after = dict(_functions())
     for key, value in before.items():
-        if after.get(key) is not value:
+        found = after.get(key)
+        # torch.optim, when it is first used, wraps torch.manual_seed itself
+        by_torch = getattr(found, "__globals__", {}).get("__name__") == "torch._compile"
+        if found is not value and not by_torch:
             return {"failed": _CHANGED, "values": {"name": key}}
     return {"results": results}
 

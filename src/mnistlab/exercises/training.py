@@ -87,11 +87,15 @@ class WithoutRate(BasicOptim):
         param.sub_(grad)
 
 
+class Unmoved(BasicOptim):
+    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
+        pass
+
+
 basic_optim = Exercise(
     task=N_("""Write the optimizer of the chapter. `BasicOptim(params, lr)` is made with the
 parameters of a model; `step()` moves each parameter by -lr times its gradient, in place;
-`zero_grad()` forgets the gradients. params may be a generator, as `model.parameters()` is
-one."""),
+`zero_grad()` forgets the gradients. params may be a generator, as `model.parameters()` is one."""),
     code="""
 class BasicOptim:
     def __init__(self, params, lr): ...
@@ -106,6 +110,7 @@ class BasicOptim:
         N_("A generator can be used once: keep `list(params)`."): UsedUp,
         N_("The step is recorded for autograd: use `torch.no_grad()`."): WithGraph,
         N_("The learning rate is left out."): WithoutRate,
+        N_("`param = ...` is a new tensor: change param, by `-=`."): Unmoved,
     },
     hints=N_("""Keep the parameters as a list, and lr.
 A parameter has its gradient in `.grad`; change it in place under `torch.no_grad()`.

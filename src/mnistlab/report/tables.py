@@ -327,20 +327,21 @@ def reproduction_tables(figures: Sequence[Any], *, everything: bool = False) -> 
                 shown = [figure for figure in rows if figure.verdict in ("edge", "differs")]
                 counts = listed(Counter(figure.verdict for figure in rows), "{1} {0}")
                 lines.append(f"{curve or section:<45}  {counts}")
-            if curve is None:
-                lines += [line for figure in shown for line in _exact_lines(figure)]
-            elif shown:
+            for exact, part in groupby(shown, key=lambda figure: figure.low is None):  # no range
+                if exact:
+                    lines += [line for figure in part for line in _exact_lines(figure)]
+                    continue
                 lines += ["", curve] if curve and everything else []
-                lines.append(_spread_table(shown))
+                lines.append(_spread_table(list(part)))
             if curve:
                 lines += [f"  {figure.reason}" for figure in rows if figure.reason]
     return lines
 
 
-def _curve_of(figure: Any) -> str | None:
-    """`two layers, accuracy` of its epoch 3; empty for a single figure, None for an exact one."""
+def _curve_of(figure: Any) -> str:
+    """`two layers, accuracy` of its epoch 3; empty for a single figure or an exact one."""
     title, _, last = str(figure.item).rpartition(", ")
-    return None if figure.low is None else title if last.startswith("epoch") else ""
+    return title if figure.low is not None and last.startswith("epoch") else ""
 
 
 def _exact_lines(figure: Any) -> list[str]:
