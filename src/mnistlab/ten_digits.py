@@ -47,9 +47,15 @@ def ten_digits(
         progress(title)
         stack = Stack(models_of(data, range(seeds or 6), name, **settings))
         trained = train_stack(
-            stack, BasicOptim(stack.parameters(), lr=lr), data.train_ds, data.valid_ds,
-            epochs=epochs, order_seed=order_seed, loss_func=cross_entropy, n_classes=10,
-        )  # fmt: skip
+            stack,
+            BasicOptim(stack.parameters(), lr=lr),
+            data.train_ds,
+            data.valid_ds,
+            epochs=epochs,
+            order_seed=order_seed,
+            loss_func=cross_entropy,
+            n_classes=10,
+        )
         rows = [compute_logits(stack, images), *(logits for _, logits in trained)]
         losses = [wide_loss(cross_entropy, logits, labels) for logits in rows]
         accuracies = [(logits.argmax(2) == labels[:, None]).double().mean(0) for logits in rows]

@@ -202,3 +202,13 @@ def test_the_code_of_every_lesson_can_be_read(mnistlab: Mnistlab) -> None:
         assert mnistlab("lesson", name, "--code").ok().out == source
     document = mnistlab("lesson", "pixels", "--code", "--json").ok().json
     assert "def lesson" in document["source"]
+
+
+def test_a_picture_in_chinese_says_that_no_font_has_the_characters(
+    mnistlab: Mnistlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("lesson", "depth", "--plot", tmp_path / "d.png")
+    for fonts, expected in (([], True), (["Noto Sans CJK SC"], False)):
+        monkeypatch.setattr("mnistlab.report.files.chinese_fonts", lambda fonts=fonts: fonts)
+        assert ("no font with Chinese" in mnistlab(*arguments, "--lang", "zh").ok().err) is expected
+        assert "no font" not in mnistlab(*arguments).ok().err

@@ -11,7 +11,7 @@ import typer
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError
-from mnistlab.language import N_, _, folded
+from mnistlab.language import N_, _, folded, language
 from mnistlab.lessons import LESSONS, run_lesson, source_of
 from mnistlab.names import printable
 from mnistlab.resolving import resolve
@@ -75,7 +75,7 @@ def lesson(
         return
     from mnistlab.devices import set_threads
     from mnistlab.lessons.kit import Ask, Check, as_document
-    from mnistlab.report.files import draw
+    from mnistlab.report.files import chinese_fonts, draw
     from mnistlab.report.pictures import Curves, Images
 
     set_threads(1)  # its matrices are small
@@ -87,6 +87,8 @@ def lesson(
             raise ConfigError(f"--plot: the lesson {name} has no picture; run it without --plot")
         draw(pictures, plot)
         out.notice(_("drawn  {file}").format(file=printable(plot)))
+        if language() != "en" and not chinese_fonts():
+            out.notice("no font with Chinese characters is installed here: boxes stand for them")
     document, checks = [], []
     for item in items:
         if isinstance(item, Ask) and not (ask and out.tables):

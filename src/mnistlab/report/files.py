@@ -34,6 +34,13 @@ def require_plot(path: Path, flag: str = "--plot", *more: str) -> None:
     require_packages(flag, "matplotlib")
 
 
+def chinese_fonts() -> list[str]:
+    """The fonts of this system that have Chinese characters, by name."""
+    from matplotlib.font_manager import fontManager
+
+    return [name for name in sorted(fontManager.get_font_names()) if re.search(_CHINESE, name)]
+
+
 def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     """Draw `pictures` into one PNG, SVG or PDF, two in a row. Raises ConfigError, RunError."""
     path = Path(path)
@@ -41,12 +48,8 @@ def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import fontManager
 
-    fonts = ["sans-serif"]
-    if language() != "en":
-        names = fontManager.get_font_names()
-        fonts = ["DejaVu Sans", *(name for name in sorted(names) if re.search(_CHINESE, name))]
+    fonts = ["sans-serif"] if language() == "en" else ["DejaVu Sans", *chinese_fonts()]
     content, kind = io.BytesIO(), path.suffix[1:].lower()
     settings: Any = {"svg.hashsalt": "mnistlab", "font.family": fonts}
     with rc_context(settings), warnings.catch_warnings():
