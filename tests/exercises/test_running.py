@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,11 @@ def test_what_torch_changes_of_itself_is_no_change_of_the_learner(write: Write) 
     # wraps torch.manual_seed
     above = "import torch\ntorch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)"
     assert check_file(write("accuracy", RIGHT, above)).verdict.passed
+
+
+def test_a_check_goes_on_whatever_the_tool_has_imported_before(write: Write) -> None:
+    import_module("mnistlab.eject")  # it has a class of Python's own among its names
+    assert check_file(write("accuracy", RIGHT)).verdict.passed
 
 
 def test_a_borrowed_function_is_no_answer(write: Write) -> None:

@@ -226,9 +226,11 @@ def _reply(exercise: Exercise, file: str, text: str) -> dict[str, Any]:
     after = dict(_functions())
     for key, value in before.items():
         found = after.get(key)
+        if found is value:
+            continue
         # torch.optim, when it is first used, wraps torch.manual_seed itself
-        by_torch = getattr(found, "__globals__", {}).get("__name__") == "torch._compile"
-        if found is not value and not by_torch:
+        scope = found.__globals__ if isinstance(found, types.FunctionType) else {}
+        if scope.get("__name__") != "torch._compile":
             return {"failed": _CHANGED, "values": {"name": key}}
     return {"results": results}
 
