@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -43,6 +44,9 @@ processes = pytest.mark.skipif(
 )
 mnist = pytest.mark.skipif(
     not DATASETS["mnist"].bundled, reason="no data/digits/mnist.npz, nor the package of it"
+)
+tar = pytest.mark.skipif(
+    not hasattr(tarfile, "data_filter"), reason="Python before 3.11.4 cannot unpack a tar safely"
 )
 linux = pytest.mark.skipif(not LINUX, reason="done as Linux does it")
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mnistlab import load_data, train_run
+from tests import needs
 from tests.command import Result
 from tests.conftest import make_tree
 
@@ -108,7 +109,7 @@ def test_it_says_how_train_reads_it_and_ends_with_the_command_that_works(
     assert [int(text) for text in table["dark"]] == [each["dark"] for each in counts]
 
 
-@pytest.mark.parametrize("kind", ["zip", "gztar"])
+@pytest.mark.parametrize("kind", ["zip", pytest.param("gztar", marks=needs.tar)])
 def test_an_archive_is_checked_as_what_is_in_it(mnistlab: Mnistlab, tiny: Path, kind: str) -> None:
     file = Path(shutil.make_archive("own", kind, tiny)).name
     checked = mnistlab("data", "check", file).ok()
