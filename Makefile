@@ -1,7 +1,7 @@
 # Two commands: `make train` and `make test`. Both need Python 3.11 or newer and the package index.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Extra words for pip, e.g. an index with the CPU build of torch.
 PIP_FLAGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet $(PIP_FLAGS)
@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit optional coverage bench campaign audit \
-  sbom archive catalogue wheel lock clean help newcomer systems compat
+  sbom archive catalogue wheel lock clean help newcomer systems compat forge
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -57,6 +57,10 @@ newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new use
 compat: $(VENV)/.installed-compat ## all tests with the oldest and the newest versions → docs/compatibility.md
 	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/nox $(ARGS)
 
+forge: $(VENV)/.installed-dev ## the workflows under actionlint and zizmor
+	$(LOCKED_INSTALL) --group forge
+	MNISTLAB_REQUIRE_FORGE=1 $(BIN)/python -m pytest tests/test_forge.py $(ARGS)
+
 audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
 	mkdir -p build
 	# the index does not know builds, as in 2.13.0+cpu
@@ -81,14 +85,14 @@ wheel: $(VENV)/.installed-dev ## build the wheels of mnistlab and of mnistlab-di
 	$(BIN)/python -m build --wheel --no-isolation
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist data/digits
 
-lock: | $(VENV)/bin/python ## bring requirements.lock up to pyproject.toml; ARGS=--upgrade: the newest of everything
+lock: | $(VENV)/pyvenv.cfg ## bring requirements.lock up to pyproject.toml; ARGS=--upgrade: the newest of everything
 	$(PIP_INSTALL) --upgrade 'pip>=25.1'
 	$(PIP_INSTALL) --group lock
 	mkdir -p build
 	cp $(LOCK) build/$(LOCK)
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	  $(foreach extra,plot heif onnx tensorboard mlflow,--extra $(extra)) \
-	  $(foreach group,dev bench browser campaign compat audit lock tested,--group $(group)) --annotation-style line \
+	  $(foreach group,dev bench browser campaign compat audit forge lock tested,--group $(group)) --annotation-style line \
 	  --custom-compile-command 'make lock' --output-file build/$(LOCK) $(ARGS)
 	# the CUDA parts go with the build of torch, which names their versions itself
 	grep -vE '^(cuda-|nvidia-|triton=)' build/$(LOCK) > $(LOCK)
@@ -99,16 +103,16 @@ clean: ## remove the virtual environment and everything built
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' Makefile | expand -t 2
 
-$(VENV)/bin/python:
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mnistlab needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml $(LOCK) | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(VENV)/pyvenv.cfg
 	$(LOCKED_INSTALL) --editable '.[plot]'
 	touch $@
 
-$(VENV)/.installed-%: pyproject.toml $(LOCK) | $(VENV)/bin/python
+$(VENV)/.installed-%: pyproject.toml $(LOCK) | $(VENV)/pyvenv.cfg
 	@# 25.1 is the first pip that knows dependency groups
 	$(LOCKED_INSTALL) --upgrade 'pip>=25.1'
 	$(LOCKED_INSTALL) --editable '.[plot]' --group $*
