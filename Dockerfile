@@ -12,14 +12,12 @@ ARG CPU_INDEX
 ENV PIP_EXTRA_INDEX_URL=$CPU_INDEX \
     PIP_CONSTRAINT=requirements.lock \
     PIP_BUILD_CONSTRAINT=requirements.lock \
-    PIP_NO_CACHE_DIR=1 \
-    PIP_NO_COMPILE=1 \
     HOUSE=/opt/mnistlab
 WORKDIR /src
 COPY . .
 RUN python -m pip wheel --no-deps --wheel-dir dist . ./data/digits
 RUN python -m venv --without-pip "$HOUSE" \
- && python -m pip --python "$HOUSE" install dist/*.whl
+ && python -m pip --python "$HOUSE" install --no-compile dist/*.whl
 # Of torch, what others compile against and its own tests, a quarter of it; and all other tests.
 RUN cd "$HOUSE"/lib/python*/site-packages \
  && rm -rf torch/include torch/test \
