@@ -57,11 +57,9 @@ newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new use
 compat: $(VENV)/.installed-compat ## all tests with the oldest and the newest versions → docs/compatibility.md
 	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/nox $(ARGS)
 
-audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
-	mkdir -p build
-	# the index does not know builds, as in 2.13.0+cpu
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
-	$(BIN)/pip-audit --disable-pip --no-deps --progress-spinner off --requirement build/installed.txt
+audit: $(VENV)/.installed-audit ## known vulnerabilities of what the lock names (asks the package index)
+	# strict: an index that does not know a package cannot say that it is sound
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(LOCK)
 
 sbom: $(VENV)/.installed-audit ## bill of materials of what is installed (CycloneDX) → dist/sbom.json
 	mkdir -p dist
