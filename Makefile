@@ -61,11 +61,9 @@ forge: $(VENV)/.installed-dev ## the workflows under actionlint and zizmor
 	$(LOCKED_INSTALL) --group forge
 	MNISTLAB_REQUIRE_FORGE=1 $(BIN)/python -m pytest tests/test_forge.py $(ARGS)
 
-audit: $(VENV)/.installed-audit ## known vulnerabilities of what is installed (asks the package index)
-	mkdir -p build
-	# the index does not know builds, as in 2.13.0+cpu
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
-	$(BIN)/pip-audit --disable-pip --no-deps --progress-spinner off --requirement build/installed.txt
+audit: $(VENV)/.installed-audit ## known vulnerabilities of what the lock names (asks the package index)
+	# strict: an index that does not know a package cannot say that it is sound
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(LOCK)
 
 sbom: $(VENV)/.installed-audit ## bill of materials of what is installed (CycloneDX) → dist/sbom.json
 	mkdir -p dist

@@ -1,13 +1,17 @@
 """requirements.lock, which make and CI install from, holds what pyproject.toml asks for."""
 
 import importlib.metadata
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -119,3 +123,63 @@ def test_torch_is_open_in_the_package_and_locked_with_the_torchvision_that_belon
         assert versions["torch"].major == 2
         assert versions["torchvision"].minor == versions["torch"].minor + 15
         assert versions["torchvision"].major == 0
+
+
+# the wheel
+
+
+def brought_by(wanted: list[Requirement]) -> set[str]:
+    """The names of what is installed here for `wanted` without extras, and of what that brings."""
+    todo, here = [(one, {""}) for one in wanted], {**default_environment()}
+    done = set()
+    while todo:
+        one, extras = todo.pop()
+        key = canonicalize_name(one.name), frozenset(one.extras)
+        if key in done or not any(applies(one, here, extra) for extra in extras):
+            continue
+        done.add(key)
+        brings = [] if CUDA.match(key[0]) else importlib.metadata.requires(key[0]) or []
+        todo += [(Requirement(line), {"", *one.extras}) for line in brings]
+    return {name for name, _ in done}
+
+
+# With no package but those in argv: the modules of mnistlab that cannot be imported, and the
+# packages that all others load.
+ALONE = """
+import importlib, importlib.metadata as metadata, json, pkgutil, sys
+allowed, before = {*json.loads(sys.argv[1])}, {*sys.modules}
+homes = metadata.packages_distributions()
+for name, owners in homes.items():
+    if not allowed & {owner.lower().replace("_", "-") for owner in owners}:
+        sys.modules[name] = None
+import mnistlab
+missing = {}
+for module in pkgutil.walk_packages(mnistlab.__path__, "mnistlab."):
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        missing[module.name] = error.name
+loaded = {name.partition(".")[0] for name in {*sys.modules} - before if sys.modules[name]}
+print(json.dumps([missing, sorted({one for name in loaded for one in homes.get(name, ())})]))
+"""
+
+
+def test_the_wheel_asks_for_what_pyproject_does_and_is_imported_with_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """With the test of pyproject.toml above: all that is loaded is in the lock."""
+    [file] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path))
+    [built] = importlib.metadata.distributions(path=[file])
+    wheel = [Requirement(line) for line in built.requires or ()]
+    project = PROJECT["project"]
+    asked = [project["dependencies"], *project["optional-dependencies"].values()]
+    assert sorted((one.name, str(one.specifier)) for one in wheel) == sorted(
+        (one.name, str(one.specifier)) for line in asked for one in map(Requirement, line)
+    )
+    brought = brought_by(wheel)
+    words = [sys.executable, "-c", ALONE, json.dumps([*brought, "mnistlab"])]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    missing, loaded = json.loads(done.stdout)
+    assert missing == {}
+    assert {canonicalize_name(name) for name in loaded} <= {*brought, "mnistlab"}
+    assert {"torch", "pillow", "scipy"} <= {*loaded}

@@ -11,7 +11,7 @@ Importing `mnistlab` is light; torch is imported when one of these names is firs
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Which name is from which module says `__init__.pyi`, a line each.
 with open(f"{__file__}i", encoding="utf-8") as _stub:

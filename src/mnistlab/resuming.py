@@ -82,7 +82,8 @@ def resume(
 def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -> Experiment:
     """The experiment at the place and with the weights of `state`."""
     record, now = state.record, experiment.now
-    if state.card != experiment.card:
+    # the first versions did not say what ground images have, which training does not use
+    if state.card != replace(experiment.card, ground=state.card.ground):
         raise DamagedFileError(f"{printable(run.state_file)}: model and settings do not agree")
     now.model.load_state_dict(state.weights)
     if not hasattr(now.opt, "load_state"):

@@ -70,7 +70,7 @@ class StateRecord(BaseModel):
     seconds: FiniteFloat = Field(ge=0)
     history: list[EpochRow]
     best: Best | None = None
-    mixed: bool
+    mixed: bool = False  # the first versions did not say
 
 
 @dataclass

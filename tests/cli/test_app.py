@@ -4,9 +4,11 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from mnistlab.config import (
     choices_of,
     flag_of,
 )
+from mnistlab.devices import choose_device, environment
 from mnistlab.errors import RunError
 from tests.command import Result
 from tests.conftest import CHECKOUT
@@ -84,9 +87,96 @@ def test_without_a_command_there_is_help_and_exit_2(
     assert "Commands:" in told.out + told.err
 
 
-def test_the_version_is_the_package_s(mnistlab: Mnistlab) -> None:
-    assert mnistlab("--version").ok().out == f"mnistlab {__version__}\n"
+# the version
+
+
+def test_the_version_says_what_runs_here_in_lines_of_a_name_and_a_value(
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_commit", lambda: "0123456789abcdef")
+    here = environment(choose_device("auto"))
+    assert mnistlab("--version").ok().out.splitlines() == [
+        f"mnistlab {__version__}",  # scripts read this line
+        "commit 0123456789ab",
+        f"python {here['python']} on {here['platform']}",
+        f"torch {here['torch']}",
+        f"device {here['device']} on {here['processor']}",
+    ]
     assert importlib.metadata.version("mnistlab") == __version__
+    monkeypatch.setattr(module, "_commit", lambda: None)
+    assert "commit" not in mnistlab("--version").ok().out
+
+
+def test_the_version_is_told_also_where_torch_cannot_be_imported(
+    mnistlab: Mnistlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mnistlab.devices", None)
+    told = mnistlab("--version")
+    assert told.code == 1
+    assert re.match(rf"mnistlab {__version__}\n(.*\n)*torch \d.*\n\Z", told.out)
+    assert "mnistlab.devices" in told.err
+
+
+def test_the_commit_is_the_one_that_git_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    clone, tree = tmp_path / "clone", tmp_path / "tree"
+
+    def git(*words: str | Path) -> str:
+        name = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", clone, *name, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit_in(folder: Path) -> str | None:
+        monkeypatch.setattr(module, "__file__", str(folder / "src" / "mnistlab" / "cli" / "app.py"))
+        return module._commit()
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed("{}"))
+    clone.mkdir()
+    assert commit_in(clone) is None
+    git("init", "--initial-branch", "a.b/c")
+    assert commit_in(clone) is None  # nothing is committed yet
+    git("commit", "--allow-empty", "--message", "1")
+    first = commit_in(clone)
+    assert first == git("rev-parse", "HEAD")
+    git("branch", "axb/c")
+    git("commit", "--allow-empty", "--message", "2")
+    git("worktree", "add", tree, "axb/c")
+    for _ in "loose", "packed":
+        assert commit_in(clone) == git("rev-parse", "HEAD") != first
+        assert commit_in(tree) == first
+        git("pack-refs", "--all")
+    git("checkout", "--detach", "HEAD~")
+    assert commit_in(clone) == first
+
+
+@dataclass
+class Installed:
+    """A distribution whose `direct_url.json` has this text."""
+
+    text: str | None
+
+    def read_text(self, name: str) -> str | None:
+        return self.text if name == "direct_url.json" else None
+
+
+@pytest.mark.parametrize(
+    ("text", "commit"),
+    [
+        ('{"url": "https://example.org", "vcs_info": {"vcs": "git", "commit_id": "123"}}', "123"),
+        ('{"url": "file:///x", "dir_info": {"editable": true}}', None),
+        (None, None),
+        ("{", None),
+    ],
+)
+def test_the_commit_of_an_installation_is_what_pip_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, commit: str | None
+) -> None:
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "lib" / "a" / "mnistlab" / "cli" / "b"))
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed(text))
+    assert module._commit() == commit
 
 
 # the flags that mean the same everywhere
@@ -181,7 +271,6 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     helped: list[tuple[list[str], dict[str, str]]] = [([*path, "--help"], {}) for path in EVERY]
     typos: list[list[str]] = [
-        ["--version"],
         ["train", "--model", "linaer"],
         ["train", "--config", "liner"],
         ["eval", "nope"],
@@ -215,7 +304,7 @@ def test_help_completion_and_typos_import_nothing_heavy(tmp_path: Path) -> None:
         assert answer["code"] == 0, call
         assert answer["out"].startswith("Usage: mnistlab")
     told = answers[len(helped) :]
-    assert [answer["code"] for answer in told[: len(typos)]] == [0, 2, 2, 2, 2, 2]
+    assert [answer["code"] for answer in told[: len(typos)]] == [2, 2, 2, 2, 2]
     for (call, expected), answer in zip(completed, told[len(typos) :], strict=False):
         assert answer["out"].split() == expected, call
         assert answer["err"] == "", call

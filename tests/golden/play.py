@@ -128,8 +128,8 @@ def masked(value: Any) -> Any:
             return {key: masked(value[key]) for key in ("kind", "title")}
         if isinstance(value.get("files"), dict):  # of a run: sizes depend on the times in them
             value = {**value, "files": sorted(value["files"])}
-        if isinstance(value.get("changed"), dict):  # Python does not change the bits
-            changed = {k: v for k, v in value["changed"].items() if k != "python"}
+        if isinstance(value.get("changed"), dict):  # neither changes the bits
+            changed = {k: v for k, v in value["changed"].items() if k not in ("python", "mnistlab")}
             value = {**value, "changed": changed}
         return {k: "masked" if k in _MASKED else masked(v) for k, v in value.items()}
     if isinstance(value, list):

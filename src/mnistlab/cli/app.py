@@ -1,9 +1,13 @@
 """The application: its commands, and what becomes of an error."""
 
+import contextlib
+import json
 import os
+import platform
 import re
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,16 +44,51 @@ def _group(text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     )
 
 
+def _commit() -> str | None:
+    """The commit that runs, read from git's files or what `pip install git+...` kept; else None."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        git = Path(__file__).parents[3] / ".git"
+        if git.is_file():  # of a worktree, whose folder it names
+            git = git.parent / git.read_text("utf-8").removeprefix("gitdir:").strip()
+        head = (git / "HEAD").read_text("utf-8").split()[-1]  # the branch, or the commit itself
+        if not head.startswith("refs/"):
+            return head
+        if (git / "commondir").exists():  # a worktree has the branches of its repository
+            git /= (git / "commondir").read_text("utf-8").strip()
+        if (git / head).exists():
+            return (git / head).read_text("utf-8").strip()
+        packed = (git / "packed-refs").read_text("utf-8")
+        return str(re.findall(rf"^(\w+) {re.escape(head)}$", packed, re.MULTILINE)[0])
+    from importlib.metadata import distribution  # here and below: --help shall be quick
+
+    with contextlib.suppress(ImportError, ValueError, LookupError):
+        origin = distribution("mnistlab").read_text("direct_url.json") or "{}"
+        return str(json.loads(origin)["vcs_info"]["commit_id"])
+    return None
+
+
 def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"mnistlab {__version__}")
-        raise typer.Exit
+    """Print what a report of a fault needs; the device comes last, since torch takes its time."""
+    if not value:
+        return
+    from importlib.metadata import version
+
+    typer.echo(f"mnistlab {__version__}")
+    if commit := _commit():
+        typer.echo(f"commit {commit[:12]}")
+    typer.echo(f"python {platform.python_version()} on {platform.platform()}")
+    typer.echo(f"torch {version('torch')}")
+    from mnistlab.devices import choose_device, environment
+
+    here = environment(choose_device("auto"))
+    typer.echo(f"device {here['device']} on {here['processor']}")
+    raise typer.Exit
 
 
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option("--version", callback=_version, is_eager=True, help="Versions and device."),
     ] = False,
 ) -> None:
     """Train a small image classifier from folders of images, from first principles."""
