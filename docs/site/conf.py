@@ -35,7 +35,7 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = "mnistlab"
 templates_path = ["templates"]
-html_static_path = ["static", str(pages.ROOT / "build/docs" / LANGUAGE / "files")]
+html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_show_sourcelink = False
@@ -103,6 +103,7 @@ def switch(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def setup(app: Sphinx) -> None:
+    app.config.html_static_path.append(str(app.srcdir / "files"))  # pictures
     app.add_search_language(SearchChinese)
     app.connect("autodoc-process-docstring", in_markdown)
     app.connect("autodoc-process-signature", short_defaults)

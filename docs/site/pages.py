@@ -203,9 +203,8 @@ def faults(site: Path) -> Iterator[str]:
             yield f"{file.relative_to(site).as_posix()}: loads from the network"
 
 
-def main() -> int:
-    """Make the site; the exit code."""
-    build, site = ROOT / "build/docs", ROOT / "build/site"
+def main(build: Path, site: Path) -> int:
+    """Write the pages into `build`, the site into `site`; the exit code."""
     write(build)
     shutil.rmtree(site, ignore_errors=True)
     for language, folder in {"en": site, "zh": site / "zh"}.items():
@@ -220,4 +219,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ROOT / "build/docs", ROOT / "build/site"))
