@@ -33,6 +33,7 @@ PICTURE = re.compile(
 )
 # Between Chinese characters a line break would be shown as a space.
 BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])")
+AWAY = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")  # a picture from the network: its text
 SWITCH = re.compile(r"^.*(?:English \| \[中文\]|\[English\]\(.*?\) \| 中文).*\n\n", re.MULTILINE)
 
 
@@ -139,7 +140,7 @@ def for_the_site(path: str, folder: Path) -> str:
     for mark, made in MADE.items():
         if mark in text:
             text = text.replace(mark, made())
-    text = PICTURE.sub(picture, text)
+    text = PICTURE.sub(picture, AWAY.sub(r"\1", text))
     parts = FENCE.split(text)  # what is in a fence stays as it is
     parts[::2] = [LINK.sub(link, BREAK.sub("", part)) for part in parts[::2]]
     listed = [page for _, pages in sections(language) for _, page in pages]
