@@ -23,7 +23,6 @@ INDEXES = {"en": "docs/index.md", "zh": "docs/zh/index.md"}
 # What stands in a page for what is made of the code.
 MADE = {"<!-- commands -->": reference.commands, "<!-- api -->": reference.public_names}
 LANGUAGES = {".py": "python", ".pyi": "python", ".js": "javascript", ".toml": "toml"}
-IMAGES = (".svg", ".png", ".webp")
 
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#\s]*)(#[^)\s]*)?\)")
@@ -120,7 +119,7 @@ def for_the_site(path: str, folder: Path) -> str:
             return match[0]
         if not is_page(target):
             return f"{text}(files/{copied(file)})"
-        if text == f"[{target}]":  # on the site, pages have titles and no paths
+        if text.endswith(".md]"):  # on the site, pages have titles and no paths
             text = f"[{title_of(target)}]"
         if language_of(target) == language:
             return f"{text}({name_of(target)}.md{anchor})"
