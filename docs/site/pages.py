@@ -99,6 +99,8 @@ def collect() -> list[str]:
         if path.endswith(".md"):
             links = [link for _, link, _ in LINK.findall(FENCE.sub("", text_of(path)))]
             targets = [target_of(path, link) for link in links if link and "://" not in link]
+            if missing := [one for one in targets if not (ROOT / one).exists()]:
+                sys.exit(f"{path}: a link to {missing[0]}: there is no such file")
             found += [one for one in dict.fromkeys(targets) if is_page(one) and one not in found]
     return found
 
