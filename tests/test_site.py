@@ -97,10 +97,11 @@ def test_the_reference_has_every_command_and_flag_with_its_help(reference: Modul
 
 def test_the_reference_has_every_public_name(reference: ModuleType) -> None:
     text = reference.public_names()
-    names = {*re.findall(r":: mnistlab\.(\w+)", text)}
+    names = {*re.findall(r":: mnistlab\.(\w+)$", text, re.MULTILINE)}
     assert names == {*mnistlab.__all__} - {"__version__", "models"}
     assert ".. autofunction:: mnistlab.load_data" in text
     assert ".. autoclass:: mnistlab.BasicOptim\n   :members:" in text
+    assert ".. autoclass:: mnistlab.metrics.Evaluation\n" in text  # what `evaluate` returns
 
 
 def test_a_link_that_leads_nowhere_is_found(pages: ModuleType, tmp_path: Path) -> None:

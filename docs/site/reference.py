@@ -106,14 +106,33 @@ def _command(
         yield f"As for `mnistlab train`: {', '.join(same)}.\n"
 
 
+def classes_in(annotation: Any) -> list[type]:
+    """The package's own classes in an annotation."""
+    inner = [one for part in get_args(annotation) for one in classes_in(part)]
+    own = isinstance(annotation, type) and annotation.__module__.startswith("mnistlab.")
+    return [annotation, *inner] if own else inner
+
+
 def public_names() -> str:
-    """What autodoc makes of the docstrings of all public names: functions, then classes."""
+    """What autodoc makes of the docstrings: of all public names, and of what functions return."""
     names = [name for name in mnistlab.__all__ if name not in ("__version__", "models")]
+    public = {name: getattr(mnistlab, name) for name in names}
+    functions = {name: one for name, one in public.items() if not isinstance(one, type)}
+    returned = {
+        f"{one.__module__}.{one.__name__}".removeprefix("mnistlab."): one
+        for function in functions.values()
+        for one in classes_in(get_type_hints(function)["return"])
+        if one not in public.values()
+    }
     lines = []
-    for kind, wanted in {"function": False, "class": True}.items():
-        lines += [f"## {kind.title()}{'es' if wanted else 's'}", "", "```{eval-rst}"]
-        for name in names:
-            if isinstance(getattr(mnistlab, name), type) == wanted:
-                lines += [f".. auto{kind}:: mnistlab.{name}", "   :members:" * wanted]
+    for heading, found in {
+        "Functions": functions,
+        "Classes": {name: one for name, one in public.items() if name not in functions},
+        "What functions return": returned,
+    }.items():
+        kind = "function" if found is functions else "class"
+        lines += [f"## {heading}", "", "```{eval-rst}"]
+        for name in found:
+            lines += [f".. auto{kind}:: mnistlab.{name}", "   :members:" * (kind == "class")]
         lines += ["```", ""]
     return "\n".join(lines)
