@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mnistlab
 import pages
 
-LANGUAGE = "zh" if "zh" in tags else "en"  # type: ignore[name-defined]  # noqa: F821 - Sphinx's
+LANGUAGE = "zh" if "zh" in tags else "en"  # noqa: F821 - Sphinx's
 OTHER = {"en": "zh", "zh": "en"}[LANGUAGE]
 HAN = r"[\u3400-\u9fff]"
 

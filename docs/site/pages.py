@@ -7,6 +7,7 @@ warning is an error. Last, every link of the site must lead somewhere.
 """
 
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -67,7 +68,7 @@ def title_of(path: str) -> str:
 
 def target_of(path: str, link: str) -> str:
     """The file that a link of the page `path` leads to, as a path from the root."""
-    return os.path.normpath(os.path.join(os.path.dirname(path), unquote(link)))
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(link)))
 
 
 def sections(language: str) -> list[tuple[str, list[tuple[str, str]]]]:
