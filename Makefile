@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit optional coverage bench campaign audit \
-  sbom archive catalogue wheel lock clean help newcomer systems compat forge
+  sbom archive catalogue docs wheel lock clean help newcomer systems compat forge
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -70,6 +70,9 @@ sbom: $(VENV)/.installed-audit ## bill of materials of what is installed (Cyclon
 	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 	  --output-file dist/sbom.json $(BIN)/python
 
+docs: $(VENV)/.installed-docs ## the pages as one site, in English and Chinese → build/site/index.html
+	$(BIN)/python docs/site/pages.py
+
 archive: $(VENV)/.installed ## rebuild the two archives in data/: make archive MNIST=<folder with MNIST's files>
 	rm -rf build/mnist_sample
 	$(BIN)/mnistlab data import-idx $(MNIST) build/mnist_sample --classes 3,7
@@ -90,7 +93,7 @@ lock: | $(VENV)/pyvenv.cfg ## bring requirements.lock up to pyproject.toml; ARGS
 	cp $(LOCK) build/$(LOCK)
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	  $(foreach extra,plot heif onnx tensorboard mlflow,--extra $(extra)) \
-	  $(foreach group,dev bench browser campaign compat audit forge lock tested,--group $(group)) --annotation-style line \
+	  $(foreach group,dev bench browser campaign compat audit forge docs lock tested,--group $(group)) --annotation-style line \
 	  --custom-compile-command 'make lock' --output-file build/$(LOCK) $(ARGS)
 	# the CUDA parts go with the build of torch, which names their versions itself
 	grep -vE '^(cuda-|nvidia-|triton=)' build/$(LOCK) > $(LOCK)
