@@ -1,4 +1,4 @@
-"""`make newcomer` sees what a README can get wrong."""
+"""`make newcomer` sees what a page can get wrong."""
 
 from pathlib import Path
 
@@ -130,3 +130,11 @@ $ mnistlab runs verify latest
     assert touched.line.startswith("python -c")
     assert (again.line, again.code) == ("mnistlab runs verify latest", 3)
     assert example.line == "python example.py"
+
+
+def test_output_belongs_to_the_block_before_it_and_nothing_is_done_twice() -> None:
+    short, long = "$ mnistlab train\n", "$ mnistlab train # linear\n$ mnistlab eval\n"
+    steps = steps_of([("console", short), ("console", long), ("", "row\n"), ("console", short)])
+    trained = [step for step in steps if step.line == "mnistlab train"]
+    assert [(step.comment, step.shown) for step in trained] == [("", []), ("linear", ["row"])]
+    assert len([step for step in steps if step.line == "mnistlab eval"]) == 1
