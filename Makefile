@@ -10,7 +10,7 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit optional coverage bench campaign audit \
-  sbom archive catalogue wheel lock clean help newcomer systems compat pictures
+  sbom archive catalogue wheel lock clean help newcomer systems compat pictures notebook
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -73,6 +73,9 @@ archive: $(VENV)/.installed ## rebuild the two archives in data/: make archive M
 	$(BIN)/mnistlab data import-idx $(MNIST) build/mnist_sample --classes 3,7
 	$(BIN)/python data/pack.py build/mnist_sample data/mnist_sample.tgz
 	$(BIN)/python data/pack_digits.py $(MNIST) data/digits/mnist.npz
+
+notebook: $(VENV)/.installed-dev ## run notebooks/chapter4.ipynb and keep what it shows in it
+	$(BIN)/python -m tests.notebook
 
 pictures: $(VENV)/.installed-dev $(VENV)/.installed-browser ## the README's pictures (needs Chromium) → docs/pictures
 	$(BIN)/python -m tests.pictures

@@ -68,7 +68,7 @@ def draw_terminal(lines: list[str], theme: str) -> str:
         unique_id=theme,
     )
     # no fonts from the network: an SVG in an <img> may not load them, and a page should not
-    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOSCALE)
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     drawn = drawn.replace("Fira Code", "Menlo, Consolas, DejaVu Sans Mono")
     return drawn.replace("rgba(255,255,255,0.35)", frame) + "\n"
 
