@@ -10,6 +10,8 @@ from tests.newcomer import difference
 from tests.notebook import PATH, pictures, printed, read_notebook, run_cells
 from tests.pages import ROOT
 
+IN_COLAB = re.compile(r"\]\((https://colab\.research\.google\.com/github/\S+)\)")
+
 
 def test_the_notebook_runs_and_prints_the_figures_that_it_is_stored_with(
     sample: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -28,11 +30,10 @@ def test_the_notebook_runs_and_prints_the_figures_that_it_is_stored_with(
 
 
 def test_the_notebook_opens_in_colab_and_installs_mnistlab_only_where_it_is_missing() -> None:
-    first, second, *_ = read_notebook()["cells"]
-    [address] = re.findall(
-        r"\]\((https://colab\.research\.google\.com/github/\S+)\)", "".join(first["source"])
-    )
+    first, second, *_ = ["".join(cell["source"]) for cell in read_notebook()["cells"]]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [address] = {link for text in (first, readme) for link in IN_COLAB.findall(text)}
     assert address.endswith(f"/blob/main/{PATH.relative_to(ROOT).as_posix()}")
-    assert 'find_spec("mnistlab") is None' in "".join(second["source"])
-    assert "mnistlab[plot]" in "".join(second["source"])
+    assert 'find_spec("mnistlab") is None' in second
+    assert "mnistlab[plot]" in second
     assert PATH.stat().st_size <= 200_000
