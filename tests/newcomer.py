@@ -16,7 +16,7 @@ names; what it prints is held against what the pages say:
 
 Times and sizes (`2 s`, `12 MB`) are not compared. Installations that may choose a CUDA build are
 resolved and not carried out (`--dry-run`); what is for Windows, or needs PyTorch's own index, is
-named. The folder of MNIST's own files is named by
+named; so is what ends only with Ctrl-C. The folder of MNIST's own files is named by
 MNISTLAB_MNIST, as for the tests; without it they are downloaded, and where that fails the
 commands that need them are left out.
 """
@@ -72,12 +72,12 @@ PROMISES = {
 
 
 def not_here(line: str) -> str:
-    """Why a command cannot be followed on this machine; empty if it can."""
+    """Why a command is not followed here; empty if it is."""
     if "\\" in line or line.startswith("py "):
         return "" if os.name == "nt" else "for Windows"
     if ("$CPU_INDEX" in line or "--torch-backend" in line) and "CPU_INDEX" not in os.environ:
         return "needs PyTorch's CPU index: name it in CPU_INDEX"
-    return ""
+    return "ends only with Ctrl-C" if line.startswith("mnistlab exercise watch") else ""
 
 
 @dataclass
@@ -395,7 +395,7 @@ def main() -> None:
     print("not compared, times and sizes:", ", ".join(unchecked))
     mine = len(steps) - elsewhere
     print(f"{good} of {mine} commands hold what the pages say: {good / mine:.0%}", end="")
-    print(f" ({mine - ran} left out, {elsewhere} not for this machine)", end="")
+    print(f" ({mine - ran} left out, {elsewhere} not followed here)", end="")
     print(f", {time.perf_counter() - start:.0f} s")
     sys.exit(bool(good < ran or missing))
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.command import Result
-from tests.newcomer import Step, difference, faults, steps_of, unprinted
+from tests.newcomer import Step, difference, faults, not_here, read_pages, steps_of, unprinted
 
 SHOWN = """\
 epoch  accuracy     time
@@ -130,6 +130,14 @@ $ mnistlab runs verify latest
     assert touched.line.startswith("python -c")
     assert (again.line, again.code) == ("mnistlab runs verify latest", 3)
     assert example.line == "python example.py"
+
+
+def test_what_ends_only_with_ctrl_c_is_not_waited_for() -> None:
+    lines = [step.line for step in steps_of(read_pages())]
+    assert "mnistlab exercise watch mine" in lines
+    assert [line for line in lines if "Ctrl-C" in not_here(line)] == [
+        "mnistlab exercise watch mine"
+    ]
 
 
 def test_output_belongs_to_the_block_before_it_and_nothing_is_done_twice() -> None:
