@@ -1,5 +1,6 @@
 """`make newcomer` sees what a page can get wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,11 @@ def test_what_ends_only_with_ctrl_c_is_not_waited_for() -> None:
     assert [line for line in lines if "Ctrl-C" in not_here(line)] == [
         "mnistlab exercise watch mine"
     ]
+
+
+def test_no_two_commands_write_the_same_file() -> None:
+    names = [word for step in steps_of(read_pages()) for word in re.findall(r"-o (\S+)", step.line)]
+    assert len(names) == len(set(names)) > 0
 
 
 def test_output_belongs_to_the_block_before_it_and_nothing_is_done_twice() -> None:
