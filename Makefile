@@ -10,7 +10,8 @@ LOCK := requirements.lock
 LOCKED_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(PIP_INSTALL)
 
 .PHONY: train test lint types unit optional coverage bench campaign audit \
-  sbom archive catalogue docs wheel lock clean help newcomer systems compat forge
+  sbom archive catalogue docs wheel lock clean help newcomer systems compat forge \
+  pictures notebook
 
 train: $(VENV)/.installed ## train the linear model on the bundled data
 	$(BIN)/mnistlab train $(ARGS)
@@ -51,7 +52,7 @@ campaign: $(VENV)/.installed-dev ## the reliability campaign, up to half an hour
 	  echo "atheris cannot be installed here; the fuzzing goes on without it"
 	$(BIN)/python -m pytest $(ARGS) --campaign --numprocesses auto --dist worksteal
 
-newcomer: $(VENV)/.installed-dev ## the README, command by command, as a new user would
+newcomer: $(VENV)/.installed-dev ## the README, docs/install.md and docs/tour.md, command by command, as a new user
 	PYTHON="$(PYTHON)" $(BIN)/python -m tests.newcomer $(ARGS)
 
 compat: $(VENV)/.installed-compat ## all tests with the oldest and the newest versions → docs/compatibility.md
@@ -78,6 +79,12 @@ archive: $(VENV)/.installed ## rebuild the two archives in data/: make archive M
 	$(BIN)/mnistlab data import-idx $(MNIST) build/mnist_sample --classes 3,7
 	$(BIN)/python data/pack.py build/mnist_sample data/mnist_sample.tgz
 	$(BIN)/python data/pack_digits.py $(MNIST) data/digits/mnist.npz
+
+notebook: $(VENV)/.installed-dev ## run notebooks/chapter4.ipynb and keep what it shows in it
+	$(BIN)/python -m tests.notebook
+
+pictures: $(VENV)/.installed-dev $(VENV)/.installed-browser ## the README's pictures (needs Chromium) → docs/pictures
+	$(BIN)/python -m tests.pictures
 
 catalogue: $(VENV)/.installed-dev ## bring the Chinese texts up to the source → src/mnistlab/locale
 	$(BIN)/python -m tests.catalogue

@@ -1,8 +1,10 @@
-"""The README, command by command, as somebody new meets it: `make newcomer`, a quarter of an hour.
+"""The pages for users, command by command, as somebody new meets them: `make newcomer`.
+
+A quarter of an hour for README.md, docs/install.md and docs/tour.md.
 
 A clean clone, a wheel of it in an empty environment, an empty home, and a user without rights
 where this is started as root. Each command of a console block runs, and each that a comment
-names; what it prints is held against what the README says:
+names; what it prints is held against what the pages say:
 
 - The exit code is 0, or the one that PROMISES below names.
 - A block of output is there line by line. Times, names of runs and checksums are compared by
@@ -14,7 +16,7 @@ names; what it prints is held against what the README says:
 
 Times and sizes (`2 s`, `12 MB`) are not compared. Installations that may choose a CUDA build are
 resolved and not carried out (`--dry-run`); what is for Windows, or needs PyTorch's own index, is
-named. The folder of MNIST's own files is named by
+named; so is what ends only with Ctrl-C. The folder of MNIST's own files is named by
 MNISTLAB_MNIST, as for the tests; without it they are downloaded, and where that fails the
 commands that need them are left out.
 """
@@ -44,6 +46,7 @@ from tests.drawn import draw
 from tests.originals import idx_bytes
 from tests.pages import ROOT, Page
 
+PAGES = ("README.md", "docs/install.md", "docs/tour.md")
 TOLERANCE = 0.001  # two images of 2,038: another processor rounds otherwise
 TIMES_AND_SIZES = r"(?:about )?\d[\d,.]* (?:s|seconds|MB|GB)\b"
 FIGURE = r"\d+(?:,\d{3})*(?:\.\d+)?"
@@ -69,17 +72,17 @@ PROMISES = {
 
 
 def not_here(line: str) -> str:
-    """Why a command cannot be followed on this machine; empty if it can."""
+    """Why a command is not followed here; empty if it is."""
     if "\\" in line or line.startswith("py "):
         return "" if os.name == "nt" else "for Windows"
     if ("$CPU_INDEX" in line or "--torch-backend" in line) and "CPU_INDEX" not in os.environ:
         return "needs PyTorch's CPU index: name it in CPU_INDEX"
-    return ""
+    return "ends only with Ctrl-C" if line.startswith("mnistlab exercise watch") else ""
 
 
 @dataclass
 class Step:
-    """A command of the README, its comment, the output that is shown, and the exit code."""
+    """A command of the pages, its comment, the output that is shown, and the exit code."""
 
     line: str
     comment: str = ""
@@ -88,10 +91,19 @@ class Step:
     place: str = "env"  # the environment that its programs are taken from
 
 
+def read_pages() -> list[tuple[str, str]]:
+    """The blocks of the pages, one page after the other."""
+    return [block for name in PAGES for block in Page(name).blocks]
+
+
 def steps_of(blocks: list[tuple[str, str]]) -> list[Step]:
-    """What the blocks of a page have one do, in their order."""
+    """What blocks have one do, in their order; what was said word by word before, only once."""
     steps: list[Step] = []
-    for number, (language, block) in enumerate(blocks):
+    before = 0  # where the steps of the block before begin
+    for language, block in blocks:
+        if not language and steps:
+            steps[before].shown = block.splitlines()
+        before = len(steps)
         if language == "python":
             steps.append(Step("python example.py"))
         for match in re.finditer(r"^\$ ([^#\n]*)#? *(.*)", block, re.MULTILINE):
@@ -101,10 +113,8 @@ def steps_of(blocks: list[tuple[str, str]]) -> list[Step]:
             named = re.findall(r"\b((?:mnistlab|make) [^,;:()]+)", comment)
             steps += [Step(other.strip(), place=place) for other in named]
             steps += [Step(other, code=code) for other, code in PROMISES.get(line, ())]
-        if not language and number:
-            first = blocks[number - 1][1].removeprefix("$ ").partition("#")[0].strip()
-            next(step for step in steps if step.line == first).shown = block.splitlines()
-    return steps + [Step(line, code=code) for line, code in PROMISES[""]]
+    steps += [Step(line, code=code) for line, code in PROMISES[""]]
+    return [step for number, step in enumerate(steps) if step not in steps[:number]]
 
 
 def alike(shown: str, printed: str) -> bool:
@@ -135,7 +145,7 @@ def difference(shown: list[str], printed: list[str]) -> str | None:
         if place == len(printed):
             return f"not printed: {line.strip()}"
         if not found:
-            return f"the README has: {line.strip()}; printed: {printed[place].strip()}"
+            return f"the page has: {line.strip()}; printed: {printed[place].strip()}"
         place, anywhere = place + 1, False
     return None if anywhere or place == len(printed) else f"also printed: {printed[place].strip()}"
 
@@ -185,7 +195,7 @@ def fault_of_file(name: str, folder: Path) -> str | None:
 
 
 def faults(step: Step, result: Result, folder: Path) -> list[str]:
-    """What the README says of a command and the command does not hold, but for its figures."""
+    """What a page says of a command and the command does not hold, but for its figures."""
     found = []
     if result.code != step.code:
         found.append(f"exit {result.code}, not {step.code}")
@@ -233,7 +243,7 @@ class Newcomer:
         self.environment["PYTHON"] = self.python()
 
     def prepare(self) -> None:
-        """What the README takes as given: images, small files in MNIST's format, a class."""
+        """What the pages take as given: images, small files in MNIST's format, a class."""
         digits = shutil.copytree(mnist_sample(), self.work / "digits")
         shutil.copy(min(digits.glob("valid/3/*.png")), self.work / "three.png")
         photo = draw("3", "felt", "photo", dark=True, effect="plain", seed=0)
@@ -249,7 +259,7 @@ class Newcomer:
                 file.write_bytes(gzip.compress(idx_bytes(array)))
         if self.mnist:
             shutil.copytree(self.mnist, self.base / "mnist")
-        [example] = [block for language, block in Page("README.md").blocks if language == "python"]
+        [example] = [block for language, block in read_pages() if language == "python"]
         (self.work / "example.py").write_text(example)
 
     def python(self) -> str:
@@ -345,13 +355,12 @@ class Newcomer:
 
 
 def main() -> None:
-    """Go through the README; exit 1 if a command does not hold what it says."""
+    """Go through the pages; exit 1 if a command does not hold what it says."""
     parser = argparse.ArgumentParser(prog="python -m tests.newcomer", description=main.__doc__)
     parser.add_argument("--without", action="append", default=[], metavar="COMMAND")
     left_out = parser.parse_args().without
     given = Path(os.environ.get("MNISTLAB_MNIST") or ROOT.parent / "shared" / "data" / "mnist")
-    page = Page("README.md")
-    steps = steps_of(page.blocks)
+    steps = steps_of(read_pages())
     printed: list[str] = []
     good = ran = elsewhere = 0
     start = time.perf_counter()
@@ -378,14 +387,15 @@ def main() -> None:
             print(f"{line:<66}{result.seconds:7.1f}  {'; '.join(found) or 'holds'}", flush=True)
             if found:
                 print(result.out[-4000:], result.err[-4000:], flush=True)
-    missing = unprinted(" ".join(re.findall(r"\b\d+,\d{3}\b", page.prose)), printed)
+    prose = " ".join(Page(name).prose for name in PAGES)
+    missing = unprinted(" ".join(re.findall(r"\b\d+,\d{3}\b", prose)), printed)
     if missing:
         print("in the prose, but never printed:", ", ".join(missing))
     unchecked = re.findall(TIMES_AND_SIZES, " ".join(step.comment for step in steps))
     print("not compared, times and sizes:", ", ".join(unchecked))
     mine = len(steps) - elsewhere
-    print(f"{good} of {mine} commands hold what the README says: {good / mine:.0%}", end="")
-    print(f" ({mine - ran} left out, {elsewhere} not for this machine)", end="")
+    print(f"{good} of {mine} commands hold what the pages say: {good / mine:.0%}", end="")
+    print(f" ({mine - ran} left out, {elsewhere} not followed here)", end="")
     print(f", {time.perf_counter() - start:.0f} s")
     sys.exit(bool(good < ran or missing))
 

@@ -1,5 +1,6 @@
 """The pages: each link, command, flag, file and make target that they name exists."""
 
+import html
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from mnistlab.lessons import LESSONS
 from mnistlab.models import build_model
 from mnistlab.studies.ladder import CHAPTER
 from tests import compat
+from tests.newcomer import difference
 from tests.pages import ROOT, Page
 
 SOURCE = ROOT / "src" / "mnistlab"
@@ -136,7 +138,7 @@ def test_every_make_target_exists(name: str) -> None:
 
 
 def test_the_pages_for_learners_are_there_in_chinese() -> None:
-    names = ("book", "predict", "python", "exercises")
+    names = ("book", "exercises", "install", "predict", "python", "tour")
     assert set(CHINESE) >= {"README.md", *(f"docs/{name}.md" for name in names)}
 
 
@@ -178,6 +180,31 @@ def test_the_readme_example_runs() -> None:
     names: dict[str, object] = {}
     exec(compile(example.replace("epochs=5", "epochs=1"), "README.md", "exec"), names)
     assert "evaluate" in names
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_is_short_and_its_pictures_are_small_and_ask_nothing_of_a_network(
+    name: str,
+) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
+    found = re.findall(r'(srcset|src)="([^"]+)-(light|dark)\.(\w+)"', text)
+    both = [("srcset", "dark"), ("src", "light")]
+    assert [(kind, theme) for kind, _, theme, _ in found] == both * 2
+    for _, stem, theme, ending in found:
+        file = ROOT / f"{stem}-{theme}.{ending}"
+        assert file.stat().st_size <= 60_000
+        if ending == "svg":
+            assert re.findall(r"url\((?!#)|href|@import", file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_terminal_in_the_picture_shows_what_the_tour_shows(theme: str) -> None:
+    drawn = (ROOT / "docs" / "pictures" / f"train-{theme}.svg").read_text(encoding="utf-8")
+    texts = re.findall(r"<text [^>]*>([^<]+)</text>", drawn)
+    lines = [html.unescape(text).replace("\xa0", " ") for text in texts if text.strip()]
+    shown = next(block for language, block in Page("docs/tour.md").blocks if not language)
+    assert difference(shown.splitlines(), lines) is None
 
 
 def test_a_row_of_versions_replaces_that_of_the_same_session_and_system() -> None:

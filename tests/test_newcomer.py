@@ -1,12 +1,13 @@
-"""`make newcomer` sees what a README can get wrong."""
+"""`make newcomer` sees what a page can get wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.command import Result
-from tests.newcomer import Step, difference, faults, steps_of, unprinted
+from tests.newcomer import Step, difference, faults, not_here, read_pages, steps_of, unprinted
 
 SHOWN = """\
 epoch  accuracy     time
@@ -130,3 +131,24 @@ $ mnistlab runs verify latest
     assert touched.line.startswith("python -c")
     assert (again.line, again.code) == ("mnistlab runs verify latest", 3)
     assert example.line == "python example.py"
+
+
+def test_what_ends_only_with_ctrl_c_is_not_waited_for() -> None:
+    lines = [step.line for step in steps_of(read_pages())]
+    assert "mnistlab exercise watch mine" in lines
+    assert [line for line in lines if "Ctrl-C" in not_here(line)] == [
+        "mnistlab exercise watch mine"
+    ]
+
+
+def test_no_two_commands_write_the_same_file() -> None:
+    names = [word for step in steps_of(read_pages()) for word in re.findall(r"-o (\S+)", step.line)]
+    assert len(names) == len(set(names)) > 0
+
+
+def test_output_belongs_to_the_block_before_it_and_nothing_is_done_twice() -> None:
+    short, long = "$ mnistlab train\n", "$ mnistlab train # linear\n$ mnistlab eval\n"
+    steps = steps_of([("console", short), ("console", long), ("", "row\n"), ("console", short)])
+    trained = [step for step in steps if step.line == "mnistlab train"]
+    assert [(step.comment, step.shown) for step in trained] == [("", []), ("linear", ["row"])]
+    assert len([step for step in steps if step.line == "mnistlab eval"]) == 1

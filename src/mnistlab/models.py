@@ -2,7 +2,7 @@
 
 `losses.py` says what logits mean. A model is made from plain values (`settings`), so that a file
 can say how to make it again. A new model is a class here with a line in `MODELS`, a name and its
-settings in `config.py`, and a line in the README.
+settings in `config.py`, and a line in docs/tour.md.
 """
 
 import math
