@@ -162,6 +162,9 @@ def test_a_newer_setting_is_refused_and_another_newer_key_is_kept(tmp_path: Path
     run = runs.Run(tmp_path)
     run.record_file.write_text(json.dumps(record | {"newer": 1}), encoding="utf-8")
     assert run.record().as_dict()["newer"] == 1
+    run.record_file.write_text(json.dumps(record | {"schema_version": 2}), encoding="utf-8")
+    with pytest.raises(DamagedFileError, match="another schema_version than 1"):
+        run.record()
     changed = record | {"config": record["config"] | {"newer": 1}}
     run.record_file.write_text(json.dumps(changed), encoding="utf-8")
     with pytest.raises(DamagedFileError, match=r"config\.newer cannot be right"):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
@@ -90,6 +90,7 @@ class DataRecord(_Record):
 class RunRecord(_Record):
     """All of `run.json`. A part that an older file lacks gets the value that held at its time."""
 
+    schema_version: Literal[1] = 1
     status: str
     created: str = ""
     saved: str = ""
@@ -126,4 +127,6 @@ def read_record(path: Path) -> RunRecord:
     except ValidationError as error:
         part = ".".join(map(str, error.errors()[0]["loc"]))
         why = f"{printable(part)} cannot be right" if part else "not valid JSON"
+        if part == "schema_version":
+            why = "of another schema_version than 1: it needs a newer mnistlab"
         raise DamagedFileError(f"{where}: {why}") from error

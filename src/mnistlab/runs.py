@@ -110,7 +110,7 @@ class Run:
 
     def write_record(self, record: "RunRecord") -> None:
         """Replace `run.json`. Raises OSError."""
-        text = json.dumps({"schema_version": 1, **record.as_dict()}, indent=2)
+        text = json.dumps(record.as_dict(), indent=2)
         write_whole(self.record_file, (text + "\n").encode())
 
     def write_metrics(self, rows: "Sequence[tuple[int | None, EpochRow]]") -> None:
