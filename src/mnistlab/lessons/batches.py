@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from mnistlab import BasicOptim, Curves, build_model, mnist_loss, train_epochs
+from mnistlab import Curves, build_model, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of
@@ -64,9 +64,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     overall = float(right.mean())
     full, rest = divmod(len(images), 256)
     yield check("batches of the validation images", sizes, [256] * full + [rest], source="by hand")
-    yield Show(
-        "accuracy: mean of batch means, and mean over images", [sum(means) / len(means), overall]
-    )
+    title = N_("accuracy: mean of batch means, and mean over images")
+    yield Show(title, [sum(means) / len(means), overall])
     weighted = sum(mean * size for mean, size in zip(means, sizes, strict=True)) / len(right)
     yield check("weighted by size", weighted, overall, within=1e-12, source="over images")
 
@@ -90,18 +89,4 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     fall = noise[1] / noise[256]
     yield check("256 images have 16 times less", fall, 16, within=4, source="root 256")
     yield check("4 times as many halve it", noise[64] / noise[256], 2, within=0.4, source="root 4")
-
-    yield Say("""Why not all at once? Noise falls with the root of the size only, and the price is
-        steps: an epoch looks at every image once, whatever the size of its batches.""")
-    losses, sets = {}, (data.train_ds, data.valid_ds, data.classes)
-    for size in (len(ds), 1024, 256):
-        model = build_model("linear", data.image_size, data.classes, seed)
-        opt = BasicOptim(model.parameters(), lr=1.0)
-        run = train_epochs(model, opt, loss_func, *sets, epochs=1, batch_size=size, seed=seed)
-        losses[size] = next(run).valid_loss
-        steps = math.ceil(len(ds) / size)
-        title = N_("steps of {size} images, and the loss after")
-        yield Show(title, [steps, losses[size]], size=size)
-    best = min(losses, key=lambda size: losses[size])
-    yield check("batch size with the lowest loss after one epoch", best, 256, source="most steps")
-    yield Say("""Now change this: `lr=10.0`. Do larger steps make up for fewer of them?""")
+    yield Say("""Now change this: measure the noise of the two-layer model. Is it another law?""")
