@@ -46,33 +46,21 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     yield Show("accuracy", accuracies)
     yield check_true("one step a batch: more batches go further", accuracies[16] > accuracies[256])
     yield check_true("and 256 go further than one of all", accuracies[256] > accuracies[IMAGES])
-    lines = {
-        _("batches of {size}").format(size=size): (
-            [(step + 1) * size for step in range(steps[size])][:: max(1, 16 // size)],
-            _smooth(rows[size].batch_losses.tolist())[:: max(1, 16 // size)],
-        )
-        for size in (1, 16, 256)
-    }
-    title = _("The loss by images seen")
-    yield Curves(title, lines, _("images"), _("loss, smoothed"), log_x=True)
 
     yield Say("""A small batch makes many noisy steps; a large one few good ones. A larger rate
         helps the large batch: its gradient can be trusted further.""")
     yield Ask("What does 256 gain from a rate five times as high, and what does 16?")
     fast = {}
-    for size in (16, 256):
+    for size in (16, 256, IMAGES):
         model = build_model("linear", data.image_size, data.classes, seed)
         fast[size] = trained(model, data, 0.5, 1, size, train_ds=train_ds)[0].accuracy
     yield Show("accuracy at rate 0.5", fast)
+    rates = {0.1: accuracies, 0.5: fast}
+    lines = {
+        _("rate {lr}").format(lr=lr): (list(one), list(one.values())) for lr, one in rates.items()
+    }
+    title, x_label = _("Accuracy after one epoch"), _("batch size")
+    yield Curves(title, lines, x_label, _("accuracy"), log_x=True)
     yield check_true("256 gains", fast[256] > accuracies[256])
     yield Say("""Now change this: 64 and 1,024. Where is the best accuracy for the least time on
         your machine?""")
-
-
-def _smooth(losses: list[float], share: float = 0.9) -> list[float]:
-    """A running mean, corrected for its start."""
-    average, smooth = 0.0, []
-    for step, loss in enumerate(losses, start=1):
-        average = share * average + (1 - share) * loss
-        smooth.append(average / (1 - share**step))
-    return smooth

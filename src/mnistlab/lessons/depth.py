@@ -63,10 +63,5 @@ def lesson() -> Lesson:
     yield check_true("50 pieces: less than 0.02 off", errors[50] < 0.02)
     yield Say("""That such a net exists does not say that training finds it, nor that a wide net is
         the cheapest: a second layer bends what is bent already, and its pieces multiply.""")
-    folded = x
-    for _layer in range(4):
-        folded = 2 * folded.relu() - 4 * (folded - 0.5).relu()  # two units: up, then down again
-    turns = int((folded.diff().sign().diff() != 0).sum())
-    yield check("turns of 4 layers of 2 units", turns, 15, source="2^4 - 1; 8 units in one have 7")
     yield Say("""Now change this: let `wiggly` jump at x = 0.5 (add `(x > 0.5).double()`). How fast
         does the error fall now, and why?""")

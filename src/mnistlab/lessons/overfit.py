@@ -5,7 +5,7 @@ fastbook ch. 1 and 4 asks it; here the two curves part.
 """
 
 from mnistlab import Curves, build_model
-from mnistlab.language import N_, _
+from mnistlab.language import _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check_true, images_of, part_of, trained
 
 EPOCHS = 100
@@ -42,13 +42,5 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     yield Say("""The accuracy hides it: it hardly moves, while the net gets surer and surer of its
         wrong answers. That is what the loss sees.""")
     yield Show("accuracy then and at the end", [best.accuracy, last.accuracy])
-
-    yield Ask("And with all training images: do the curves part as far?")
-    model = build_model("two-layer", data.image_size, data.classes, seed)
-    whole = trained(model, data, 0.5, 4)[-1]
-    title = N_("training and validation loss, all images, 4 epochs")
-    yield Show(title, [whole.train_loss, whole.valid_loss])
-    yield check_true("they stay within a factor of 2", whole.valid_loss < 2 * whole.train_loss)
-    yield check_true("and more images beat more epochs", whole.accuracy > best.accuracy)
     yield Say("""Now change this: 1,000 images instead of 100. At which epoch is the lowest
         validation loss, and how far do the curves part? (`train --patience` stops there.)""")
