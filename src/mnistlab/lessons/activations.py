@@ -63,9 +63,6 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
     positive = [0.0] * 5 + wide[5:].tolist()
     yield check("ReLU from -100 to 100", relu(wide), positive, source="0, or the number itself")
-    pairs = (sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu)
-    same = all(torch.allclose(ours(wide), theirs(wide), atol=1e-6) for ours, theirs in pairs)
-    yield check_true("torch's own three agree", same)
 
     xs = torch.linspace(-4, 4, 81, requires_grad=True)
     ys = sigmoid(xs)

@@ -6,7 +6,6 @@ fastbook ch. 4, "First Try: Pixel Similarity" and "Computing Metrics Using Broad
 """
 
 import torch
-from torch.nn.functional import l1_loss, mse_loss
 
 from mnistlab import Images, PixelSimilarity, load_data
 from mnistlab.language import N_, _
@@ -50,11 +49,6 @@ def lesson(digits: str = "two") -> Lesson:
     yield check_true("it is nearer to the mean 3, by L1", bool(nearer))
     yield check_true("and by RMSE", bool(rmse(second, mean3) < rmse(second, mean7)))
 
-    yield Say("The library has both; its mean squared error still wants its root.")
-    ours = [l1(second, mean7), rmse(second, mean7)]
-    theirs = [l1_loss(second, mean7), mse_loss(second, mean7).sqrt()]
-    title = N_("ours beside l1_loss and mse_loss(...).sqrt()")
-    yield check(title, ours, theirs, within=1e-6, source="torch")
     yield Say("""Squares punish a few large differences more than a lot of small ones, so RMSE is
         never the smaller of the two.""")
 
