@@ -54,6 +54,7 @@ STATED = ("derivative", "backprop", "momentum")
 TABLE = ("train_loss (smoothed)", "valid_loss", "accuracy")
 BATCH_MEANS = "mean of batch means"
 
+QUANTILES = {"low": 0.0, "low90": 0.05, "ours": 0.5, "high90": 0.95, "high": 1.0}
 NEVER = 0.6  # of two classes: an accuracy below it is that of a model that did not learn
 
 Progress = Callable[[str], None]
@@ -215,30 +216,20 @@ def spread(
     """
     chapter, book = printed or (math.nan, None)
     unit, values = 10.0**-digits, ours.double()
-    ends = torch.tensor([0, 0.05, 0.5, 0.95, 1], dtype=torch.float64)
-    low, low90, median, high90, high = values.quantile(ends, interpolation="nearest").tolist()
+    shares = torch.tensor(list(QUANTILES.values()), dtype=torch.float64)
+    quantiles = values.quantile(shares, interpolation="nearest").tolist()
+    at: dict[str, Any] = dict(zip(QUANTILES, quantiles, strict=True))
     verdict = "differs" if printed else "measured"
-    if low - unit / 2 <= chapter <= high + unit / 2:
-        inside = low90 - unit / 2 <= chapter <= high90 + unit / 2
+    if at["low"] - unit / 2 <= chapter <= at["high"] + unit / 2:
+        inside = at["low90"] - unit / 2 <= chapter <= at["high90"] + unit / 2
         verdict = "inside" if inside else "edge"
     if replayed is not None and abs(replayed - chapter) < 1.01 * unit:
         verdict = "equal"
-    below = 100 * (values <= chapter + unit / 2).double().mean().item()
-    return Figure(
-        section,
-        item,
-        chapter if printed else None,
-        median,
-        verdict,
-        low,
-        high,
-        below if printed else None,
-        len(values),
-        book=book,
-        low90=low90,
-        high90=high90,
-        replayed=replayed,
-    )
+    if printed:
+        below = (values <= chapter + unit / 2).double().mean().item()
+        at |= {"percentile": 100 * below, "book": book, "replayed": replayed}
+    shown = chapter if printed else None
+    return Figure(section, item, shown, verdict=verdict, seeds=len(values), **at)
 
 
 def random_figures(data: ImageData, seeds: range) -> Figures:
