@@ -1,8 +1,7 @@
 """Two layers by hand: the backward pass is the chain rule, a line for each line forwards.
 
-One learns to derive a gradient, to check it, and how a wrong factor in a gradient hides: it acts
-as another learning rate, so training goes on and no error shows.
-The chapter's notes train 64 examples, 1000 -> 100 -> 10, with the factor wrong.
+The chapter's notes train 64 examples, 1000 -> 100 -> 10, with a wrong factor in the gradient. It
+hides: it acts as another learning rate, so training goes on and no error shows.
 """
 
 import math

@@ -1,7 +1,6 @@
 """How large should a batch be? One image, 16, 256, or all of them: steps, time, accuracy.
 
-The questionnaire asks what a mini-batch is and why one uses it; here each size trains for one
-epoch, so that all look at every image exactly once. fastbook ch. 4, "SGD and Mini-Batches".
+fastbook ch. 4, "SGD and Mini-Batches".
 """
 
 import time

@@ -1,7 +1,6 @@
 """How many mini-batches there are, in what order, how to average over them, and why there are any.
 
-An order is computed and not remembered; a mean of batch means is not the mean; and a larger batch
-buys a less noisy gradient at the price of steps. fastbook ch. 4, "SGD and Mini-Batches".
+fastbook ch. 4, "SGD and Mini-Batches".
 """
 
 import math

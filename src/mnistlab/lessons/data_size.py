@@ -1,8 +1,4 @@
-"""How many images does one need? The accuracy by the number of training images.
-
-Twice the images: how many errors less? The axis is logarithmic, as what counts is a factor. Each
-model takes equally many steps, so that only the images differ.
-"""
+"""How many images does one need? The accuracy by the number of training images."""
 
 import torch
 from torch.utils.data import TensorDataset

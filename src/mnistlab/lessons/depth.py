@@ -1,8 +1,7 @@
 """Why one hidden layer can follow any curve: with ReLUs it is drawn by straight pieces.
 
-We build such a net by hand, without training: each hidden unit bends the line once. Then we count
-how fast the error falls with the number of units. fastbook ch. 4, "Adding a Nonlinearity": the
-universal approximation theorem.
+We build such a net by hand, without training: each hidden unit bends the line once. fastbook ch. 4,
+"Adding a Nonlinearity": the universal approximation theorem.
 """
 
 import torch

@@ -1,7 +1,6 @@
 """Where training starts: weights that are zero, equal, too large, or right.
 
-Why are weights drawn at random, and why small? And what does a model know at the start: with C
-classes its loss is ln C. fastbook ch. 4, "Initialize"; the questionnaire asks how and why.
+fastbook ch. 4, "Initialize"; the questionnaire asks how weights are drawn, and why so.
 """
 
 import math

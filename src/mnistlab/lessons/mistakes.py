@@ -1,7 +1,6 @@
 """Nine classic mistakes, each trained beside a control that differs in that one respect.
 
-Images, first weights, batches and loop are the same. What the figures show is said, also where a
-mistake costs little. fastbook ch. 4; the remedies are the lines of its training loop.
+fastbook ch. 4; the remedies are the lines of its training loop.
 """
 
 import math

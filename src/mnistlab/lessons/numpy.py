@@ -1,8 +1,6 @@
 """What NumPy and PyTorch do with shapes: broadcasting, views and copies, and the usual errors.
 
-The notes meet these errors one after the other; here each is made on purpose, beside the line that
-is right. fastbook ch. 4, "NumPy Arrays and PyTorch Tensors" and "Computing Metrics Using
-Broadcasting".
+fastbook ch. 4, "NumPy Arrays and PyTorch Tensors" and "Computing Metrics Using Broadcasting".
 """
 
 import numpy as np

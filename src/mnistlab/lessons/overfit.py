@@ -1,7 +1,6 @@
 """Learning by heart: a net of two layers and a hundred images.
 
-What is overfitting, how does one see it, and why is a validation set needed? The questionnaire of
-fastbook ch. 1 and 4 asks it; here the two curves part.
+What is overfitting, and what shows it? The questionnaire of fastbook ch. 1 and 4 asks it.
 """
 
 from mnistlab import Curves, build_model

@@ -1,8 +1,6 @@
 """From logits to probabilities: the softmax, what overflows in it, and its temperature.
 
-Why does no library compute e^x / sum(e^x) as it is written, why is the loss computed from logits
-and not from probabilities, and what makes a net surer? fastbook ch. 5, "Softmax" and "Log
-Likelihood".
+fastbook ch. 5, "Softmax" and "Log Likelihood".
 """
 
 import torch

@@ -1,7 +1,6 @@
 """What the hidden units look like, and how many of them are needed.
 
-A hidden unit is an image of weights: it answers where the image is like it. With one unit the net
-is hardly more than the linear model; from a handful on, more help less and less.
+A hidden unit is an image of weights: it answers where the image is like it.
 """
 
 from mnistlab import Curves, Images, build_model
