@@ -117,14 +117,14 @@ def all_same(theirs: Results, ours: Results, near: float = NEAR) -> bool:
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed: the answer is right. exact: to the last bit. lines: what to tell the learner.
+    """passed: the answer is right. exact: to the last bit. message: lines for the learner.
 
     mistake: the text of the classic mistake that it is, in English; empty where it is none.
     """
 
     passed: bool
     exact: bool = False
-    lines: tuple[str, ...] = ()
+    message: tuple[str, ...] = ()
     mistake: str = ""
 
 

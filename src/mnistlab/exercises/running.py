@@ -135,7 +135,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
     if text.rstrip().endswith(exercise.file_code.strip()):
-        to_do = Verdict(False, lines=(_(OPEN),))
+        to_do = Verdict(False, message=(_(OPEN),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
     torch.set_num_threads(1)
@@ -165,13 +165,13 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
         here.close()
     if late:
         text = _("It did not end within {seconds:g} seconds: is a loop endless?")
-        verdict = Verdict(False, lines=(text.format(seconds=seconds),))
+        verdict = Verdict(False, message=(text.format(seconds=seconds),))
     elif reply is None:
         text = _("Your file ended the program before it gave an answer (exit code {code}).")
-        verdict = Verdict(False, lines=(text.format(code=code),))
+        verdict = Verdict(False, message=(text.format(code=code),))
     elif "failed" in reply:
         text = _(reply["failed"]).format(**reply.get("values", {}))
-        verdict = Verdict(False, lines=(text,))
+        verdict = Verdict(False, message=(text,))
     else:
         verdict = judge(exercise, [(title, value) for title, value in reply["results"]])
     return Check(file, name, verdict, printed, time.perf_counter() - started)

@@ -1,5 +1,6 @@
 """An optimizer, one epoch, its score, momentum. fastbook ch. 4, "Creating an Optimizer"."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,17 +112,12 @@ def try_train_epoch(train_epoch: Any) -> Tries:
         yield N_("the weights after an epoch of 4 batches"), weights_of(model)
 
 
-def train_epoch_of(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
+def train_epoch_of(model: nn.Module, opt: Any, loss_func: Any, dl: Any, clear: bool = True) -> None:
     for xb, yb in dl:
         loss_func(model(xb), yb).backward()
         opt.step()
-        opt.zero_grad()
-
-
-def without_clearing(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
-    for xb, yb in dl:
-        loss_func(model(xb), yb).backward()
-        opt.step()
+        if clear:
+            opt.zero_grad()
 
 
 def one_step(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
@@ -139,7 +135,9 @@ loss_func(model(xb), yb) is a number with a graph; opt has `step` and `zero_grad
     right={"train_epoch": train_epoch_of},
     scenario=try_train_epoch,
     mistakes={
-        N_("The gradients are never cleared: each step repeats all before it."): without_clearing,
+        N_("The gradients are never cleared: each step repeats all before it."): (
+            partial(train_epoch_of, clear=False)
+        ),
         N_("No weight moves: is the step missing, or the gradient cleared before it?"): (
             lambda model, opt, loss_func, dl: None
         ),

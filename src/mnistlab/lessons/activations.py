@@ -55,12 +55,8 @@ def lesson(seed: int = 0) -> Lesson:
     by_math = [math.tanh(x) for x in narrow.tolist()]
     yield Show("ten points from -1 to 1", narrow)
     yield check("tanh of them", tanh(narrow), by_math, within=1e-6, source="math.tanh")
-    ends = [-1.0] * 5 + [1.0] * 5
-    yield check("tanh from -100 to 100", tanh(wide), ends, within=1e-6, source="math.tanh")
     expected = [0, 0, 0, 0, 0, 0.1111, 0.3333, 0.5556, 0.7778, 1]
     yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
-    positive = [0.0] * 5 + wide[5:].tolist()
-    yield check("ReLU from -100 to 100", relu(wide), positive, source="0, or the number itself")
 
     xs = torch.linspace(-4, 4, 81, requires_grad=True)
     ys = sigmoid(xs)

@@ -43,15 +43,6 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     yield Show("letters", groups)
     yield check("how many batches, how large the last", [len(groups), len(groups[-1])], [5, 2])
 
-    yield Say("""An order is a function of (seed, epoch). Nothing is remembered between epochs, so a
-        run that was stopped goes on exactly: at its third batch, say, without the first two.""")
-    order = epoch_order(26, seed, epoch=1)
-    yield check_true("asked again, the same", torch.equal(order, epoch_order(26, seed, 1)))
-    yield check_true("epoch 2 has another", not torch.equal(order, epoch_order(26, seed, 2)))
-    third = list(batches(letters, 6, order))[2][0]
-    (resumed,) = next(batches(letters, 6, order, 2))
-    yield check_true("a start at 2 begins with the third batch", torch.equal(third, resumed))
-
     yield Say("""A mean of batch means gives the last batch a full share, though it has fewer
         images; so each of them counts for more. Weigh the batches by size, or simply count
         images.""")
