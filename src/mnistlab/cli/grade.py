@@ -33,8 +33,7 @@ class LearnerRun:
     """A run of a learner. evaluation: from its weights, None where they cannot be scored.
 
     repeats: it was trained again to the same weights; None where that was not asked for. accuracies
-    by epoch are those of its record, for the curves of runs that repeat. twins: the learners with
-    the same weights.
+    by epoch are those of its record, for the curves of runs that repeat.
     """
 
     learner: str
@@ -45,7 +44,6 @@ class LearnerRun:
     repeats: bool | None = None
     reason: str = ""
     accuracies: list[float] = field(default_factory=list)
-    twins: list[str] = field(default_factory=list)
 
 
 def grade(
@@ -83,9 +81,6 @@ def grade(
         for file in files_of(path):
             if file.name == "run.json":
                 runs.append(grade_run(path.name, Run(file.parent), settings["data"], verify))
-    for one in runs:
-        same = {other.learner for other in runs if other.weights == one.weights != ""}
-        one.twins = sorted(same - {one.learner})
     runs.sort(key=lambda one: -one.evaluation.accuracy if one.evaluation else 1.0)
     rows = list(_rows(answers, runs))
     if csv is not None:
@@ -121,8 +116,9 @@ def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
             score = f"{run.evaluation.accuracy:.4f}"
             interval = "-".join(f"{end:.3f}".lstrip("0") for end in run.evaluation.interval)
         repeats = {True: "yes", False: "NO", None: "-"}[run.repeats]
-        twins = f"same weights as {', '.join(run.twins)}" if run.twins else ""
-        remark = "; ".join(filter(None, (run.reason, twins)))
+        same = {other.learner for other in runs if other.weights == run.weights != ""}
+        twins = ", ".join(sorted(same - {run.learner}))
+        remark = "; ".join(filter(None, (run.reason, twins and f"same weights as {twins}")))
         rows.append((run.learner, run.run.name, score, interval, repeats, run.model, remark))
     return rows
 

@@ -105,10 +105,6 @@ def move(param: Tensor, lr: float, share: float = 1.0, clear: bool = True) -> No
         param.grad = None
 
 
-def move_recorded(param: Tensor, lr: float) -> None:
-    param -= lr * param.grad  # type: ignore[operator]
-
-
 def try_step(step: Any) -> Tries:
     param = torch.tensor([3.0, -2.0], requires_grad=True)
     param.square().sum().backward()
@@ -128,7 +124,9 @@ Then clear the gradient, so that the next one is not added to it. Return nothing
         N_("You step uphill: subtract the gradient."): partial(move, share=-1.0),
         N_("You forgot to clear the gradient."): partial(move, clear=False),
         N_("`param = ...` is a new tensor: change param, by `-=`."): lambda param, lr: None,
-        N_("The step must not be recorded: use `param.data`, or `torch.no_grad()`."): move_recorded,
+        N_("The step must not be recorded: use `param.data`, or `torch.no_grad()`."): (
+            lambda param, lr: param.sub_(lr * param.grad)
+        ),
     },
     hints=N_("""Two lines: the first changes param, the second clears its gradient.
 `param.data` is the same memory without the record that gradients need.

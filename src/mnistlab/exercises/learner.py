@@ -87,18 +87,15 @@ Make an order first: `torch.arange(n)` or `torch.randperm(n)`; cut it into parts
 
 
 def try_learner(Learner: Any) -> Tries:  # noqa: N803
-    model, (train, valid) = linear_model(), sample_batches()
-    learner = Learner((train, valid), model, BasicOptim, mnist_loss)
+    # as book-linear has them: 256 images each, in the order of the files
+    sets = sample().train_ds, sample().valid_ds
+    dls = tuple(some_batches(slice(None), 256, ds) for ds in sets)
+    learner = Learner(dls, linear_model(), BasicOptim, mnist_loss)
     yield N_("the accuracies of 2 epochs at rate 0.5"), learner.fit(2, 0.5)
     model = linear_model()
-    accuracies = Learner((train, valid), model, BasicOptim, mnist_loss).fit(20, 1.0)
+    accuracies = Learner(dls, model, BasicOptim, mnist_loss).fit(20, 1.0)
     yield N_("the accuracies of 20 epochs"), accuracies
     yield N_("the weights after 20 epochs"), weights_of(model)
-
-
-def sample_batches() -> tuple[Any, Any]:
-    """The batches of book-linear: 256 images each, in the order of the files; and of validation."""
-    return some_batches(slice(None), 256), some_batches(slice(None), 256, sample().valid_ds)
 
 
 class OurLearner:

@@ -40,6 +40,8 @@ SECONDS = 20.0  # a check may take; an endless loop ends there
 PROCESSES = multiprocessing.get_context("fork" if system.LINUX else "spawn")
 OPEN = N_("The gap is still open: write your answer there.")
 _PRINTED = 4000  # characters of what a learner's file prints that are shown
+_LATE = N_("It did not end within {seconds:g} seconds: is a loop endless?")
+_ENDED = N_("Your file ended the program before it gave an answer (exit code {code}).")
 _BORROWED = N_("{name} is the tool's own: the exercise is to write it yourself.")
 _CHANGED = N_("Your file changes {name}, which is not its own: leave what you import as it is.")
 _MARK = re.compile(r"^# mnistlab exercise (\w+) version (\d+)", re.MULTILINE)
@@ -164,14 +166,10 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
         process.join()
         here.close()
     if late:
-        text = _("It did not end within {seconds:g} seconds: is a loop endless?")
-        verdict = Verdict(False, message=(text.format(seconds=seconds),))
-    elif reply is None:
-        text = _("Your file ended the program before it gave an answer (exit code {code}).")
-        verdict = Verdict(False, message=(text.format(code=code),))
-    elif "failed" in reply:
-        text = _(reply["failed"]).format(**reply.get("values", {}))
-        verdict = Verdict(False, message=(text,))
+        reply = {"failed": _LATE, "values": {"seconds": seconds}}
+    reply = reply or {"failed": _ENDED, "values": {"code": code}}
+    if "failed" in reply:
+        verdict = Verdict(False, message=(_(reply["failed"]).format(**reply["values"]),))
     else:
         verdict = judge(exercise, [(title, value) for title, value in reply["results"]])
     return Check(file, name, verdict, printed, time.perf_counter() - started)

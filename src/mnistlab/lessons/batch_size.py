@@ -6,7 +6,7 @@ fastbook ch. 4, "SGD and Mini-Batches".
 import time
 
 from mnistlab import Curves, build_model
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import (
     Ask,
     Lesson,
@@ -25,11 +25,9 @@ IMAGES = 4096
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
-    yield Say(
-        """Setup: the linear model, {n:,} training images, one epoch at rate 0.1, in batches of four
-        sizes. Every image is looked at once; what differs is the number of steps.""",
-        n=IMAGES,
-    )
+    setup = N_("""Setup: the linear model, {n:,} training images, one epoch at rate 0.1, in batches
+        of four sizes. Every image is looked at once; what differs is the number of steps.""")
+    yield Say(setup, n=IMAGES)
     train_ds = part_of(data, IMAGES, seed)
     steps, seconds, rows = {}, {}, {}
     yield Ask("Which size takes the longest, and which is the best after one epoch?")

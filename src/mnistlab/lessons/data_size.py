@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mnistlab import Curves, build_model
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check_true, images_of, part_of, trained
 
 STEPS = 360
@@ -15,12 +15,9 @@ LARGEST = COUNTS[-1]
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
-    yield Say(
-        """Setup: a net of two layers, {steps} steps of 100 images at rate 0.5, whatever the number
-        of training images, and always the same {valid:,} for validation.""",
-        steps=STEPS,
-        valid=len(data.valid_ds),
-    )
+    setup = N_("""Setup: a net of two layers, {steps} steps of 100 images at rate 0.5, whatever the
+        number of training images, and always the same {valid:,} for validation.""")
+    yield Say(setup, steps=STEPS, valid=len(data.valid_ds))
     yield Ask("From 100 images to 1,000: by which factor do the errors fall?")
     accuracies = {}
     for count in COUNTS:

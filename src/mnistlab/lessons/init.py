@@ -37,11 +37,9 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
-    yield Say(
-        """Setup: the same net of two layers, trained {epochs} times through 4,000 images, from four
-        different starts. Which of them learn?""",
-        epochs=EPOCHS,
-    )
+    setup = N_("""Setup: the same net of two layers, trained {epochs} times through 4,000 images,
+        from four different starts. Which of them learn?""")
+    yield Say(setup, epochs=EPOCHS)
     yield Ask("What is the loss of a net that knows nothing, and what if it is sure of nonsense?")
     train_ds = part_of(data, 4000, seed)
     lines, losses, accuracies, nets = {}, {}, {}, {}

@@ -4,7 +4,7 @@ What is overfitting, and what shows it? The questionnaire of fastbook ch. 1 and 
 """
 
 from mnistlab import Curves, build_model
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check_true, images_of, part_of, trained
 
 EPOCHS = 100
@@ -14,11 +14,9 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws the images and the first weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
     few = part_of(data, 100, seed)
-    yield Say(
-        """Setup: a net of two layers with 30 hidden units and only 100 training images, but all
-        {n:,} validation images. How well does it do on each?""",
-        n=len(data.valid_ds),
-    )
+    setup = N_("""Setup: a net of two layers with 30 hidden units and only 100 training images, but
+        all {n:,} validation images. How well does it do on each?""")
+    yield Say(setup, n=len(data.valid_ds))
     yield Ask("Which loss falls to nearly 0, that of training or that of validation?")
     model = build_model("two-layer", data.image_size, data.classes, seed)
     rows = trained(model, data, 0.5, EPOCHS, 10, train_ds=few)

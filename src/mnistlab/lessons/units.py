@@ -4,7 +4,7 @@ A hidden unit is an image of weights: it answers where the image is like it.
 """
 
 from mnistlab import Curves, Images, build_model
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of, trained
 
 COUNTS = (1, 2, 3, 5, 10, 30)
@@ -14,11 +14,10 @@ EPOCHS = 5
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws the weights. digits: `two` (3 and 7) or `all`."""
     data = images_of(digits)
-    yield Say(
-        """Setup: nets of two layers with 1 to 30 hidden units, each trained for {epochs} epochs at
-        rate 0.5 on all training images. What does a unit see, and how many does it take?""",
-        epochs=EPOCHS,
-    )
+    setup = N_("""Setup: nets of two layers with 1 to 30 hidden units, each trained for {epochs}
+        epochs at rate 0.5 on all training images. What does a unit see, and how many does it
+        take?""")
+    yield Say(setup, epochs=EPOCHS)
     yield Ask("How many hidden units are needed to beat the linear model?")
     model = build_model("linear", data.image_size, data.classes, seed)
     linear = trained(model, data, 0.5, EPOCHS)[-1].accuracy
