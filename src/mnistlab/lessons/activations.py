@@ -55,8 +55,15 @@ def lesson(seed: int = 0) -> Lesson:
     by_math = [math.tanh(x) for x in narrow.tolist()]
     yield Show("ten points from -1 to 1", narrow)
     yield check("tanh of them", tanh(narrow), by_math, within=1e-6, source="math.tanh")
+    ends = [-1.0] * 5 + [1.0] * 5
+    yield check("tanh from -100 to 100", tanh(wide), ends, within=1e-6, source="math.tanh")
     expected = [0, 0, 0, 0, 0, 0.1111, 0.3333, 0.5556, 0.7778, 1]
     yield check("ReLU from -1 to 1", relu(narrow), expected, within=0.00005)
+    positive = [0.0] * 5 + wide[5:].tolist()
+    yield check("ReLU from -100 to 100", relu(wide), positive, source="0, or the number itself")
+    pairs = (sigmoid, torch.sigmoid), (tanh, torch.tanh), (relu, torch.relu)
+    same = all(torch.allclose(ours(wide), theirs(wide), atol=1e-6) for ours, theirs in pairs)
+    yield check_true("torch's own three agree", same)
 
     xs = torch.linspace(-4, 4, 81, requires_grad=True)
     ys = sigmoid(xs)
@@ -74,8 +81,19 @@ def lesson(seed: int = 0) -> Lesson:
     yield check("its greatest slope, at 0", slopes.max(), 0.25, within=1e-6, source="1/2 * 1/2")
 
     yield Ask("Through 20 sigmoids: how much of a gradient of 1 is left? And through 20 ReLUs?")
-    yield Say("""A chain multiplies slopes. Here is one of 20 layers, 64 wide, weights drawn alike
-        for both.""")
+    yield Say("A chain multiplies slopes. Twenty in a row, starting from 1:")
+    slope = {}
+    for activation in (sigmoid, relu):
+        x = y = torch.tensor(1.0, requires_grad=True)
+        for _layer in range(20):
+            y = activation(y)
+        (slope[activation],) = torch.autograd.grad(y, x)
+    yield Show("derivative through 20 times sigmoid", slope[sigmoid])
+    yield check_true("it is below a quarter to the 20th", bool(slope[sigmoid] < 0.25**20))
+    yield Show("derivative through 20 times relu", slope[relu])
+    yield check("it passes a positive number untouched", slope[relu], 1, source="slope 1")
+
+    yield Say("The same in a network of 20 layers, 64 wide, weights drawn alike for both.")
     sizes = {"sigmoid": gradient_sizes(sigmoid, seed), "relu": gradient_sizes(relu, seed)}
     ratio = {name: each[0] / each[-1] for name, each in sizes.items()}
     yield Show("size of the first layer's gradient over the last layer's", ratio)

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from mnistlab import Curves, build_model, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of, trained
 from mnistlab.losses import Loss, cross_entropy, predictions, targets_for
 from mnistlab.training import compute_logits
 
@@ -42,6 +42,15 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     groups = ["".join(map(chr, xb)) for (xb,) in batches(letters, 6)]
     yield Show("letters", groups)
     yield check("how many batches, how large the last", [len(groups), len(groups[-1])], [5, 2])
+
+    yield Say("""An order is a function of (seed, epoch). Nothing is remembered between epochs, so a
+        run that was stopped goes on exactly: at its third batch, say, without the first two.""")
+    order = epoch_order(26, seed, epoch=1)
+    yield check_true("asked again, the same", torch.equal(order, epoch_order(26, seed, 1)))
+    yield check_true("epoch 2 has another", not torch.equal(order, epoch_order(26, seed, 2)))
+    third = list(batches(letters, 6, order))[2][0]
+    (resumed,) = next(batches(letters, 6, order, 2))
+    yield check_true("a start at 2 begins with the third batch", torch.equal(third, resumed))
 
     yield Say("""A mean of batch means gives the last batch a full share, though it has fewer
         images; so each of them counts for more. Weigh the batches by size, or simply count
@@ -79,4 +88,17 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     fall = noise[1] / noise[256]
     yield check("256 images have 16 times less", fall, 16, within=4, source="root 256")
     yield check("4 times as many halve it", noise[64] / noise[256], 2, within=0.4, source="root 4")
-    yield Say("""Now change this: measure the noise of the two-layer model. Is it another law?""")
+
+    yield Say("""Why not all at once? Noise falls with the root of the size only, and the price is
+        steps: an epoch looks at every image once, whatever the size of its batches.""")
+    losses = {}
+    for size in (len(ds), 1024, 256):
+        model = build_model("linear", data.image_size, data.classes, seed)
+        rows = trained(model, data, lr=1.0, epochs=1, batch_size=size, loss=loss_func, seed=seed)
+        losses[size] = rows[0].valid_loss
+        steps = math.ceil(len(ds) / size)
+        title = N_("steps of {size} images, and the loss after")
+        yield Show(title, [steps, losses[size]], size=size)
+    best = min(losses, key=lambda size: losses[size])
+    yield check("batch size with the lowest loss after one epoch", best, 256, source="most steps")
+    yield Say("""Now change this: `lr=10.0`. Do larger steps make up for fewer of them?""")

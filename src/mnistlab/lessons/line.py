@@ -3,12 +3,14 @@
 fastbook ch. 4, "Stochastic Gradient Descent" and "Creating an Optimizer".
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
 from mnistlab import BasicOptim, Curves
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 POINTS = [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]
 LR = 0.01
@@ -66,6 +68,8 @@ def lesson(seed: int = 0) -> Lesson:
     formula = [2 - (0.98 * 0.92 * 0.82) ** epoch for epoch in range(101)]
     yield check("w after each epoch", by_autograd, formula, within=1e-5, source="2 - 0.7393^epoch")
     yield Say("Three small steps an epoch got there sooner than one step by their mean.")
+    sooner = next(epoch for epoch, w in enumerate(by_autograd) if abs(w - 2) < 0.001)
+    yield Show("epochs until w is within 0.001 of 2", sooner)
     epochs = list(range(101))
     lines = {
         _("mean gradient, one step an epoch"): (epochs, by_hand),
@@ -94,5 +98,8 @@ def lesson(seed: int = 0) -> Lesson:
     source = N_("the line through the points")
     yield check("weight and bias", [model.weight, model.bias], [2, 0], within=0.01, source=source)
     yield Say("With two parameters the way is longer: weight and bias trade off along a valley.")
+    # but for the rounding of float32, once the errors themselves are as small as that
+    falls = all(after <= before + 1e-9 for before, after in pairwise(losses))
+    yield check_true("the loss never rises", falls)
     yield Say("""Now change this: `LR = 0.1`. Which of the three still arrive, and which goes too
         far, further with every step?""")

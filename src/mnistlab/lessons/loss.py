@@ -101,8 +101,13 @@ def lesson(seed: int = 0) -> Lesson:
         weight.""")
     weights.requires_grad_()
     logits = pixels @ weights + bias
+    yield check_true("`logits > 0` has no gradient", not (logits > 0).double().requires_grad)
     error_rate = (logits.sigmoid().round() - targets).abs().mean()
-    (flat,) = torch.autograd.grad(error_rate, weights)
+    (flat,) = torch.autograd.grad(error_rate, weights, retain_graph=True)
     yield check("weights with a gradient, by accuracy", flat.count_nonzero(), 0, source="flat")
+    (slope,) = torch.autograd.grad(mnist_loss(logits, targets), weights)
+    count = int(slope.count_nonzero())
+    title = N_("by mnist_loss {count}: all but those of black pixels")
+    yield check_true(title, count > 600, count=count)
     yield Say("""Now change this: multiply each weight by 1.01, not by 1.0001 (`* 0.01`). How many
         of them does the accuracy feel now?""")

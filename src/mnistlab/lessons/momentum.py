@@ -18,15 +18,19 @@ def height(x: torch.Tensor) -> torch.Tensor:
     return x**4 / 4 - x**2 + 0.3 * x
 
 
-def descend(momentum: float) -> list[float]:
+def descend(momentum: float, by_torch: bool = False) -> list[float]:
     """x at the start and after each step; momentum 0 is plain gradient descent."""
     x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
     velocity = torch.zeros_like(x)
+    opt = torch.optim.SGD([x], lr=LR, momentum=momentum)  # the library's, for comparison
     path = [x.item()]
     for _step in range(STEPS):
-        (slope,) = torch.autograd.grad(height(x), x)
-        velocity = momentum * velocity + slope  # with momentum 0, the slope alone
-        x.data -= LR * velocity
+        (x.grad,) = torch.autograd.grad(height(x), x)
+        if by_torch:
+            opt.step()
+        else:
+            velocity = momentum * velocity + x.grad  # with momentum 0, the slope alone
+            x.data -= LR * velocity
         path.append(x.item())
     return path
 
@@ -51,11 +55,12 @@ def lesson() -> Lesson:
     yield check_true("it never comes near the hill", min(plain) > hill + 0.5)
 
     yield Say("Momentum 0.9: each step is the new slope and nine tenths of the step before.")
-    rolling = descend(momentum=0.9)
+    rolling, by_torch = descend(momentum=0.9), descend(momentum=0.9, by_torch=True)
     over = next(step for step, x in enumerate(rolling) if x < hill)
     yield Show("its first steps", rolling[:6])
     yield Show("steps until it is over the hill", over)
     yield check("it ends in the deep valley", rolling[-1], deep, within=0.001, source="the cubic")
+    yield check("torch's SGD, at each step", rolling, by_torch, within=1e-9, source="torch")
 
     xs = torch.linspace(-2.6, 2.6, 105)
     lines = {_("height"): (xs.tolist(), height(xs).tolist())}

@@ -6,7 +6,7 @@ fastbook ch. 4, "Pixels: The Foundations of Computer Vision".
 import torch
 
 from mnistlab import Images, load_data
-from mnistlab.language import _
+from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.losses import targets_for
 
@@ -68,6 +68,11 @@ def lesson() -> Lesson:
     means = {_("mean 3"): mean3, _("mean 7"): mean7}
     yield Images(_("The mean digits"), means, limits=(0, 1))
     yield Show("the mean 3 in row 14, column 14", mean3[14, 14])
+    one_by_one = sum(float(image[14, 14]) for image in threes) / len(threes)
+    title = N_("the same pixel, added up image by image")
+    yield check(title, mean3[14, 14], one_by_one, within=1e-5, source="a loop")
+    title = N_("share of pixels at full brightness, in single 3s and in the mean 3")
+    yield Show(title, [(threes == 1).float().mean(), (mean3 == 1).float().mean()])
     yield check_true("no pixel of the mean 3 is at full brightness", bool(mean3.max() < 1))
     yield Say("""Now change this: `median(0).values` in place of `mean(0)`. Which of the two average
         3s is the sharper one, and why?""")

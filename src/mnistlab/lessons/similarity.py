@@ -4,10 +4,12 @@ fastbook ch. 4, "First Try: Pixel Similarity" and "Computing Metrics Using Broad
 """
 
 import torch
+from torch.nn.functional import l1_loss, mse_loss
 
-from mnistlab import Images, load_data
+from mnistlab import Images, PixelSimilarity, load_data
 from mnistlab.language import N_, _
 from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of
+from mnistlab.losses import predictions
 
 
 def l1(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -46,8 +48,15 @@ def lesson(digits: str = "two") -> Lesson:
     yield check_true("it is nearer to the mean 3, by L1", bool(nearer))
     yield check_true("and by RMSE", bool(rmse(second, mean3) < rmse(second, mean7)))
 
+    yield Say("The library has both; its mean squared error still wants its root.")
+    ours = [l1(second, mean7), rmse(second, mean7)]
+    theirs = [l1_loss(second, mean7), mse_loss(second, mean7).sqrt()]
+    title = N_("ours beside l1_loss and mse_loss(...).sqrt()")
+    yield check(title, ours, theirs, within=1e-6, source="torch")
     yield Say("""Squares punish a few large differences more than a lot of small ones, so RMSE is
         never the smaller of the two.""")
+    larger = all(bool(rmse(second, mean) >= l1(second, mean)) for mean in (mean3, mean7))
+    yield check_true("RMSE >= L1 for both averages", larger)
 
     yield Say("""The same function takes all validation images at once. Their shape has one axis
         more than the average; broadcasting treats the average as if it were repeated along it, and
@@ -59,6 +68,13 @@ def lesson(digits: str = "two") -> Lesson:
     distances = l1(valid, mean3)
     yield Show("l1(valid, mean3)", distances)
     yield check("one distance per image", distances.shape, (2038,), source="the images")
+    one_by_one = torch.stack([l1(image, mean3) for image in valid])
+    yield check("a loop over the images gives", distances, one_by_one, within=1e-6, source="a loop")
+    title = N_(
+        "steps in memory from image to image, row to row, column to column: the repeated average "
+        "stays where it is, so nothing is copied"
+    )
+    yield check(title, mean3.expand(2038, 28, 28).stride(), (0, 28, 1), source="a step of 0")
 
     yield Say("An image is called a 3 if it is nearer to the mean 3.")
     yield Ask("How often is that right, though nothing was learned?")
@@ -70,6 +86,11 @@ def lesson(digits: str = "two") -> Lesson:
     yield check("mean of the two", (on_threes + on_sevens) / 2, 0.9511, within=0.00005)
     right = int((is_three == (valid_labels == three)).sum())
     yield check("all images together: right, of 2038", right, 1939, source="counted here")
+
+    yield Say("The project has this baseline as a model like any other; it answers the same.")
+    model = PixelSimilarity(data.image_size, len(data.classes)).fit(images, labels)
+    its_answers = predictions(model(valid.unsqueeze(1))) == three
+    yield check_true("PixelSimilarity agrees on each image", torch.equal(its_answers, is_three))
 
     if digits == "all":
         yield Say("The same with ten averages: an image is the digit whose average is nearest.")
