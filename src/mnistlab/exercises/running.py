@@ -224,11 +224,9 @@ def _reply(exercise: Exercise, file: str, text: str) -> dict[str, Any]:
     after = dict(_functions())
     for key, value in before.items():
         found = after.get(key)
-        if found is value:
-            continue
         # torch.optim, when it is first used, wraps torch.manual_seed itself
-        scope = found.__globals__ if isinstance(found, types.FunctionType) else {}
-        if scope.get("__name__") != "torch._compile":
+        scope = getattr(found, "__globals__", {})
+        if found is not value and scope.get("__name__") != "torch._compile":
             return {"failed": _CHANGED, "values": {"name": key}}
     return {"results": results}
 
