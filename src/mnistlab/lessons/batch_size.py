@@ -7,34 +7,25 @@ import time
 
 from mnistlab import Curves, build_model
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import (
-    Ask,
-    Lesson,
-    Say,
-    Show,
-    check,
-    check_true,
-    images_of,
-    part_of,
-    trained,
-)
+from mnistlab.lessons import kit
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 
 IMAGES = 4096
 
 
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
-    data = images_of(digits)
+    data = kit.images_of(digits)
     setup = N_("""Setup: the linear model, {n:,} training images, one epoch at rate 0.1, in batches
         of four sizes. Every image is looked at once; what differs is the number of steps.""")
     yield Say(setup, n=IMAGES)
-    train_ds = part_of(data, IMAGES, seed)
+    train_ds = kit.part_of(data, IMAGES, seed)
     steps, seconds, rows = {}, {}, {}
     yield Ask("Which size takes the longest, and which is the best after one epoch?")
     for size in (1, 16, 256, IMAGES):
         model = build_model("linear", data.image_size, data.classes, seed)
         started = time.perf_counter()
-        (rows[size],) = trained(model, data, 0.1, 1, size, train_ds=train_ds)
+        (rows[size],) = kit.trained(model, data, 0.1, 1, size, train_ds=train_ds)
         seconds[size] = time.perf_counter() - started
         steps[size] = len(rows[size].batch_losses)
     yield check("steps", list(steps.values()), [4096, 256, 16, 1], source="images / batch size")
@@ -50,7 +41,7 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     fast = {}
     for size in (16, 256, IMAGES):
         model = build_model("linear", data.image_size, data.classes, seed)
-        fast[size] = trained(model, data, 0.5, 1, size, train_ds=train_ds)[0].accuracy
+        fast[size] = kit.trained(model, data, 0.5, 1, size, train_ds=train_ds)[0].accuracy
     yield Show("accuracy at rate 0.5", fast)
     rates = {0.1: accuracies, 0.5: fast}
     lines = {

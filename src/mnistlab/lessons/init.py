@@ -11,18 +11,8 @@ from torch import Tensor
 
 from mnistlab import Curves, build_model
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import (
-    Ask,
-    Lesson,
-    Say,
-    Show,
-    check,
-    check_true,
-    images_of,
-    loss_of,
-    part_of,
-    trained,
-)
+from mnistlab.lessons import kit
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true
 from mnistlab.training import evaluate
 
 EPOCHS = 6
@@ -36,12 +26,12 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     """`seed` draws images and weights. digits: `two` (3 and 7) or `all`."""
-    data = images_of(digits)
+    data = kit.images_of(digits)
     setup = N_("""Setup: the same net of two layers, trained {epochs} times through 4,000 images,
         from four different starts. Which of them learn?""")
     yield Say(setup, epochs=EPOCHS)
     yield Ask("What is the loss of a net that knows nothing, and what if it is sure of nonsense?")
-    train_ds = part_of(data, 4000, seed)
+    train_ds = kit.part_of(data, 4000, seed)
     lines, losses, accuracies, nets = {}, {}, {}, {}
     ways = {_(name): change for name, change in WAYS.items()}
     right, zero, equal, large = ways
@@ -49,8 +39,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
         model = nets[name] = build_model("two-layer", data.image_size, data.classes, seed)
         for param in model.parameters():
             param.data = change(param.data)
-        losses[name] = evaluate(model, data.valid_ds, data.classes, loss_of(data)).loss
-        rows = trained(model, data, 0.5, EPOCHS, 64, train_ds=train_ds)
+        losses[name] = evaluate(model, data.valid_ds, data.classes, kit.loss_of(data)).loss
+        rows = kit.trained(model, data, 0.5, EPOCHS, 64, train_ds=train_ds)
         accuracies[name] = rows[-1].accuracy
         lines[name] = (list(range(EPOCHS)), [row.accuracy for row in rows])
     nothing = math.log(len(data.classes))

@@ -12,17 +12,7 @@ from torch import Tensor, nn
 
 from mnistlab import BasicOptim, Curves, build_model, load_data, mnist_loss
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import (
-    Ask,
-    Check,
-    Lesson,
-    Say,
-    Show,
-    check,
-    check_true,
-    refusal,
-    trained,
-)
+from mnistlab.lessons.kit import Ask, Check, Lesson, Say, Show, check, check_true, refusal, trained
 from mnistlab.losses import Loss, binary_cross_entropy
 from mnistlab.metrics import EpochMetrics
 
