@@ -6,15 +6,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from mnistlab.exercises import training
 from mnistlab.exercises.kit import Exercise, Tries, sample
-from mnistlab.exercises.training import (
-    NeverCleared,
-    linear_model,
-    right_in,
-    some_batches,
-    train_epoch_of,
-    weights_of,
-)
 from mnistlab.language import N_
 from mnistlab.losses import mnist_loss
 from mnistlab.optim import BasicOptim
@@ -89,13 +82,13 @@ Make an order first: `torch.arange(n)` or `torch.randperm(n)`; cut it into parts
 def try_learner(Learner: Any) -> Tries:  # noqa: N803
     # as book-linear has them: 256 images each, in the order of the files
     sets = sample().train_ds, sample().valid_ds
-    dls = tuple(some_batches(slice(None), 256, ds) for ds in sets)
-    learner = Learner(dls, linear_model(), BasicOptim, mnist_loss)
+    dls = tuple(training.some_batches(slice(None), 256, ds) for ds in sets)
+    learner = Learner(dls, training.linear_model(), BasicOptim, mnist_loss)
     yield N_("the accuracies of 2 epochs at rate 0.5"), learner.fit(2, 0.5)
-    model = linear_model()
+    model = training.linear_model()
     accuracies = Learner(dls, model, BasicOptim, mnist_loss).fit(20, 1.0)
     yield N_("the accuracies of 20 epochs"), accuracies
-    yield N_("the weights after 20 epochs"), weights_of(model)
+    yield N_("the weights after 20 epochs"), training.weights_of(model)
 
 
 class OurLearner:
@@ -121,8 +114,8 @@ class BatchMeans(OurLearner):
     def fit(self, epochs: int, lr: float) -> list[float]:
         opt, accuracies = self.opt_func(self.model.parameters(), lr), []
         for _epoch in range(epochs):
-            train_epoch_of(self.model, opt, self.loss_func, self.dls[0])
-            means = [right.float().mean() for right in right_in(self.model, self.dls[1])]
+            training.train_epoch_of(self.model, opt, self.loss_func, self.dls[0])
+            means = [right.float().mean() for right in training.right_in(self.model, self.dls[1])]
             accuracies.append(torch.stack(means).mean().item())
         return accuracies
 
@@ -142,7 +135,9 @@ class Learner:
     scenario=try_learner,
     mistakes={
         N_("The gradients are never cleared: each step repeats all before it."): (
-            lambda dls, model, opt_func, loss_func: OurLearner(dls, model, NeverCleared, loss_func)
+            lambda dls, model, opt_func, loss_func: OurLearner(
+                dls, model, training.NeverCleared, loss_func
+            )
         ),
         N_("`fit` trains one epoch only: is a `return` inside the loop?"): OneEpoch,
         N_(
