@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnistlab import reproduction
-from mnistlab.book import RESNET
+from mnistlab.book import printed_tables
 from mnistlab.data.store import ImageData
 from mnistlab.experiment import prepare
 from mnistlab.lessons.kit import Check
@@ -97,7 +97,9 @@ def test_the_residual_net_is_compared_with_as_many_seeds_as_were_trained(
     steps: list[str] = []
     rows = reproduction.residual_figures(range(3), steps.append)
     assert steps == [f"resnet18, seed {seed} of 3" for seed in range(3)]
-    assert [(row.chapter, row.book) for row in rows] == list(RESNET.values())
+    assert [(row.chapter, row.book) for row in rows] == [
+        table[0] for table in printed_tables()["resnet18"].values()
+    ]
     runs = [prepare(resolve({**small, "seed": seed})).train() for seed in range(3)]
     accuracies = sorted(metrics.accuracy for run in runs for metrics in run)
     assert (rows[2].low, rows[2].ours, rows[2].high) == pytest.approx(tuple(accuracies))

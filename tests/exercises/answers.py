@@ -271,10 +271,6 @@ def mean_image(images):
 """,
             "Divide the sum",
         ),
-        (
-            "def mean_image(images):\n    return (images / 255).sum(0) / len(images)\n",
-            "do not divide",
-        ),
     ],
     "mnist_distance": [
         (
@@ -282,20 +278,11 @@ def mean_image(images):
             "Without `abs`",
         ),
         (
-            "def mnist_distance(a, b):\n    return torch.mean(torch.abs(a - b))\n",
-            "Take the mean of each image",
-        ),
-        ("def mnist_distance(a, b):\n    return ((a - b) ** 2).mean((-1, -2))\n", "squares"),
-        (
             """
 def mnist_distance(a, b):
     return ((a - b) ** 2).mean((-1, -2)).sqrt()
 """,
             "RMSE",
-        ),
-        (
-            "def mnist_distance(a, b):\n    return torch.abs(b - a).sum(-1).sum(-1)\n",
-            "This is a sum",
         ),
         ("def mnist_distance(a, b):\n    a -= b\n    return a.abs().mean((-1, -2))\n", "`a -= b`"),
     ],
@@ -345,10 +332,6 @@ def accuracy(answers, targets):
             "wrong answers",
         ),
         (
-            "def accuracy(answers, targets):\n    return answers.sum() / len(answers)\n",
-            "how often it says 3",
-        ),
-        (
             """
 def accuracy(answers, targets):
     return (answers & (targets == 1)).sum() / (targets == 1).sum()
@@ -359,7 +342,6 @@ def accuracy(answers, targets):
     "derivative": [
         ("def derivative(x):\n    return x**3 * 2 + x**2 * 3 + x * 4 + 1\n", "f itself"),
         ("def derivative(x):\n    return 6 * x**2 + 6 * x + 4 + 1\n", "its derivative is 0"),
-        ("def derivative(x):\n    return 6 * x * (x + 1)\n", "4x has a slope"),
         ("def derivative(x):\n    return 3 * 2 * x**3 + 2 * 3 * x**2 + 4 * x\n", "power falls"),
         ("def derivative(x):\n    return 4 + 3 * x + 2 * x * x\n", "power is a factor"),
     ],
@@ -375,30 +357,6 @@ def mse(preds, targets):
     return ((preds - targets) ** 2).mean()
 """,
             "in this order",
-        ),
-        (
-            """
-def f(t, params):
-    a, b, _ = params
-    return t * (a * t + b)
-
-
-def mse(preds, targets):
-    return ((preds - targets) ** 2).mean()
-""",
-            "lacks its constant",
-        ),
-        (
-            """
-def f(t, params):
-    a, b, c = params
-    return a * t**2 + b * t + c
-
-
-def mse(preds, targets):
-    return ((preds - targets) ** 2).sum()
-""",
-            "sum of the squares",
         ),
         (
             """
@@ -447,15 +405,6 @@ def step(param, lr):
             "uphill",
         ),
         ("def step(param, lr):\n    param.data -= lr * param.grad\n", "forgot to clear"),
-        (
-            """
-def step(param, lr):
-    with torch.no_grad():
-        param -= param.grad
-    param.grad.zero_()
-""",
-            "by lr",
-        ),
         (
             """
 def step(param, lr):
@@ -514,20 +463,6 @@ def seven_steps(time, speed, params, lr, steps):
 """,
             "in place",
         ),
-        (
-            """
-def seven_steps(time, speed, params, lr, steps):
-    losses = []
-    for _ in range(steps):
-        loss = ((params[0] * time**2 + params[1] * time + params[2] - speed) ** 2).mean()
-        loss.backward()
-        params.data -= lr * params.grad
-        params.grad = None
-        losses.append(loss.item())
-        return losses
-""",
-            "stands in the loop",
-        ),
     ],
     "init_params": [
         (
@@ -538,14 +473,6 @@ def init_params(size, std=1.0):
     return params
 """,
             "not `rand`",
-        ),
-        (
-            "def init_params(size, std=1.0):\n    return torch.nn.Parameter(torch.zeros(size))\n",
-            "learn the same",
-        ),
-        (
-            "def init_params(size, std=1.0):\n    return torch.randn(size, requires_grad=True)\n",
-            "std has no effect",
         ),
         (
             """
@@ -573,10 +500,6 @@ def init_params(size, std=1.0):
         (
             "def linear1(xb, weights, bias):\n    return (xb * weights.T).sum(1) + bias\n",
             "a column",
-        ),
-        (
-            "def linear1(xb, weights, bias):\n    return (xb * weights.T).sum() + bias\n",
-            "add up all images",
         ),
     ],
     "mnist_loss": [
@@ -610,37 +533,6 @@ def mnist_loss(logits, targets):
 """,
             "This is the sum",
         ),
-        (
-            """
-def mnist_loss(logits, targets):
-    p = logits.sigmoid()
-    return torch.where(targets == 1, 1 - p, p)
-""",
-            "One loss an image",
-        ),
-        (
-            """
-def mnist_loss(logits, targets):
-    p = logits.sigmoid()
-    return -torch.where(targets == 1, p, 1 - p).log().mean()
-""",
-            "cross-entropy",
-        ),
-        (
-            """
-def mnist_loss(logits, targets):
-    p = 1 / (1 + torch.exp(-logits))
-    return ((p - targets) ** 2).mean()
-""",
-            "Do not square",
-        ),
-        (
-            """
-def mnist_loss(logits, targets):
-    return (torch.sigmoid(logits) - targets).mean()
-""",
-            "Without `abs`",
-        ),
     ],
     "calc_grad": [
         (
@@ -663,15 +555,6 @@ def calc_grad(xb, yb, model):
     mnist_loss(preds, yb).backward()
 """,
             "once more",
-        ),
-        (
-            """
-def calc_grad(xb, yb, model):
-    preds = model(xb)
-    loss = mnist_loss(preds, yb)
-    preds.mean().backward()
-""",
-            "on the loss",
         ),
     ],
 }

@@ -244,8 +244,6 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             optimizer("p -= self.lr * p.grad").replace("torch.no_grad()", "torch.enable_grad()"),
             "recorded for autograd",
         ),
-        (optimizer("p -= p.grad"), "rate is left out"),
-        (optimizer("p = p - self.lr * p.grad"), "is a new tensor"),
     ],
     "train_epoch": [
         (EPOCH.replace("        opt.zero_grad()\n", ""), "never cleared"),
@@ -257,7 +255,6 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             EPOCH.replace("        opt.step()\n        opt.zero", "    opt.step()\n    opt.zero"),
             "one step in an epoch",
         ),
-        (EPOCH + "        return\n", "Only the first batch"),
     ],
     "validate_epoch": [
         (
@@ -282,15 +279,6 @@ def validate_epoch(model, dl):
 """,
             "how many are right",
         ),
-        (
-            """
-def validate_epoch(model, dl):
-    for xb, yb in dl:
-        accuracy = ((model(xb) > 0) == yb).float().mean()
-    return accuracy
-""",
-            "last batch alone",
-        ),
     ],
     "momentum": [
         (
@@ -308,20 +296,11 @@ def validate_epoch(model, dl):
             momentum("self.velocities[i] += p.grad; p -= self.lr * self.velocities[i]"),
             "never gets smaller",
         ),
-        (
-            momentum(
-                "p -= self.lr * (p.grad + self.momentum * self.velocities[i]); "
-                "self.velocities[i] = p.grad.clone()"
-            ),
-            "last gradient alone",
-        ),
     ],
     "simple_net": [
         (NET.replace("nn.ReLU(), ", ""), "no ReLU"),
         (NET.replace(", 1))", ", 1), nn.ReLU())"), "A ReLU at the end"),
         (NET.replace(", 1))", ", 1), nn.Sigmoid())"), "A sigmoid at the end"),
-        (NET.replace("hidden)", "hidden, bias=False)", 2).replace("1)", "1, False)"), "no bias"),
-        (NET.replace("hidden", "30").replace("inputs, 30)", "inputs, hidden)", 1), "always 30"),
     ],
     "cross_entropy": [
         (
@@ -342,23 +321,6 @@ def softmax(logits):
         ),
         (SOFTMAX + CROSS_ENTROPY.replace("mean()", "mean().item()"), "No gradient comes back"),
         (SOFTMAX + CROSS_ENTROPY.replace("return (", "return -("), "minus is missing"),
-        (SOFTMAX + CROSS_ENTROPY.replace("mean()", "sum()"), "sum over the batch"),
-        (
-            SOFTMAX
-            + """
-def cross_entropy(logits, labels):
-    return -torch.log_softmax(logits, 1).mean()
-""",
-            "Only the true class",
-        ),
-        (
-            SOFTMAX
-            + """
-def cross_entropy(logits, labels):
-    return sum(1 - row[label] for row, label in zip(softmax(logits), labels)) / len(labels)
-""",
-            "The log is missing",
-        ),
         (
             SOFTMAX
             + """
@@ -377,24 +339,7 @@ def mean_images(images, labels):
             + NEAREST,
             "labels == digit",
         ),
-        (
-            """
-def mean_images(images, labels):
-    own = torch.nn.functional.one_hot(labels, 10).float()
-    return (own.T @ images.flatten(1) / len(images)).reshape(10, 28, 28)
-"""
-            + NEAREST,
-            "not of all",
-        ),
         (MEAN_IMAGES + NEAREST.replace("argmin", "argmax"), "farthest"),
-        (
-            MEAN_IMAGES
-            + """
-def nearest(images, means):
-    return torch.stack([(images - mean).flatten(1).mean(1) for mean in means], 1).argmin(1)
-""",
-            "cancel out",
-        ),
         (
             MEAN_IMAGES
             + """
@@ -428,7 +373,6 @@ def nearest(images, means):
             ),
             "drawn once",
         ),
-        (LOADER.replace("if self.shuffle:", "if False:"), "changes nothing"),
         (
             LOADER.replace(
                 "yield self.ds[rows[start : start + self.batch_size]]",
@@ -448,8 +392,6 @@ def nearest(images, means):
             LEARNER.replace("        return accuracies", "            return accuracies"),
             "one epoch only",
         ),
-        (LEARNER.replace("return accuracies", "return accuracies[-1]"), "one accuracy"),
         (LEARNER + BATCH_MEANS, "mean of batch means"),
-        (LEARNER.replace("parameters(), lr)", "parameters(), 1.0)"), "always 1"),
     ],
 }

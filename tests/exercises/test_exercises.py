@@ -47,7 +47,7 @@ def verdict_of(name: str, code: str) -> Verdict:
 @pytest.mark.parametrize(("name", "code"), numbered(SOLUTIONS))
 def test_a_right_answer_passes_however_it_is_written(name: str, code: str) -> None:
     verdict = verdict_of(name, code)
-    assert verdict.passed, verdict.lines
+    assert verdict.passed, verdict.message
 
 
 @pytest.mark.parametrize(("name", "wrong"), numbered(WRONG))
@@ -55,8 +55,8 @@ def test_a_wrong_answer_is_told_by_its_mistake(name: str, wrong: tuple[str, str]
     code, part = wrong
     verdict = verdict_of(name, code)
     assert not verdict.passed
-    assert part in verdict.mistake, verdict.lines
-    assert verdict.lines[-1] == verdict.mistake
+    assert part in verdict.mistake, verdict.message
+    assert verdict.message[-1] == verdict.mistake
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -116,7 +116,7 @@ def test_the_gradient_of_the_parabola_by_finite_differences() -> None:
         torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64),
     )
     _, ours = load("mse").results()[-1]
-    assert ours["values"] == pytest.approx(slope.tolist(), rel=1e-5)
+    assert ours["numbers"] == pytest.approx(slope.tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mnist_loss", "calc_grad"])
@@ -134,9 +134,8 @@ def test_the_gradients_of_the_linear_model_by_finite_differences(name: str) -> N
         xb, yb = batch(2)
         of_weights, of_bias = slopes(mean_distance, weights, bias)
         expected = torch.cat([of_bias, of_weights.flatten()])
-        first = load(name).results()[0][1]
-        ours = {"values": [number for part in first for number in part["values"]]}
-    assert ours["values"] == pytest.approx(expected.flatten().tolist(), abs=1e-6)
+        ours = load(name).results()[0][1]
+    assert ours["numbers"] == pytest.approx(expected.flatten().tolist(), abs=1e-6)
 
 
 def test_five_steps_of_the_roller_coaster_by_hand() -> None:
@@ -151,8 +150,8 @@ def test_five_steps_of_the_roller_coaster_by_hand() -> None:
             for old, power in ((a, 2), (b, 1), (c, 0))
         )
     (_, ours), (_, params) = load("seven_steps").results()
-    assert [loss["values"][0] for loss in ours] == pytest.approx(losses, rel=1e-5)
-    assert params["values"] == pytest.approx([a, b, c], rel=1e-5)
+    assert ours["numbers"] == pytest.approx(losses, rel=1e-5)
+    assert params["numbers"] == pytest.approx([a, b, c], rel=1e-5)
 
 
 # The judge itself
@@ -181,7 +180,7 @@ def test_what_is_said_of_an_answer_that_is_no_classic_mistake(code: str, said: s
     verdict = verdict_of("accuracy", code)
     assert not verdict.passed
     assert verdict.mistake == ""
-    assert any(said in line for line in verdict.lines), verdict.lines
+    assert any(said in line for line in verdict.message), verdict.message
 
 
 @pytest.mark.parametrize(
@@ -199,14 +198,14 @@ def test_what_is_said_of_a_list_that_differs(changed: Callable[..., Any], said: 
     exercise = load("seven_steps")
     right = exercise.right["seven_steps"]
     results = exercise.results(seven_steps=lambda *given: changed(right(*given)))
-    assert judge(exercise, results).lines[-1] == said
+    assert judge(exercise, results).message[-1] == said
 
 
 def test_a_single_number_is_a_multiple_only_by_a_whole_one() -> None:
     for factor, told in ((100.0, True), (0.25, True), (1.07, False)):
         shares = load("accuracy").right["accuracy"]
         results = load("accuracy").results(accuracy=lambda a, b, f=factor, s=shares: f * s(a, b))
-        lines = judge(load("accuracy"), results).lines
+        lines = judge(load("accuracy"), results).message
         assert any("times the expected one" in line for line in lines) == told, lines
 
 
@@ -221,7 +220,7 @@ def test_numbers_may_differ_by_one_in_a_hundred_thousand(factor: float, passed: 
 def test_another_error_than_that_of_a_mistake_is_not_taken_for_it() -> None:
     verdict = verdict_of("step", "def step(param, lr):\n    torch.ones(2) @ torch.ones(3)\n")
     assert verdict.mistake == ""
-    assert "RuntimeError: " in verdict.lines[0]
+    assert "RuntimeError: " in verdict.message[0]
 
 
 def test_what_differs_is_shown_from_where_it_differs() -> None:
@@ -232,7 +231,7 @@ def mean_image(images):
         mean[14, 14] = 7
     return mean
 """
-    title, expected, yours = verdict_of("mean_image", code).lines
+    title, expected, yours = verdict_of("mean_image", code).message
     assert title == "the mean 3 of 500 images"
     assert expected.startswith("  expected  [..., 0.")
     assert yours.startswith("  yours     [..., 7, ")
@@ -241,18 +240,18 @@ def mean_image(images):
 
 def test_a_value_as_plain_data() -> None:
     tensor = torch.tensor([[1.0, 2.0]], requires_grad=True)
-    assert plain_value(tensor) == {"shape": [1, 2], "values": [1.0, 2.0]}
-    assert plain_value([True, (1, None)]) == [
-        {"shape": [], "values": [1.0]},
-        [{"shape": [], "values": [1.0]}, None],
-    ]
-    assert plain_value(print) == {"kind": "builtin_function_or_method"}
+    assert plain_value(tensor) == {"form": [1, 2], "numbers": [1.0, 2.0]}
+    assert plain_value([True, (1, None)]) == {
+        "form": {"parts": [[], {"parts": [[], None]}]},
+        "numbers": [1.0, 1.0],
+    }
+    assert plain_value(print)["form"] == {"kind": "builtin_function_or_method"}
 
 
 def test_a_learner_of_the_same_operations_ends_with_the_weights_of_book_linear() -> None:
     verdict = verdict_of("learner", SOLUTIONS["learner"][0])
     assert verdict.exact
-    assert "\n".join(verdict.lines) == load("learner").honour
+    assert "\n".join(verdict.message) == load("learner").honour
     # and what it was compared with is what the command trains
     model = linear_model()
     load("learner").right["Learner"](None, model, BasicOptim, mnist_loss).fit(20, 1.0)
@@ -262,7 +261,7 @@ def test_a_learner_of_the_same_operations_ends_with_the_weights_of_book_linear()
     other = SOLUTIONS["learner"][0].replace("self.loss_func(", "3 * self.loss_func(")
     other = other.replace("parameters(), lr)", "parameters(), lr / 3)")
     verdict = verdict_of("learner", other)
-    assert (verdict.passed, verdict.exact, verdict.lines) == (True, False, ())
+    assert (verdict.passed, verdict.exact, verdict.message) == (True, False, ())
 
 
 @pytest.mark.parametrize("error", [DataError("mnist", ["not here"]), DamagedFileError("damaged")])

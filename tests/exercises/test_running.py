@@ -24,7 +24,7 @@ RIGHT = "return (answers == targets).float().mean()"
 
 def said(check: Check) -> str:
     assert not check.verdict.passed
-    return "\n".join(check.verdict.lines)
+    return "\n".join(check.verdict.message)
 
 
 def test_a_right_answer_passes_and_what_it_prints_is_shown(write: Write) -> None:
@@ -37,7 +37,7 @@ def test_a_right_answer_passes_and_what_it_prints_is_shown(write: Write) -> None
 
 def test_a_wrong_answer_is_told_what_was_expected_and_why(write: Write) -> None:
     check = check_file(write("accuracy", "return (answers == targets).sum()"))
-    assert check.verdict.lines == (
+    assert check.verdict.message == (
         "two of five answers are right",
         "  expected  0.4",
         "  yours     2",

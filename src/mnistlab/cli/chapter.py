@@ -137,11 +137,8 @@ def rendered(item: "Item", out: Output) -> "list[RenderableType]":
         return [text_picture(item, width, blocks=blocks)]
     else:
         return [_("  picture: {title} (--plot FILE draws it)").format(title=item.title)]
-    if "\n" in value:
-        return [
-            _("{title}:").format(title=text),
-            textwrap.indent(value, "    "),
-        ]  # a matrix stands below its title
+    if "\n" in value:  # a matrix stands below its title
+        return [_("{title}:").format(title=text), textwrap.indent(value, "    ")]
     text = _("{title}: {value}").format(title=text, value=value) if value else text
     return [*folded(text, width, "     ")]
 
@@ -150,8 +147,7 @@ def reproduce(
     out: Output,
     settings: dict[str, Any],
     seeds: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=2, max=1024, help=SEEDS_HELP),
+        int | None, typer.Option(metavar="N", min=2, max=1024, help=SEEDS_HELP)
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also the residual net (two minutes).")

@@ -143,10 +143,9 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 def _lines(out: Output, check: "Check") -> list[str]:
     """What is said of one file."""
-    passed = check.verdict.passed
-    head = f"{'ok' if passed else 'NO'} {number_of(check.exercise)}  {check.exercise}"
-    lines = [head]
-    for line in check.verdict.lines:
+    mark = "ok" if check.verdict.passed else "NO"
+    lines = [f"{mark} {number_of(check.exercise)}  {check.exercise}"]
+    for line in check.verdict.message:
         lines += folded(f"  {line}", out.width, "  ")
     if check.printed:
         lines += ["  " + _("it printed:"), textwrap.indent(check.printed.rstrip("\n"), "  | ")]
@@ -164,10 +163,7 @@ def _close(out: Output, checks: "list[Check]") -> None:
         {
             "file": str(one.file),
             "exercise": one.exercise,
-            "passed": one.verdict.passed,
-            "exact": one.verdict.exact,
-            "mistake": one.verdict.mistake,
-            "message": list(one.verdict.lines),
+            **vars(one.verdict),
             "printed": one.printed,
             "seconds": one.seconds,
         }

@@ -4,7 +4,7 @@ Nothing is believed that a file claims: answers are run, accuracies are computed
 and a run counts as repeated only if it was trained again, here, to the same weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +33,7 @@ class LearnerRun:
     """A run of a learner. evaluation: from its weights, None where they cannot be scored.
 
     repeats: it was trained again to the same weights; None where that was not asked for. accuracies
-    by epoch are those of its record, for the curves of runs that repeat. twins: the learners with
-    the same weights.
+    by epoch are those of its record, for the curves of runs that repeat.
     """
 
     learner: str
@@ -45,7 +44,6 @@ class LearnerRun:
     repeats: bool | None = None
     reason: str = ""
     accuracies: list[float] = field(default_factory=list)
-    twins: list[str] = field(default_factory=list)
 
 
 def grade(
@@ -83,18 +81,15 @@ def grade(
         for file in files_of(path):
             if file.name == "run.json":
                 runs.append(grade_run(path.name, Run(file.parent), settings["data"], verify))
-    for one in runs:
-        same = {other.learner for other in runs if other.weights == one.weights != ""}
-        one.twins = sorted(same - {one.learner})
     runs.sort(key=lambda one: -one.evaluation.accuracy if one.evaluation else 1.0)
-    rows = list(_rows(answers, runs))
+    rows, run_rows = list(_rows(answers, runs)), list(_run_rows(runs))
     if csv is not None:
         write_csv(csv, COLUMNS, rows)
     if html is not None:
         from mnistlab.report.page import render_grades
 
         title = f"{folder.resolve().name}: {len(answers)} learners"
-        page = render_grades(title, answers, runs, RUN_COLUMNS, _run_rows(runs))
+        page = render_grades(title, answers, runs, RUN_COLUMNS, run_rows)
         write_file(html, page.encode())
     out.document({"rows": [dict(zip(COLUMNS, row, strict=True)) for row in rows]})
     if not out.as_json:
@@ -106,41 +101,38 @@ def grade(
         ]
         out.result(table(("learner", f"exercises 1 to {len(EXERCISES)}", "right"), marks, left=2))
         if runs:
-            own, fit = _run_rows(runs), 5  # columns, so that it fits 80; the remarks stand below
-            out.result("", table(RUN_COLUMNS[:fit], [row[:fit] for row in own], left=fit), "")
-            remarks = [f"{learner}, {run}: {remark}" for learner, run, *_, remark in own if remark]
+            fit = 5  # columns, so that it fits 80; the remarks stand below
+            out.result("", table(RUN_COLUMNS[:fit], [row[:fit] for row in run_rows], left=fit), "")
+            remarks = (f"{learner}, {run}: {text}" for learner, run, *_, text in run_rows if text)
             out.result(*map(printable, remarks))
 
 
-def _run_rows(runs: Sequence[LearnerRun]) -> list[tuple[str, ...]]:
+def _run_rows(runs: Sequence[LearnerRun]) -> Iterator[tuple[str, ...]]:
     """The runs for people, the best first."""
-    rows: list[tuple[str, ...]] = []
     for run in runs:
         score, interval = "-", ""
         if run.evaluation:
             score = f"{run.evaluation.accuracy:.4f}"
             interval = "-".join(f"{end:.3f}".lstrip("0") for end in run.evaluation.interval)
         repeats = {True: "yes", False: "NO", None: "-"}[run.repeats]
-        twins = f"same weights as {', '.join(run.twins)}" if run.twins else ""
-        remark = "; ".join(filter(None, (run.reason, twins)))
-        rows.append((run.learner, run.run.name, score, interval, repeats, run.model, remark))
-    return rows
+        same = {other.learner for other in runs if other.weights == run.weights != ""}
+        twins = ", ".join(sorted(same - {run.learner}))
+        remark = "; ".join(filter(None, (run.reason, twins and f"same weights as {twins}")))
+        yield (run.learner, run.run.name, score, interval, repeats, run.model, remark)
 
 
 def _rows(
     answers: "Mapping[str, Mapping[str, Answer]]", runs: Sequence[LearnerRun]
-) -> list[tuple[object, ...]]:
+) -> Iterator[tuple[object, ...]]:
     """A row for each answer, then one for each run; None where there is no such figure."""
-    rows: list[tuple[object, ...]] = []
     for learner, own in answers.items():
         for one in own.values():
             figures = (one.passed, None, None, None, round(one.seconds, 3), one.reason)
-            rows.append((learner, "exercise", one.exercise, *figures))
+            yield (learner, "exercise", one.exercise, *figures)
     for run in runs:
         score = run.evaluation
         scores = (score.accuracy, *score.interval) if score else (None, None, None)
-        rows.append((run.learner, "run", run.run.name, run.repeats, *scores, None, run.reason))
-    return rows
+        yield (run.learner, "run", run.run.name, run.repeats, *scores, None, run.reason)
 
 
 def grade_run(learner: str, run: Run, data: str | None, verify: bool) -> LearnerRun:

@@ -36,7 +36,6 @@ how much f grows if x grows by a little, divided by that little."""),
     mistakes={
         N_("This is f itself; asked is its slope."): cubic,
         N_("The constant 1 does not grow: its derivative is 0."): lambda x: slope(x) + 1,
-        N_("4x has a slope, too: it grows by 4 if x grows by 1."): lambda x: slope(x) - 4,
         N_("The power falls by one: x^3 becomes 3x^2."): lambda x: 6 * x**3 + 6 * x**2 + 4 * x,
         N_("The old power is a factor: x^3 becomes 3x^2."): lambda x: 2 * x**2 + 3 * x + 4,
     },
@@ -86,12 +85,6 @@ def mse(preds: Tensor, targets: Tensor) -> Tensor: ...
         N_("params holds a, b and c in this order; you take the last one first."): {
             "f": lambda t, params: parabola(t, params.flip(0))
         },
-        N_("f lacks its constant part, c."): {
-            "f": lambda t, params: params[0] * t**2 + params[1] * t
-        },
-        N_("This is the sum of the squares: the loss is their mean."): {
-            "mse": lambda preds, targets: squares(preds, targets).sum()
-        },
         N_("This is the RMSE, the root of it; asked is the MSE, without the root."): {
             "mse": lambda preds, targets: squares(preds, targets).mean().sqrt()
         },
@@ -112,10 +105,6 @@ def move(param: Tensor, lr: float, share: float = 1.0, clear: bool = True) -> No
         param.grad = None
 
 
-def move_recorded(param: Tensor, lr: float) -> None:
-    param -= lr * param.grad  # type: ignore[operator]
-
-
 def try_step(step: Any) -> Tries:
     param = torch.tensor([3.0, -2.0], requires_grad=True)
     param.square().sum().backward()
@@ -134,9 +123,10 @@ Then clear the gradient, so that the next one is not added to it. Return nothing
     mistakes={
         N_("You step uphill: subtract the gradient."): partial(move, share=-1.0),
         N_("You forgot to clear the gradient."): partial(move, clear=False),
-        N_("Multiply the gradient by lr."): lambda param, lr: move(param, 1.0),
         N_("`param = ...` is a new tensor: change param, by `-=`."): lambda param, lr: None,
-        N_("The step must not be recorded: use `param.data`, or `torch.no_grad()`."): move_recorded,
+        N_("The step must not be recorded: use `param.data`, or `torch.no_grad()`."): (
+            lambda param, lr: param.sub_(lr * param.grad)
+        ),
     },
     hints=N_("""Two lines: the first changes param, the second clears its gradient.
 `param.data` is the same memory without the record that gradients need.
@@ -178,9 +168,6 @@ def seven_steps(
         N_("You forgot to clear the gradients."): partial(descend, move=partial(move, clear=False)),
         N_("You step uphill: subtract."): partial(descend, move=partial(move, share=-1)),
         N_("Change params in place."): partial(descend, move=lambda *given: None),
-        N_("`return` stands in the loop: one step."): lambda t, v, p, lr, n: descend(
-            t, v, p, lr, 1
-        ),
     },
     hints=N_("""A loop of `steps` rounds, with four lines for 2 to 5 in it, and a list.
 The gradient comes by `loss.backward()`; the step is that of the exercise before.

@@ -74,7 +74,9 @@ def check_learner(folder: Path, seconds: float) -> dict[str, Answer]:
                 answers[name] = Answer(name, False, str(error))
             continue
         if not answers[name].passed:  # of two files for one exercise, the one that is right
-            reason = "" if check.verdict.passed else "; ".join(map(str.strip, check.verdict.lines))
+            reason = (
+                "" if check.verdict.passed else "; ".join(map(str.strip, check.verdict.message))
+            )
             answers[name] = Answer(name, check.verdict.passed, reason, check.seconds)
     return answers
 

@@ -24,8 +24,10 @@ NEAR = 1e-5  # how far a number may be from ours, and as a share of it
 
 Tries = Iterator[tuple[str, Any]]
 """What a scenario yields: titles, and values (numbers, tensors, texts, lists of these)."""
-Results = list[tuple[str, Any]]
-"""The same as plain data (`plain_value`)."""
+Value = dict[str, Any]
+"""A value as plain data (`plain_value`)."""
+Results = list[tuple[str, Value]]
+"""What a scenario yields, as plain data; of an error that ends it, also its text."""
 
 
 @dataclass(frozen=True)
@@ -73,64 +75,56 @@ class Exercise:
                 results.append((title, plain_value(value)))
         except (Exception, SystemExit) as error:
             text = explained(error, "the check")  # where no line of the learner's is in it
-            results.append(("error", {"kind": type(error).__name__, "text": text}))
+            # before its kind the learner's has a line, which tells no two errors apart
+            kind = type(error).__name__
+            form = kind + text.partition(kind)[2]
+            results.append(("error", {"form": form, "numbers": [], "text": text}))
         return results
 
 
-def plain_value(value: Any) -> Any:
-    """`value` as data for JSON: a tensor with its shape, a number, a text, a list of these."""
+def plain_value(value: Any) -> Value:
+    """`value` as data for JSON: its form, and all numbers in it, in order.
+
+    The form is the shape of a tensor (a number has the shape ()), `{"parts": forms}` of a list, a
+    text or None as they are, and `{"kind": name}` of anything else.
+    """
     if isinstance(value, torch.Tensor):
         # float64 holds every float32, so nothing is lost on the way
-        values = value.detach().double().flatten().tolist()
-        return {"shape": list(value.shape), "values": values}
+        numbers = value.detach().double().flatten().tolist()
+        return {"form": list(value.shape), "numbers": numbers}
     if isinstance(value, int | float):
-        return {"shape": [], "values": [float(value)]}
+        return {"form": [], "numbers": [float(value)]}
     if isinstance(value, list | tuple):
-        return [plain_value(part) for part in value]
-    return value if value is None or isinstance(value, str) else {"kind": type(value).__name__}
+        parts = [plain_value(part) for part in value]
+        numbers = [number for part in parts for number in part["numbers"]]
+        return {"form": {"parts": [part["form"] for part in parts]}, "numbers": numbers}
+    plain = value is None or isinstance(value, str)
+    return {"form": value if plain else {"kind": type(value).__name__}, "numbers": []}
 
 
-def same(theirs: Any, ours: Any, near: float = NEAR) -> bool:
-    """Whether two plain values are equal: the same shapes, each number at most `near` away."""
-    if isinstance(theirs, dict) and "values" in theirs:
-        return (
-            isinstance(ours, dict)
-            and theirs["shape"] == ours.get("shape")
-            and all(map(lambda a, b: _close(a, b, near), theirs["values"], ours["values"]))
-        )
-    if isinstance(theirs, list) and isinstance(ours, list):
-        return len(theirs) == len(ours) and all(
-            same(a, b, near) for a, b in zip(theirs, ours, strict=True)
-        )
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        kind = str(theirs.get("kind"))
-        # an error: behind its kind the texts are equal, before it the learner's has a line
-        texts = [str(one.get("text")).partition(kind)[2] for one in (theirs, ours)]
-        return kind == ours.get("kind") and texts[0] == texts[1]
-    return bool(theirs == ours)
-
-
-def _close(a: float, b: float, near: float) -> bool:
+def _close(a: float, b: float, near: float = NEAR) -> bool:
     return math.isclose(a, b, rel_tol=near, abs_tol=near) or (math.isnan(a) and math.isnan(b))
 
 
 def all_same(theirs: Results, ours: Results, near: float = NEAR) -> bool:
+    """Whether titles and forms are equal, and each number at most `near` away."""
     return len(theirs) == len(ours) and all(
-        title == own and same(value, mine, near)
+        (title, value["form"]) == (own, mine["form"])
+        and all(_close(a, b, near) for a, b in zip(value["numbers"], mine["numbers"], strict=True))
         for (title, value), (own, mine) in zip(theirs, ours, strict=True)
     )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed: the answer is right. exact: to the last bit. lines: what to tell the learner.
+    """passed: the answer is right. exact: to the last bit. message: lines for the learner.
 
     mistake: the text of the classic mistake that it is, in English; empty where it is none.
     """
 
     passed: bool
     exact: bool = False
-    lines: tuple[str, ...] = ()
+    message: tuple[str, ...] = ()
     mistake: str = ""
 
 
@@ -160,9 +154,9 @@ def difference(theirs: Results, ours: Results) -> tuple[str, ...]:
     if not theirs or not ours:
         return (_(title),)
     own, at = ours[0][1], 0
-    if isinstance(own, dict) and isinstance(value, dict) and own.get("shape") == value.get("shape"):
-        pairs = zip(value.get("values", ()), own.get("values", ()), strict=False)
-        at = next((i for i, (a, b) in enumerate(pairs) if not _close(a, b, NEAR)), 0)
+    if own["form"] == value["form"]:
+        pairs = zip(value["numbers"], own["numbers"], strict=True)
+        at = next((i for i, (a, b) in enumerate(pairs) if not _close(a, b)), 0)
     return (
         _(title),
         _("  expected  {value}").format(value=shown(own, at)),
@@ -174,39 +168,34 @@ def usual_causes(theirs: Results, ours: Results) -> Iterator[str]:
     """A word on what differs, for an answer that is none of the exercise's own mistakes."""
     if not theirs or not ours or theirs[0][0] == "error":
         return
-    value, own = theirs[0][1], ours[0][1]
-    if value is None:
+    (form, numbers), (own, expected) = (one[0][1].values() for one in (theirs, ours))
+    parts, own_parts = (
+        len(one["parts"]) if isinstance(one, dict) and "parts" in one else None
+        for one in (form, own)
+    )
+    if form is None:
         yield _("The function returns None: is a `return` missing?")
-    elif isinstance(value, dict) and "kind" in value:
-        yield _("This is of the type {kind}, not a tensor or a number.").format(kind=value["kind"])
-    elif isinstance(value, list) and not isinstance(own, list):
+    elif isinstance(form, dict) and parts is None:
+        yield _("This is of the type {kind}, not a tensor or a number.").format(**form)
+    elif parts is not None and own_parts is None:
         yield _("This is a list or tuple; expected is one tensor or number.")
-    elif isinstance(own, list) and not isinstance(value, list):
+    elif own_parts is not None and parts is None:
         yield _("Expected is a list, and this is none.")
-    elif isinstance(own, list) and len(value) != len(own):
+    elif parts != own_parts:
         text = _("The list has {n} parts; expected are {total}.")
-        yield text.format(n=len(value), total=len(own))
-    elif [one["shape"] for one in tensors(value)] != [one["shape"] for one in tensors(own)]:
+        yield text.format(n=parts, total=own_parts)
+    elif form != own and expected:
         yield _("The shapes differ: over which axis does each operation go?")
-    elif ratio := ratio_of(value, own):
+    elif ratio := ratio_of(numbers, expected):
         yield _("Each of your numbers is {ratio} times the expected one.").format(ratio=ratio)
 
 
-def tensors(value: Any) -> list[dict[str, Any]]:
-    """The tensors and numbers in a plain value."""
-    if isinstance(value, list):
-        return [tensor for part in value for tensor in tensors(part)]
-    return [value] if isinstance(value, dict) and "values" in value else []
-
-
-def ratio_of(value: Any, own: Any) -> str:
-    """By what all numbers of `own` are multiplied in `value`; empty if by no such number.
+def ratio_of(numbers: list[float], expected: list[float]) -> str:
+    """By what all of `expected` are multiplied in `numbers`; empty if by no such number.
 
     A single number always has a ratio: it counts if it, or what it divides by, is whole.
     """
-    both = zip(tensors(value), tensors(own), strict=True)
-    pairs = [pair for a, b in both for pair in zip(a["values"], b["values"], strict=True)]
-    ratios = [a / b for a, b in pairs if b]
+    ratios = [a / b for a, b in zip(numbers, expected, strict=True) if b]
     if not ratios or not 1e-6 < abs(ratios[0]) < 1e6:  # also not nan
         return ""
     ratio = ratios[0]
@@ -215,17 +204,18 @@ def ratio_of(value: Any, own: Any) -> str:
     return f"{ratio:.6g}" if even and (whole or len(ratios) > 1) else ""
 
 
-def shown(value: Any, at: int = 0) -> str:
-    """A plain value as text: at most six numbers of it, from `at` on, and its shape."""
-    if isinstance(value, dict) and "values" in value:
-        at = 0 if len(value["values"]) <= 6 else at
-        # + 0 makes 0 of -0
-        numbers = ", ".join(f"{number + 0:.6g}" for number in value["values"][at : at + 6])
-        less, more = "..., " if at else "", ", ..." if len(value["values"]) > at + 6 else ""
-        return f"[{less}{numbers}{more}] {tuple(value['shape'])}" if value["shape"] else numbers
-    if isinstance(value, list):
-        return "[" + ", ".join(map(shown, value[:6])) + (", ...]" if len(value) > 6 else "]")
-    return str(value["kind"] if isinstance(value, dict) else value)
+def shown(value: Value, at: int = 0) -> str:
+    """A plain value as text: at most six numbers of it, from `at` on, and the shapes."""
+    form, numbers = value["form"], value["numbers"]
+    if not numbers:
+        return str(next(iter(form.values())) if isinstance(form, dict) else form)
+    at = 0 if len(numbers) <= 6 else at
+    # + 0 makes 0 of -0
+    text = ", ".join(f"{number + 0:.6g}" for number in numbers[at : at + 6])
+    less, more = "..., " if at else "", ", ..." if len(numbers) > at + 6 else ""
+    shapes = form["parts"] if isinstance(form, dict) else [form]
+    shapes = " ".join(str(tuple(shape)) for shape in shapes if isinstance(shape, list) and shape)
+    return f"[{less}{text}{more}] {shapes}".rstrip() if form else text
 
 
 def gradient(loss: Any, of: torch.Tensor) -> Any:

@@ -1,20 +1,13 @@
 """Batches and a `Learner` of one's own: the end of the chapter, and its first task for readers."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
+from mnistlab.exercises import training
 from mnistlab.exercises.kit import Exercise, Tries, sample
-from mnistlab.exercises.training import (
-    linear_model,
-    right_in,
-    some_batches,
-    train_epoch_of,
-    weights_of,
-)
 from mnistlab.language import N_
 from mnistlab.losses import mnist_loss
 from mnistlab.optim import BasicOptim
@@ -37,51 +30,28 @@ def try_data_loader(DataLoader: Any) -> Tries:  # noqa: N803
     yield N_("each pass has another order"), [a != b for a, b in pairwise(orders)]
 
 
-class OurLoader:
-    """The right one; its subclasses make the mistakes."""
-
-    def __init__(self, ds: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
-        self.ds, self.batch_size, self.shuffle = ds, batch_size, shuffle
-        self.passes = 0
-
+class RoundedDown(DataLoader[Any]):
     def __len__(self) -> int:
-        return -(-len(self.ds) // self.batch_size)
-
-    def order(self) -> torch.Tensor:
-        return torch.randperm(len(self.ds)) if self.shuffle else torch.arange(len(self.ds))
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        for rows in self.order().split(self.batch_size):
-            yield tuple(tensor[rows] for tensor in self.ds.tensors)
+        return len(self.dataset) // (self.batch_size or 1)  # type: ignore[arg-type]
 
 
-class DropsLast(OurLoader):
-    def __len__(self) -> int:
-        return len(self.ds) // self.batch_size
+class UsedUp(DataLoader[Any]):
+    first_pass: Any = None
+
+    def __iter__(self) -> Any:
+        self.first_pass = super().__iter__() if self.first_pass is None else self.first_pass
+        return self.first_pass
 
 
-class UsedUp(OurLoader):
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        self.passes += 1
-        if self.passes == 1:
-            yield from super().__iter__()
+class TornApart(DataLoader[Any]):
+    def __iter__(self) -> Any:
+        both = zip(super().__iter__(), super().__iter__(), strict=True)
+        return ((xb, yb) for (xb, _), (_, yb) in both)
 
 
-class ShuffledOnce(OurLoader):
-    def order(self) -> torch.Tensor:
-        self.once = getattr(self, "once", super().order())
-        return self.once
-
-
-class NotShuffled(OurLoader):
-    def order(self) -> torch.Tensor:
-        return torch.arange(len(self.ds))
-
-
-class TornApart(OurLoader):
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        parts = [tensor[self.order()].split(self.batch_size) for tensor in self.ds.tensors]
-        return iter(zip(*parts, strict=True))
+def shuffled_once(ds: TensorDataset, batch_size: int, shuffle: bool = False) -> Any:
+    rows = torch.randperm(len(ds)).tolist() if shuffle else range(len(ds))
+    return DataLoader(ds, batch_size, sampler=rows)
 
 
 data_loader = Exercise(
@@ -95,13 +65,12 @@ class DataLoader:
     def __len__(self): ...
     def __iter__(self): ...
 """,
-    right={"DataLoader": OurLoader},
+    right={"DataLoader": DataLoader},
     scenario=try_data_loader,
     mistakes={
-        N_("The last, smaller batch is a batch as well: round up."): DropsLast,
+        N_("The last, smaller batch is a batch as well: round up."): RoundedDown,
         N_("It gives batches only once: `__iter__` must start anew."): UsedUp,
-        N_("The order is drawn once: draw it in `__iter__`."): ShuffledOnce,
-        N_("shuffle=True changes nothing."): NotShuffled,
+        N_("The order is drawn once: draw it in `__iter__`."): shuffled_once,
         N_("x and y are shuffled apart: use one order for both."): TornApart,
     },
     hints=N_("""`__iter__` may be a generator: a function with `yield`.
@@ -111,24 +80,19 @@ Make an order first: `torch.arange(n)` or `torch.randperm(n)`; cut it into parts
 
 
 def try_learner(Learner: Any) -> Tries:  # noqa: N803
-    model, (train, valid) = linear_model(), sample_batches()
-    learner = Learner((train, valid), model, BasicOptim, mnist_loss)
+    # as book-linear has them: 256 images each, in the order of the files
+    sets = sample().train_ds, sample().valid_ds
+    dls = tuple(training.some_batches(slice(None), 256, ds) for ds in sets)
+    learner = Learner(dls, training.linear_model(), BasicOptim, mnist_loss)
     yield N_("the accuracies of 2 epochs at rate 0.5"), learner.fit(2, 0.5)
-    model = linear_model()
-    accuracies = Learner((train, valid), model, BasicOptim, mnist_loss).fit(20, 1.0)
+    model = training.linear_model()
+    accuracies = Learner(dls, model, BasicOptim, mnist_loss).fit(20, 1.0)
     yield N_("the accuracies of 20 epochs"), accuracies
-    yield N_("the weights after 20 epochs"), weights_of(model)
-
-
-def sample_batches() -> tuple[Any, Any]:
-    """The batches of book-linear: 256 images each, in the order of the files; and of validation."""
-    return some_batches(slice(None), 256), some_batches(slice(None), 256, sample().valid_ds)
+    yield N_("the weights after 20 epochs"), training.weights_of(model)
 
 
 class OurLearner:
     """The tool's own loop on the same data; its subclasses make the mistakes."""
-
-    clears, least_epochs = True, 0
 
     def __init__(self, dls: Any, model: Any, opt_func: Any, loss_func: Any) -> None:
         self.dls, self.model, self.opt_func, self.loss_func = dls, model, opt_func, loss_func
@@ -136,29 +100,9 @@ class OurLearner:
     def fit(self, epochs: int, lr: float) -> list[float]:
         """Train; the accuracy after each epoch."""
         opt, data = self.opt_func(self.model.parameters(), lr), sample()
-        rows = train_epochs(
-            self.model,
-            opt,
-            self.loss_func,
-            data.train_ds,
-            data.valid_ds,
-            data.classes,
-            epochs=epochs,
-            shuffle=False,
-        )
+        sets = data.train_ds, data.valid_ds, data.classes
+        rows = train_epochs(self.model, opt, self.loss_func, *sets, epochs=epochs, shuffle=False)
         return [row.accuracy for row in rows]
-
-
-class NeverCleared(OurLearner):
-    def fit(self, epochs: int, lr: float) -> list[float]:
-        make = self.opt_func
-        self.opt_func = lambda params, lr: _keeping(make(params, lr))
-        return super().fit(epochs, lr)
-
-
-def _keeping(opt: Any) -> Any:
-    opt.zero_grad = lambda: None
-    return opt
 
 
 class OneEpoch(OurLearner):
@@ -166,22 +110,12 @@ class OneEpoch(OurLearner):
         return super().fit(1, lr)
 
 
-class LastOnly(OurLearner):
-    def fit(self, epochs: int, lr: float) -> Any:
-        return super().fit(epochs, lr)[-1]
-
-
-class OneRate(OurLearner):
-    def fit(self, epochs: int, lr: float) -> list[float]:
-        return super().fit(epochs, 1.0)
-
-
 class BatchMeans(OurLearner):
     def fit(self, epochs: int, lr: float) -> list[float]:
         opt, accuracies = self.opt_func(self.model.parameters(), lr), []
         for _epoch in range(epochs):
-            train_epoch_of(self.model, opt, self.loss_func, self.dls[0])
-            means = [right.float().mean() for right in right_in(self.model, self.dls[1])]
+            training.train_epoch_of(self.model, opt, self.loss_func, self.dls[0])
+            means = [right.float().mean() for right in training.right_in(self.model, self.dls[1])]
             accuracies.append(torch.stack(means).mean().item())
         return accuracies
 
@@ -200,13 +134,15 @@ class Learner:
     right={"Learner": OurLearner},
     scenario=try_learner,
     mistakes={
-        N_("The gradients are never cleared: each step repeats all before it."): NeverCleared,
+        N_("The gradients are never cleared: each step repeats all before it."): (
+            lambda dls, model, opt_func, loss_func: OurLearner(
+                dls, model, training.NeverCleared, loss_func
+            )
+        ),
         N_("`fit` trains one epoch only: is a `return` inside the loop?"): OneEpoch,
-        N_("`fit` returns one accuracy: return a list."): LastOnly,
         N_(
             "This is a mean of batch means: images of the last, small batch count more."
         ): BatchMeans,
-        N_("The learning rate is always 1: use the one that `fit` is given."): OneRate,
     },
     hints=N_("""You wrote its parts already: train_epoch and validate_epoch.
 Make the optimizer once, at the beginning of `fit`, of `model.parameters()` and lr.

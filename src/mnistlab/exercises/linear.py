@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from mnistlab.exercises.kit import CUT, Exercise, Tries, gradient, images_of
 from mnistlab.language import N_
@@ -39,8 +38,6 @@ size: the shape of the result, as (784, 1)."""),
     scenario=try_init_params,
     mistakes={
         N_("Use `randn`, not `rand`."): partial(drawn, draw=torch.rand),
-        N_("Equal weights learn the same: draw them at random."): partial(drawn, draw=torch.zeros),
-        N_("std has no effect: multiply the numbers by it."): lambda size, std=1.0: drawn(size),
         N_("Call `requires_grad_()` at the end."): lambda size, std=1.0: torch.randn(size) * std,
         N_("This is no leaf: call `requires_grad_()` last."): lambda size, std=1.0: (
             drawn(size) * std
@@ -85,7 +82,6 @@ any number, shape (b, 1)."""),
         N_("Add the bias at the end."): lambda xb, w, b: xb @ w,
         N_("`*` only multiplies; `@` adds up as well."): lambda xb, w, b: xb * w.T + b,
         N_("Asked is a column, (b, 1), not (b,)."): lambda xb, w, b: (xb @ w + b).squeeze(1),
-        N_("You add up all images; each has a logit."): lambda xb, w, b: (xb @ w).sum() + b,
     },
     hints=N_("""A sum of products for each row: this is what a matrix product does.
 `@` is the matrix product: (b, 784) @ (784, 1) is (b, 1).
@@ -114,10 +110,6 @@ targets: 1 for a 3 and 0 for a 7, (b, 1). The result is one number from 0 to 1."
         N_("Take the sigmoid first."): lambda x, y: torch.where(y == 1, 1 - x, x).mean(),
         N_("For a 3 the distance is 1 - probability."): lambda x, y: loss_of(x, 1 - y),
         N_("This is the sum: the loss is the mean."): lambda x, y: loss_of(x, y) * len(x),
-        N_("One loss an image: take their mean."): lambda x, y: (x.sigmoid() - y).abs(),
-        N_("This is the cross-entropy: asked is the distance itself."): cross_entropy,
-        N_("Do not square the distances."): lambda x, y: (x.sigmoid() - y).square().mean(),
-        N_("Without `abs`, errors cancel out."): lambda x, y: (x.sigmoid() - y).mean(),
         CUT: lambda x, y: loss_of(x, y).detach(),
     },
     hints=N_("""First the probabilities, then their distances from the targets, then the mean.
@@ -157,7 +149,6 @@ def calc_grad(xb: Tensor, yb: Tensor, model) -> None: ...
         N_("`mnist_loss` takes logits: it has the sigmoid in it, and you take it once more."): (
             lambda xb, yb, model: gradients(xb, yb, lambda xb: model(xb).sigmoid())
         ),
-        N_("Call `backward()` on the loss."): lambda xb, yb, model: model(xb).mean().backward(),
     },
     hints=N_("""Three lines, one for each word: predict, loss, gradient.
 The model is a function: call it with the batch.

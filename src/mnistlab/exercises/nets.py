@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistlab.exercises.kit import CUT, Exercise, Tries, digits, gradient, images_of
+from mnistlab.exercises.pixels import distance
 from mnistlab.language import N_
 from mnistlab.losses import cross_entropy as our_cross_entropy
 
@@ -28,11 +29,9 @@ def try_simple_net(simple_net: Any) -> Tries:
         yield N_("five images, all parameters -0.01: the ReLU is 0"), filled(model, -0.01)(xb)
 
 
-def net(*behind: nn.Module, relu: bool = True, bias: bool = True) -> Any:
+def net(*behind: nn.Module, relu: bool = True) -> Any:
     middle = [nn.ReLU()] if relu else []
-    return lambda n, h: nn.Sequential(
-        nn.Linear(n, h, bias=bias), *middle, nn.Linear(h, 1, bias=bias), *behind
-    )
+    return lambda n, h: nn.Sequential(nn.Linear(n, h), *middle, nn.Linear(h, 1), *behind)
 
 
 simple_net = Exercise(
@@ -49,8 +48,6 @@ def simple_net(inputs: int, hidden: int) -> nn.Module: ...
         N_("There is no ReLU between them: two linear layers alone are one."): net(relu=False),
         N_("A ReLU at the end: but the logit of a 7 must be negative."): net(nn.ReLU()),
         N_("A sigmoid at the end: it belongs into the loss."): net(nn.Sigmoid()),
-        N_("The layers have no bias."): net(bias=False),
-        N_("The number of hidden units is always 30."): lambda inputs, hidden: net()(inputs, 30),
     },
     hints=N_("""`nn.Sequential` puts modules one after the other.
 `nn.Linear(a, b)` goes from a numbers to b numbers, with weights and a bias.
@@ -70,12 +67,11 @@ def try_cross_entropy(softmax: Any, cross_entropy: Any) -> Tries:
     yield N_("its gradient"), gradient(cross_entropy(logits, labels), logits)
 
 
-def loss(picked: Any) -> Any:
-    """A cross-entropy, `picked` of the log softmax (b, C) and of that of the true class (b,)."""
+def loss(of_true: Any) -> Any:
+    """A cross-entropy: `of_true` of the log softmax of each row's true class, (b, 1)."""
 
     def cross_entropy(logits: Tensor, labels: Tensor) -> Any:
-        logs = logits.log_softmax(1)
-        return picked(logs, logs[range(len(labels)), labels])
+        return of_true(logits.log_softmax(1).gather(1, labels.unsqueeze(1)))
 
     return {"cross_entropy": cross_entropy}
 
@@ -98,14 +94,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
         N_("e^1000 is infinite: subtract the largest logit of each row first."): {
             "softmax": lambda logits: logits.exp() / logits.exp().sum(1, keepdim=True)
         },
-        N_("The minus is missing: a loss is not negative."): loss(lambda logs, true: true.mean()),
-        N_("This is the sum over the batch: take the mean."): loss(lambda logs, true: -true.sum()),
-        N_("Only the true class of each row counts."): loss(lambda logs, true: -logs.mean()),
-        N_("The log is missing."): loss(lambda logs, true: (1 - true.exp()).mean()),
+        N_("The minus is missing: a loss is not negative."): loss(lambda logs: logs.mean()),
         N_("The log of a probability of 0 is infinite: compute it from the logits."): (
-            loss(lambda logs, true: -true.exp().log().mean())
+            loss(lambda logs: -logs.exp().log().mean())
         ),
-        CUT: loss(lambda logs, true: -true.mean().detach()),
+        CUT: loss(lambda logs: -logs.mean().detach()),
     },
     hints=N_("""Divide e^logit by its sum over the row; `keepdim=True` keeps the shapes fitting.
 `logits[range(len(labels)), labels]` picks the logit of the true class of each row.
@@ -121,13 +114,9 @@ def try_ten_digits(mean_images: Any, nearest: Any) -> Tries:
     yield N_("the nearest mean of a mean image: itself"), nearest(means, means)
 
 
-def l1(difference: Tensor) -> Tensor:
-    return difference.abs().mean((-1, -2))
-
-
-def nearest_by(distance: Any, choose: Any = torch.argmin) -> Any:
+def nearest_by(choose: Any) -> Any:
     """`choose` among the distances of each image to the ten means, (n, 10)."""
-    return lambda images, means: choose(distance(images.unsqueeze(1) - means), 1)
+    return lambda images, means: choose(distance(images.unsqueeze(1), means), 1)
 
 
 def mean_images_of(images: Tensor, labels: Tensor) -> Tensor:
@@ -142,23 +131,15 @@ to 9, in this order, (10, 28, 28). `nearest`: for each image the digit whose mea
 def mean_images(images: Tensor, labels: Tensor) -> Tensor: ...
 def nearest(images: Tensor, means: Tensor) -> Tensor: ...
 """,
-    right={"mean_images": mean_images_of, "nearest": nearest_by(l1)},
+    right={"mean_images": mean_images_of, "nearest": nearest_by(torch.argmin)},
     scenario=try_ten_digits,
     mistakes={
         N_("Take the images of one digit: labels == digit."): {
             "mean_images": lambda images, labels: images.mean(0).expand(10, -1, -1)
         },
-        N_("Divide by the number of images of the digit, not of all."): {
-            "mean_images": lambda images, labels: torch.stack(
-                [images[labels == digit].sum(0) / len(images) for digit in range(10)]
-            )
-        },
-        N_("You take the farthest mean: `argmin`."): {"nearest": nearest_by(l1, torch.argmax)},
-        N_("Without `abs`, bright and dark cancel out."): {
-            "nearest": nearest_by(lambda difference: difference.mean((-1, -2)))
-        },
+        N_("You take the farthest mean: `argmin`."): {"nearest": nearest_by(torch.argmax)},
         N_("Which digit has the smallest distance: `argmin`, not `min`."): {
-            "nearest": nearest_by(l1, torch.amin)
+            "nearest": nearest_by(torch.amin)
         },
     },
     hints=N_("""`images[labels == 3]` are all images of a 3; `torch.stack` makes one tensor of ten.

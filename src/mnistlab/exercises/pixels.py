@@ -26,7 +26,6 @@ images: floats from 0 to 1, shape (n, 28, 28). The result has the shape (28, 28)
         N_("This is the mean of all pixels: name the axis, 0."): lambda images: images.mean(),
         N_("The images lie along axis 0, not -1."): lambda images: images.mean(-1),
         N_("Divide the sum by the number of images."): lambda images: images.sum(0),
-        N_("They are from 0 to 1 already: do not divide."): lambda images: images.mean(0) / 255,
     },
     hints=N_("""A tensor has a method `mean`.
 Without an argument it takes the mean of all numbers; with one, along that axis.
@@ -56,10 +55,7 @@ The result is one number, or n of them, shape (n,): broadcasting does the rest."
     scenario=try_mnist_distance,
     mistakes={
         N_("Without `abs`, bright and dark cancel out."): lambda a, b: (a - b).mean((-1, -2)),
-        N_("Take the mean of each image: axes -1, -2."): lambda a, b: (a - b).abs().mean(),
-        N_("These are squares: take `abs`, L1."): lambda a, b: (a - b).square().mean((-1, -2)),
         N_("This is the RMSE, L2."): lambda a, b: (a - b).square().mean((-1, -2)).sqrt(),
-        N_("This is a sum: take the mean."): lambda a, b: (a - b).abs().sum((-1, -2)),
         N_("`a -= b` changes the images that you are given: use `a - b`."): (
             lambda a, b: a.sub_(b).abs().mean((-1, -2))
         ),
@@ -132,7 +128,6 @@ targets: what each image is, 1 for a 3 and 0 for a 7. Shape (n,). The result is 
     mistakes={
         N_("Divide by the number of images."): lambda says, true: (says == true).sum(),
         N_("This is the share of wrong answers."): lambda a, b: (a != b).float().mean(),
-        N_("This is how often it says 3, right or not."): lambda says, true: says.float().mean(),
         N_("A 7 called a 7 is right, too."): lambda says, true: says[true == 1].float().mean(),
     },
     hints=N_("""Where is an answer equal to its target?

@@ -40,6 +40,8 @@ SECONDS = 20.0  # a check may take; an endless loop ends there
 PROCESSES = multiprocessing.get_context("fork" if system.LINUX else "spawn")
 OPEN = N_("The gap is still open: write your answer there.")
 _PRINTED = 4000  # characters of what a learner's file prints that are shown
+_LATE = N_("It did not end within {seconds:g} seconds: is a loop endless?")
+_ENDED = N_("Your file ended the program before it gave an answer (exit code {code}).")
 _BORROWED = N_("{name} is the tool's own: the exercise is to write it yourself.")
 _CHANGED = N_("Your file changes {name}, which is not its own: leave what you import as it is.")
 _MARK = re.compile(r"^# mnistlab exercise (\w+) version (\d+)", re.MULTILINE)
@@ -135,7 +137,7 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
     name, text = exercise_of(file)
     started, exercise = time.perf_counter(), load(name)
     if text.rstrip().endswith(exercise.file_code.strip()):
-        to_do = Verdict(False, lines=(_(OPEN),))
+        to_do = Verdict(False, message=(_(OPEN),))
         return Check(file, name, to_do, "", 0.0)
     # The threads of a pool would not be there in a copy of this process; one thread has no pool.
     torch.set_num_threads(1)
@@ -164,14 +166,10 @@ def check_file(file: Path, seconds: float = SECONDS) -> Check:
         process.join()
         here.close()
     if late:
-        text = _("It did not end within {seconds:g} seconds: is a loop endless?")
-        verdict = Verdict(False, lines=(text.format(seconds=seconds),))
-    elif reply is None:
-        text = _("Your file ended the program before it gave an answer (exit code {code}).")
-        verdict = Verdict(False, lines=(text.format(code=code),))
-    elif "failed" in reply:
-        text = _(reply["failed"]).format(**reply.get("values", {}))
-        verdict = Verdict(False, lines=(text,))
+        reply = {"failed": _LATE, "values": {"seconds": seconds}}
+    reply = reply or {"failed": _ENDED, "values": {"code": code}}
+    if "failed" in reply:
+        verdict = Verdict(False, message=(_(reply["failed"]).format(**reply["values"]),))
     else:
         verdict = judge(exercise, [(title, value) for title, value in reply["results"]])
     return Check(file, name, verdict, printed, time.perf_counter() - started)
@@ -226,11 +224,9 @@ def _reply(exercise: Exercise, file: str, text: str) -> dict[str, Any]:
     after = dict(_functions())
     for key, value in before.items():
         found = after.get(key)
-        if found is value:
-            continue
         # torch.optim, when it is first used, wraps torch.manual_seed itself
-        scope = found.__globals__ if isinstance(found, types.FunctionType) else {}
-        if scope.get("__name__") != "torch._compile":
+        scope = getattr(found, "__globals__", {})
+        if found is not value and scope.get("__name__") != "torch._compile":
             return {"failed": _CHANGED, "values": {"name": key}}
     return {"results": results}
 

@@ -1,5 +1,6 @@
 """An optimizer, one epoch, its score, momentum. fastbook ch. 4, "Creating an Optimizer"."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,11 +61,6 @@ def try_basic_optim(BasicOptim: Any) -> Tries:  # noqa: N803
     yield N_("the weights of a linear model after a step on real images"), weights_of(model)
 
 
-class Uphill(BasicOptim):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        param.add_(grad, alpha=self.lr)
-
-
 class NeverCleared(BasicOptim):
     def zero_grad(self) -> None:
         pass
@@ -82,16 +78,6 @@ class WithGraph(BasicOptim):
             param -= param.grad * self.lr  # type: ignore[operator, misc]
 
 
-class WithoutRate(BasicOptim):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        param.sub_(grad)
-
-
-class Unmoved(BasicOptim):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        pass
-
-
 basic_optim = Exercise(
     task=N_("""Write the optimizer of the chapter. `BasicOptim(params, lr)` is made with the
 parameters of a model; `step()` moves each parameter by -lr times its gradient, in place;
@@ -105,12 +91,12 @@ class BasicOptim:
     right={"BasicOptim": BasicOptim},
     scenario=try_basic_optim,
     mistakes={
-        N_("You go up the slope: subtract the gradient."): Uphill,
+        N_("You go up the slope: subtract the gradient."): (
+            lambda params, lr: BasicOptim(params, -lr)
+        ),
         N_("You forgot to clear the gradients: they add up from pass to pass."): NeverCleared,
         N_("A generator can be used once: keep `list(params)`."): UsedUp,
         N_("The step is recorded for autograd: use `torch.no_grad()`."): WithGraph,
-        N_("The learning rate is left out."): WithoutRate,
-        N_("`param = ...` is a new tensor: change param, by `-=`."): Unmoved,
     },
     hints=N_("""Keep the parameters as a list, and lr.
 A parameter has its gradient in `.grad`; change it in place under `torch.no_grad()`.
@@ -126,21 +112,12 @@ def try_train_epoch(train_epoch: Any) -> Tries:
         yield N_("the weights after an epoch of 4 batches"), weights_of(model)
 
 
-def train_epoch_of(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
+def train_epoch_of(model: nn.Module, opt: Any, loss_func: Any, dl: Any, clear: bool = True) -> None:
     for xb, yb in dl:
         loss_func(model(xb), yb).backward()
         opt.step()
-        opt.zero_grad()
-
-
-def without_clearing(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
-    for xb, yb in dl:
-        loss_func(model(xb), yb).backward()
-        opt.step()
-
-
-def no_step(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
-    """Nothing moves."""
+        if clear:
+            opt.zero_grad()
 
 
 def one_step(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
@@ -148,10 +125,6 @@ def one_step(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
         loss_func(model(xb), yb).backward()
     opt.step()
     opt.zero_grad()
-
-
-def first_batch(model: nn.Module, opt: Any, loss_func: Any, dl: Any) -> None:
-    train_epoch_of(model, opt, loss_func, dl[:1])
 
 
 train_epoch = Exercise(
@@ -162,10 +135,13 @@ loss_func(model(xb), yb) is a number with a graph; opt has `step` and `zero_grad
     right={"train_epoch": train_epoch_of},
     scenario=try_train_epoch,
     mistakes={
-        N_("The gradients are never cleared: each step repeats all before it."): without_clearing,
-        N_("No weight moves: is the step missing, or the gradient cleared before it?"): no_step,
+        N_("The gradients are never cleared: each step repeats all before it."): (
+            partial(train_epoch_of, clear=False)
+        ),
+        N_("No weight moves: is the step missing, or the gradient cleared before it?"): (
+            lambda model, opt, loss_func, dl: None
+        ),
         N_("You take one step in an epoch; it belongs into the loop."): one_step,
-        N_("Only the first batch is used: is a `return` inside the loop?"): first_batch,
     },
     hints=N_("""A loop over dl gives xb and yb.
 The loss has a method that fills the gradients of all parameters: `backward()`.
@@ -210,9 +186,6 @@ for a 7. Count every image once: the last batch is smaller than the others."""),
         N_("This is how many are right: divide it by the number of images."): (
             lambda model, dl: torch.cat(right_in(model, dl)).sum()
         ),
-        N_("This is the score of the last batch alone."): (
-            lambda model, dl: right_in(model, dl)[-1].float().mean()
-        ),
     },
     hints=N_("""For each batch, which of its answers are right?
 Add up how many are right, and how many there are.
@@ -223,28 +196,6 @@ Divide once, after the loop."""),
 def try_momentum(Momentum: Any) -> Tries:  # noqa: N803
     params = two_parameters()
     yield from follow(Momentum((param for param in params), 0.1, 0.9), params, 3)
-
-
-class Damped(Momentum):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        super().move(param, grad * (1 - self.momentum), buffers)
-
-
-class Forgets(Momentum):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        param.add_(grad, alpha=-self.lr)
-
-
-class NeverSlower(Momentum):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        param.add_(buffers["velocity"].add_(grad), alpha=-self.lr)
-
-
-class LastGradient(Momentum):
-    def move(self, param: Tensor, grad: Tensor, buffers: Any) -> None:
-        step = grad + self.momentum * buffers["velocity"]
-        buffers["velocity"].copy_(grad)
-        param.add_(step, alpha=-self.lr)
 
 
 momentum = Exercise(
@@ -260,10 +211,15 @@ class Momentum:
     right={"Momentum": Momentum},
     scenario=try_momentum,
     mistakes={
-        N_("You take 1 - momentum times the gradient: take all of it."): Damped,
-        N_("The velocity is lost from step to step: keep it."): Forgets,
-        N_("The velocity never gets smaller: multiply it by momentum."): NeverSlower,
-        N_("You keep the last gradient alone, not the velocity."): LastGradient,
+        N_("You take 1 - momentum times the gradient: take all of it."): (
+            lambda params, lr, momentum: Momentum(params, lr * (1 - momentum), momentum)
+        ),
+        N_("The velocity is lost from step to step: keep it."): (
+            lambda params, lr, momentum: Momentum(params, lr, 0.0)
+        ),
+        N_("The velocity never gets smaller: multiply it by momentum."): (
+            lambda params, lr, momentum: Momentum(params, lr, 1.0)
+        ),
     },
     hints=N_("""Keep one velocity for each parameter, in a list beside them.
 `torch.zeros_like(param)` is a velocity at rest.

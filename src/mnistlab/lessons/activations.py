@@ -1,8 +1,6 @@
 """Sigmoid, tanh and ReLU: what they do to a number, and what they do to its gradient.
 
-One learns the three curves with their values, and why a deep stack of sigmoids hardly trains:
-each layer passes on at most a quarter of the gradient. fastbook ch. 4, "Sigmoid" and "Adding a
-Nonlinearity".
+fastbook ch. 4, "Sigmoid" and "Adding a Nonlinearity".
 """
 
 import math

@@ -1,7 +1,6 @@
 """How many mini-batches there are, in what order, how to average over them, and why there are any.
 
-An order is computed and not remembered; a mean of batch means is not the mean; and a larger batch
-buys a less noisy gradient at the price of steps. fastbook ch. 4, "SGD and Mini-Batches".
+fastbook ch. 4, "SGD and Mini-Batches".
 """
 
 import math
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from mnistlab import BasicOptim, Curves, build_model, mnist_loss, train_epochs
+from mnistlab import Curves, build_model, mnist_loss
 from mnistlab.data.batches import batches, epoch_order, to_float
 from mnistlab.language import N_, _
-from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of
+from mnistlab.lessons.kit import Ask, Lesson, Say, Show, check, check_true, images_of, trained
 from mnistlab.losses import Loss, cross_entropy, predictions, targets_for
 from mnistlab.training import compute_logits
 
@@ -64,9 +63,8 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
     overall = float(right.mean())
     full, rest = divmod(len(images), 256)
     yield check("batches of the validation images", sizes, [256] * full + [rest], source="by hand")
-    yield Show(
-        "accuracy: mean of batch means, and mean over images", [sum(means) / len(means), overall]
-    )
+    title = N_("accuracy: mean of batch means, and mean over images")
+    yield Show(title, [sum(means) / len(means), overall])
     weighted = sum(mean * size for mean, size in zip(means, sizes, strict=True)) / len(right)
     yield check("weighted by size", weighted, overall, within=1e-12, source="over images")
 
@@ -93,12 +91,11 @@ def lesson(seed: int = 0, digits: str = "two") -> Lesson:
 
     yield Say("""Why not all at once? Noise falls with the root of the size only, and the price is
         steps: an epoch looks at every image once, whatever the size of its batches.""")
-    losses, sets = {}, (data.train_ds, data.valid_ds, data.classes)
+    losses = {}
     for size in (len(ds), 1024, 256):
         model = build_model("linear", data.image_size, data.classes, seed)
-        opt = BasicOptim(model.parameters(), lr=1.0)
-        run = train_epochs(model, opt, loss_func, *sets, epochs=1, batch_size=size, seed=seed)
-        losses[size] = next(run).valid_loss
+        rows = trained(model, data, lr=1.0, epochs=1, batch_size=size, loss=loss_func, seed=seed)
+        losses[size] = rows[0].valid_loss
         steps = math.ceil(len(ds) / size)
         title = N_("steps of {size} images, and the loss after")
         yield Show(title, [steps, losses[size]], size=size)

@@ -1,8 +1,7 @@
 """Derivatives without algebra: what autograd returns, stores, adds up and refuses.
 
 A tensor that requires gradients remembers how each result was computed from it; walking that
-record backwards gives the derivative. One learns both ways to ask for it, why gradients must be
-cleared, and how to check an answer by a formula. fastbook ch. 4, "Calculating Gradients".
+record backwards gives the derivative. fastbook ch. 4, "Calculating Gradients".
 """
 
 from math import exp

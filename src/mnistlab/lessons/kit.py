@@ -164,15 +164,15 @@ def trained(
     *,
     train_ds: TensorDataset | None = None,
     loss: Loss | None = None,
+    optimizer: Callable[[Iterable[nn.Parameter], float], BasicOptim] = BasicOptim,
+    **order: Any,
 ) -> list[EpochMetrics]:
-    """Train `model` in place with the project's own loop and BasicOptim; a row an epoch.
+    """Train `model` in place with the project's own loop; a row an epoch.
 
-    On all training images of `data`, or on `train_ds`; scored on its validation images.
+    On all training images of `data`, or on `train_ds`; scored on its validation images. loss:
+    None is the cross-entropy. order: `shuffle` and `seed` of the batches.
     """
-    train_ds = data.train_ds if train_ds is None else train_ds
-    sets = (train_ds, data.valid_ds, data.classes)
-    opt = BasicOptim(model.parameters(), lr)
-    rows = train_epochs(
-        model, opt, loss or loss_of(data), *sets, epochs=epochs, batch_size=batch_size
-    )
-    return list(rows)
+    order |= {"epochs": epochs, "batch_size": batch_size}
+    sets = (train_ds or data.train_ds, data.valid_ds, data.classes)
+    opt = optimizer(model.parameters(), lr)
+    return list(train_epochs(model, opt, loss or loss_of(data), *sets, **order))

@@ -1,7 +1,5 @@
 """A line through three points, three times: by hand, by autograd, as a module.
 
-The same descent each time, with less and less written by hand. One learns that a gradient is a
-formula before it is a method call, and what a module and an optimizer each take over.
 fastbook ch. 4, "Stochastic Gradient Descent" and "Creating an Optimizer".
 """
 

@@ -1,7 +1,6 @@
 """What the loss measures, and why the accuracy cannot take its place.
 
-We work three predictions by hand, put the sigmoid where it belongs, and move weights a little: the
-loss feels every move, the accuracy almost none. fastbook ch. 4, "The MNIST Loss Function".
+fastbook ch. 4, "The MNIST Loss Function".
 """
 
 from itertools import pairwise

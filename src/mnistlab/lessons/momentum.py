@@ -1,8 +1,7 @@
 """Leaving a local minimum: a descent that keeps some of its speed rolls over a low hill.
 
 Plain gradient descent stops wherever the slope is 0, in the nearest valley. Momentum adds up past
-gradients, so the step still has speed at the bottom. One learns what that gains, and that it is
-no promise: too little does not leave, too much rolls on out of the deep valley again.
+gradients, so the step still has speed at the bottom; that is no promise.
 """
 
 import torch

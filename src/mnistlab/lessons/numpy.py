@@ -1,8 +1,6 @@
 """What NumPy and PyTorch do with shapes: broadcasting, views and copies, and the usual errors.
 
-The notes meet these errors one after the other; here each is made on purpose, beside the line that
-is right. fastbook ch. 4, "NumPy Arrays and PyTorch Tensors" and "Computing Metrics Using
-Broadcasting".
+fastbook ch. 4, "NumPy Arrays and PyTorch Tensors" and "Computing Metrics Using Broadcasting".
 """
 
 import numpy as np
@@ -49,35 +47,21 @@ def lesson() -> Lesson:
     yield check("the array is still", array[0], 7, source="a copy was changed")
     transposed = torch.arange(6).reshape(2, 3).T
     yield Show("a transposed tensor cannot be viewed", refusal(lambda: transposed.view(6)))
-    yield check(
-        "reshape copies where it must",
-        transposed.reshape(6),
-        [0, 3, 1, 4, 2, 5],
-        source="column by column",
-    )
+    copied, columns = transposed.reshape(6), [0, 3, 1, 4, 2, 5]
+    yield check("reshape copies where it must", copied, columns, source="column by column")
 
     yield Say("Three more errors of the notes, each with its remedy.")
     levels = torch.tensor([[0, 255]], dtype=torch.uint8)
     yield Show("the mean of bytes is refused", refusal(levels.mean))
     yield check("divide by 255 first", (levels / 255).mean(), 0.5, source="by hand")
-    yield check(
-        "bytes overflow: 200 + 100",
-        int(torch.tensor(200, dtype=torch.uint8) + 100),
-        44,
-        source="300 - 256",
-    )
+    byte = int(torch.tensor(200, dtype=torch.uint8) + 100)
+    yield check("bytes overflow: 200 + 100", byte, 44, source="300 - 256")
     weights = torch.ones(2, requires_grad=True)
     yield Show("a tensor with a gradient is no array", refusal(weights.numpy))
-    yield check(
-        "detach it first", torch.from_numpy(weights.detach().numpy()), [1, 1], source="by hand"
-    )
-    wrong = refusal(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
-    yield Show("(2, 3) @ (2, 3) is refused", wrong)
-    yield check(
-        "the inner lengths must agree",
-        (torch.ones(2, 3) @ torch.ones(3, 2)).shape,
-        [2, 2],
-        source="by hand",
-    )
+    detached = weights.detach().numpy().tolist()
+    yield check("detach it first", detached, [1, 1], source="by hand")
+    a, b = torch.ones(2, 3), torch.ones(3, 2)
+    yield Show("(2, 3) @ (2, 3) is refused", refusal(lambda: a @ a))
+    yield check("the inner lengths must agree", (a @ b).shape, [2, 2], source="by hand")
     yield Say("""Now change this: give `column` the shape (3, 4) and then (4, 3); which of the two
         fits `row`, and how does a `.T` or an `unsqueeze` help the other?""")

@@ -1,8 +1,6 @@
 """What an optimizer does: a step down the slope, then forget the slope.
 
-We take a step by hand and one with `BasicOptim`, watch gradients add up until they are cleared,
-and let `BasicOptim` and the library's SGD train side by side on the real images: not one bit
-differs. fastbook ch. 4, "An End-to-End Example of SGD" and "Creating an Optimizer".
+fastbook ch. 4, "An End-to-End Example of SGD" and "Creating an Optimizer".
 """
 
 from typing import Any

@@ -1,7 +1,5 @@
 """An image is a grid of numbers, and a folder of images is one tensor more.
 
-One learns to open a digit, cut a piece out of it, read a tensor's rank, shape and type, stack
-thousands of digits, lay each of them out as a row, and look at the average 3 and the average 7.
 fastbook ch. 4, "Pixels: The Foundations of Computer Vision".
 """
 

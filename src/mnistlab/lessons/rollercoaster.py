@@ -1,8 +1,7 @@
 """Gradient descent in seven named steps: the speed of a roller coaster over a hump.
 
-The speed is measured every second, with noise; the model is a parabola a t^2 + b t + c. One
-learns the seven steps that every training in this project repeats, and that a loss which has
-stopped falling need not be at its lowest. fastbook ch. 4, "An End-to-End SGD Example".
+They are the steps that every training in this project repeats. fastbook ch. 4, "An End-to-End SGD
+Example".
 """
 
 from itertools import pairwise

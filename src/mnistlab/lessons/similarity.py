@@ -1,7 +1,5 @@
 """The baseline without any learning: which of two average digits is nearer?
 
-One learns two ways to measure the distance between images, and how broadcasting measures
-thousands of distances in one expression without a loop and without copying.
 fastbook ch. 4, "First Try: Pixel Similarity" and "Computing Metrics Using Broadcasting".
 """
 

@@ -1,8 +1,4 @@
-"""One step of SGD on real images, number by number.
-
-The first batch of a run goes once through the chapter's steps: logits, loss, the gradient of one
-weight (by autograd, and again by moving it), and where it goes. fastbook ch. 4, "SGD".
-"""
+"""One step of SGD on real images, number by number. fastbook ch. 4, "SGD"."""
 
 import copy
 
