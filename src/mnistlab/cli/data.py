@@ -22,7 +22,7 @@ from mnistlab.system import quoted
 
 if TYPE_CHECKING:
     from mnistlab.data.layouts import LoadOptions
-    from mnistlab.data.store import ImageData
+    from mnistlab.data.store import Split
 
 
 def check(
@@ -45,11 +45,11 @@ def check(
         data = _as_folder(Path(data))
     options = options_of(resolve(settings).config)
 
-    def command(loaded: "ImageData | None", needed: "LoadOptions", **more: Any) -> str:
+    def command(loaded: "Split | None", needed: "LoadOptions", **more: Any) -> str:
         """What trains on the images that were `loaded`; empty where none were."""
         if loaded is None:
             return ""
-        counts = loaded.train.counts.values()
+        counts = loaded.counts.values()
         uneven = "balanced" if max(counts) > UNEVEN * min(counts) else None
         more |= {"skip_bad": needed.skip_bad or None, "class_weights": uneven}
         return flags.train_command({"data": data, **settings, **more})
