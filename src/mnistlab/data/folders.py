@@ -12,7 +12,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,28 +78,18 @@ def read_splits(
     if is_archive(root):
         root, keep_young = unpacked_folder(root), True
     layout = find_layout(root, options)
-    paths = {
-        part: store_path(layout.sources.get(part, layout.sources.get("train", root)), part)
-        for part in (*SPLITS, *splits)
-    }
-    with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
-        stored = {
-            part: pool.submit(_open_sound_store, None if fresh else paths[part]) for part in splits
-        }
-        scans, split_here = scan_layout(layout, splits, options)
+    scans, split_here = scan_layout(layout, splits, options)
     loaded: dict[str, Split] = {}
     for role, scan in scans.items():
-        parts = SPLITS if split_here else (role,)
-        own = _current(
-            {part: stored.pop(part).result() for part in parts if part in stored}, scan, options
-        )
+        source = layout.sources.get(role, layout.sources.get("train", root))
+        paths = {part: store_path(source, part) for part in (SPLITS if split_here else (role,))}
+        own = None if fresh else _stored(paths, scan, options)
         if own is None:
-            places = {part: paths[part] for part in parts}
             keep = keep_young or scan.shows_every_edit()
             try:
-                own = _decode(scan, places, progress, keep, layout, options)
+                own = _decode(scan, paths, progress, keep, layout, options)
             except OSError:  # no room on the disk, or no permission
-                own = _decode(scan, dict.fromkeys(parts), progress, keep, layout, options)
+                own = _decode(scan, dict.fromkeys(paths), progress, keep, layout, options)
         first = next(iter(own.values()))
         scan.classes = scan.classes or [*first.classes]
         prefix = ""
@@ -116,24 +105,30 @@ def read_splits(
     return Reading(root, layout, scans, loaded, split_here)
 
 
-def _current(
-    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions
+def _stored(
+    paths: Mapping[str, Path | None], scan: Scan, options: LoadOptions
 ) -> dict[str, Split] | None:
-    """The stored splits, if all were made of the files of `scan` as they are, as options ask.
+    """What is stored at `paths`, if it was made of the files of `scan` as they are, as options ask.
 
     None lets go of old stores: Windows replaces no file that is mapped.
     """
-    current = {}
-    for part, split in stored.items():
-        if split is None or split.signature != scan.signature():
+    stored = {}
+    for part, path in paths.items():
+        if path is None or not path.is_file():  # a pipe would be waited for
+            return None
+        try:
+            split = open_store(path)
+        except (OSError, DamagedFileError):
+            return None
+        if split.signature != scan.signature():
             return None
         own = tuple(split.notes["own_size"] or ())
         size = options.image_size or own or DEFAULT_SIZE
-        fits = own == size and options.fit != "ink"
-        if split.image_size != size or not (fits or split.notes["fit"] == options.fit):
+        fits = (own == size and options.fit != "ink") or split.notes["fit"] == options.fit
+        if split.image_size != size or not fits:
             return None
-        current[part] = split
-    return current
+        stored[part] = split
+    return stored
 
 
 @dataclass(frozen=True)
@@ -260,14 +255,6 @@ def store_path(place: Path, part: str) -> Path | None:
     text = os.fsencode(os.path.realpath(place)) + b"\0" + part.encode()
     with contextlib.suppress(RunError):
         return cache_folder() / "decoded" / f"{hashlib.sha256(text).hexdigest()[:24]}.store"
-    return None
-
-
-def _open_sound_store(path: Path | None) -> Split | None:
-    """What is stored at `path`, perhaps of files that have changed since; None if it is damaged."""
-    with contextlib.suppress(OSError, DamagedFileError):
-        if path is not None and path.is_file():  # a pipe would be waited for
-            return open_store(path)
     return None
 
 
