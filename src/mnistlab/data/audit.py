@@ -11,7 +11,7 @@ from mnistlab.data.folders import Reading, read_splits
 from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_data
 from mnistlab.data.scan import SPLITS, is_hidden
-from mnistlab.data.store import Progress, Split
+from mnistlab.data.store import Progress
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 
@@ -43,42 +43,42 @@ class Audit:
 
 def audit(
     data: str, options: LoadOptions = LoadOptions(), progress: Progress | None = None
-) -> tuple[Audit, Split | None, LoadOptions]:
-    """What is in `data`, the images that `train` makes of it, and the options it needs for that.
+) -> tuple[Audit, LoadOptions | None]:
+    """What is in `data`, and the options that `train` needs for it.
 
-    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
+    These are `options`, with `skip_bad` where nothing else helps; None where that does not either.
     Every file is opened. Duplicates are images whose pixels are equal after decoding, whatever
     their file formats are. Raises DataError if there is nothing that is understood.
     """
     if data in NAMED:
         named = load_data(data, progress=progress)
         found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
-        found.counts = {"train": named.train.counts, "valid": named.valid.counts}
+        found.counts = named.counts
         size = "{1} x {0}".format(*named.image_size)
         found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
-        return found, named.train, options
+        return found, options
     splits = (*SPLITS, "test")
     reading = read_splits(Path(data), splits, options, progress=progress, fresh=True)
     found = _audit(data, reading)
 
-    def usable(splits: Sequence[str], needed: LoadOptions) -> tuple[list[Split], tuple[str, ...]]:
-        """What can be used of `splits`; nothing where there are faults, which are noted."""
+    def try_to_use(splits: Sequence[str], needed: LoadOptions) -> tuple[str, ...] | None:
+        """How `splits` are read; None where there are faults, which are noted."""
         try:
-            return reading.usable(splits, needed)
+            return reading.usable(splits, needed)[1]
         except DataError as error:
             found.faults += [fault for fault in error.faults if fault not in found.faults]
-            return [], ()
+            return None
 
     if "test" in reading.loaded:
-        usable(("test",), options)
+        try_to_use(("test",), options)
     for needed in dict.fromkeys((options, replace(options, skip_bad=True))):
-        loaded, notes = usable(SPLITS, needed)
-        if loaded:
+        lines = try_to_use(SPLITS, needed)
+        if lines is not None:
             if not needed.skip_bad:  # what is wrong is in no split that train uses
                 found.notes, found.faults = found.notes + found.faults, []
-            found.reads = [*notes] or [f"layout  {found.layout}"]
-            return found, loaded[0], needed
-    return found, None, options
+            found.reads = [*lines] or [f"layout  {found.layout}"]
+            return found, needed
+    return found, None
 
 
 def _audit(data: str, reading: Reading) -> Audit:
