@@ -73,11 +73,10 @@ def load_data(
                 f"write them as files: mnistlab data download {name} --to DIR"
             )
             raise DataError(name, [fault])
-        plain = replace(options, exclude="")
-        reading = read_splits(data.root, SPLITS, plain, progress=progress, keep_young=True)
-        (train, valid), notes = reading.usable(SPLITS, plain)
+        reading = read_splits(data.root, SPLITS, options, progress=progress, keep_young=True)
+        (train, valid), notes = reading.usable(SPLITS, options)
         data = replace(data, train=train, valid=valid, notes=notes)
-    if options.exclude:
+    elif options.exclude:
         left = leave_out({"train": data.train, "valid": data.valid}, options.exclude)
         data = replace(data, train=left["train"], valid=left["valid"])
     if Path(name).is_dir():
