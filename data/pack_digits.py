@@ -2,8 +2,8 @@
 
     python data/pack_digits.py FOLDER data/digits/mnist.npz
 
-`mnistlab.data.digits` says what is in it, and reads it again. Members are dated 1980; the SHA-256
-goes beside the archive. The same zlib, bzip2 and liblzma give the same bytes each time.
+`read_digits` in `mnistlab.data.published` says what is in it, and reads it again. Members are dated
+1980; the SHA-256 goes beside the archive. The same bzip2 and liblzma give the same bytes each time.
 """
 
 import hashlib
@@ -15,8 +15,7 @@ import numpy as np
 
 from mnistlab.data.archives import find_files
 from mnistlab.data.datasets import DATASETS
-from mnistlab.data.digits import places
-from mnistlab.data.published import read_dataset
+from mnistlab.data.published import places, read_dataset
 
 # bzip2 sorts what repeats, LZMA counts what does not: each part by the one that packs it better.
 METHODS = {"labels": zipfile.ZIP_BZIP2, "ink": zipfile.ZIP_BZIP2, "grey": zipfile.ZIP_LZMA}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnistlab.data.audit import audit_folder
+from mnistlab.data.audit import Audit, audit
 from mnistlab.data.folders import load_folders
+from mnistlab.data.store import Progress
 from mnistlab.errors import DataError
 from tests import needs
 from tests.command import Result
@@ -32,6 +33,10 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "small"
 
 
+def audited(root: Path, progress: Progress | None = None) -> Audit:
+    return audit(str(root), progress=progress)[0]
+
+
 def below(root: Path, faults: list[str]) -> list[str]:
     """`faults` with the path of `root` cut off."""
     return [fault.replace(f"{root}{os.sep}", "").replace(os.sep, "/") for fault in faults]
@@ -39,8 +44,8 @@ def below(root: Path, faults: list[str]) -> list[str]:
 
 def test_a_good_tree_has_counts_sizes_modes_and_nothing_else(small: Path) -> None:
     steps: list[tuple[str, int, int]] = []
-    audit = audit_folder(small, progress=lambda *step: steps.append(step))
-    assert audit.as_dict() == {
+    found = audited(small, lambda *step: steps.append(step))
+    assert found.as_dict() == {
         "data": str(small),
         "layout": "train/, valid/",
         "split_here": False,
@@ -51,12 +56,12 @@ def test_a_good_tree_has_counts_sizes_modes_and_nothing_else(small: Path) -> Non
         "foreign": [],
         "duplicates_within": [],
         "duplicates_across": [],
-        "reads": [],
+        "reads": ["layout  train/, valid/"],
         "notes": [],
         "faults": [],
         "usable": True,
     }
-    assert steps == [("train", 0, 6), ("valid", 0, 4)]
+    assert steps == [("train", 0, 6), ("train", 6, 6), ("valid", 0, 4), ("valid", 4, 4)]
 
 
 def test_everything_is_counted_and_listed(small: Path) -> None:
@@ -80,40 +85,40 @@ def test_everything_is_counted_and_listed(small: Path) -> None:
     # unreadable
     (train / "b" / "bad.png").write_bytes(b"")
     (train / "b" / "sub").mkdir()
-    audit = audit_folder(small)
-    assert audit.counts == {"train": {"a": 7, "b": 5}, "valid": {"a": 2, "b": 4}}
-    assert audit.sizes == {"4 x 4": 16, "2 x 8": 1, "8 x 2": 1}
-    assert audit.modes == {"PNG L": 14, "PNG RGB": 1, "TIFF 1": 1, "BMP L": 2}
-    assert audit.hidden == 3
-    assert audit.foreign == ["train/z.txt", "valid/a.txt"]
-    assert audit.duplicates_within == [["train/a/0.png", "train/a/d.tif", "train/a/f.bmp"]]
-    assert audit.duplicates_across == [
+    found = audited(small)
+    assert found.counts == {"train": {"a": 7, "b": 5}, "valid": {"a": 2, "b": 4}}
+    assert found.sizes == {"4 x 4": 16, "2 x 8": 1, "8 x 2": 1}
+    assert found.modes == {"PNG L": 14, "PNG RGB": 1, "TIFF 1": 1, "BMP L": 2}
+    assert found.hidden == 3
+    assert found.foreign == ["train/z.txt", "valid/a.txt"]
+    assert found.duplicates_within == [["train/a/0.png", "train/a/d.tif", "train/a/f.bmp"]]
+    assert found.duplicates_across == [
         ["train/a/1.png", "valid/b/h.png"],
         ["train/b/0.png", "valid/b/g.png"],
     ]
-    assert audit.notes == ["the same image in two classes: train/a/1.png, valid/b/h.png"]
-    assert below(small, audit.faults) == [
+    assert found.notes == ["the same image in two classes: train/a/1.png, valid/b/h.png"]
+    assert below(small, found.faults) == [
         "train/b/bad.png: empty file (zero bytes)",
     ]
-    assert not audit.as_dict()["usable"]
+    assert not found.as_dict()["usable"]
 
 
 @needs.pipes
 def test_a_pipe_and_an_odd_name_are_listed(small: Path) -> None:
     os.mkfifo(small / "valid" / "a" / "pipe")
     (small / "valid" / "a\x1b.txt").write_text("x")
-    audit = audit_folder(small)
-    assert audit.foreign == ["valid/a\\x1b.txt"]
-    assert below(small, audit.faults) == ["valid/a/pipe: not a regular file"]
+    found = audited(small)
+    assert found.foreign == ["valid/a\\x1b.txt"]
+    assert below(small, found.faults) == ["valid/a/pipe: not a regular file"]
 
 
 def test_imbalance_is_noted_from_three_to_one(tmp_path: Path) -> None:
     make_tree(tmp_path, train=4, valid=1)
     for i in range(4, 11):
         grey(tmp_path / "train" / "dark" / f"{i}.png", i)
-    assert audit_folder(tmp_path).notes == []  # 11 to 4
+    assert audited(tmp_path).notes == []  # 11 to 4
     grey(tmp_path / "train" / "dark" / "11.png", 11)
-    assert audit_folder(tmp_path).notes == [
+    assert audited(tmp_path).notes == [
         "train is imbalanced: 12 images of the largest class, 4 of the smallest; "
         "read balanced_accuracy beside accuracy"
     ]
@@ -123,7 +128,7 @@ def test_classes_that_are_missing_or_empty_are_faults(tmp_path: Path) -> None:
     make_tree(tmp_path, ("a", "b"), train=1, valid=1)
     (tmp_path / "valid" / "b").rename(tmp_path / "valid" / "c")
     (tmp_path / "train" / "d").mkdir()
-    assert sorted(below(tmp_path, audit_folder(tmp_path).faults)) == [
+    assert sorted(below(tmp_path, audited(tmp_path).faults)) == [
         "train/c: missing; the class c is only in the other split",
         "train/d: no images; expected train/d/*.png",
         "valid/b: missing; the class b is only in the other split",
@@ -136,7 +141,7 @@ def test_the_faults_are_those_of_loading(small: Path) -> None:
     (small / "train" / "b" / "0.png").write_bytes(b"x")
     with pytest.raises(DataError) as error:
         load_folders(small)
-    assert sorted(error.value.faults) == sorted(audit_folder(small).faults)
+    assert sorted(error.value.faults) == sorted(audited(small).faults)
 
 
 def test_of_many_sizes_the_most_common_are_listed(

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from mnistlab.data import datasets, digits
+from mnistlab.data import datasets, published
 from mnistlab.data.datasets import DATASETS
-from mnistlab.data.digits import places, read_digits
 from mnistlab.data.download import obtain
 from mnistlab.data.named import load_data
+from mnistlab.data.published import places, read_digits
 from mnistlab.errors import DamagedFileError, DataError
 from tests import needs
 from tests.command import Result
@@ -35,7 +35,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path) -> Ma
     folder = tmp_path / "data" / "digits"
     folder.mkdir(parents=True)
     pack = runpy.run_path(str(CHECKOUT / "data" / "pack_digits.py"))["pack"]
-    monkeypatch.setattr(digits, "SHA256", pack(made.folder, folder / "mnist.npz"))
+    monkeypatch.setattr(published, "DIGITS_SHA256", pack(made.folder, folder / "mnist.npz"))
     monkeypatch.setattr(datasets, "packaged", lambda name: tmp_path / name)
     made.dataset = replace(made.dataset, bundle="mnist.npz")
     monkeypatch.setitem(DATASETS, "mnist", made.dataset)
@@ -56,7 +56,7 @@ def path_of(made: Made) -> Path:
 
 def test_the_file_of_the_checkout_holds_mnists_own_files() -> None:
     digest, name = ARCHIVE.with_name("mnist.npz.sha256").read_text(encoding="utf-8").split()
-    assert (digest, name) == (digits.SHA256, "mnist.npz")
+    assert (digest, name) == (published.DIGITS_SHA256, "mnist.npz")
     assert ARCHIVE.stat().st_size < 8_000_000
     assert DATASETS["mnist"].bundled == {"mnist.npz": ARCHIVE}
     contents = [
@@ -77,9 +77,9 @@ def test_like_pixels_stand_side_by_side() -> None:
 
 def test_it_packs_to_the_same_bytes_each_time(made: Made, tmp_path: Path) -> None:
     pack = runpy.run_path(str(CHECKOUT / "data" / "pack_digits.py"))["pack"]
-    assert pack(made.folder, tmp_path / "again.npz") == digits.SHA256
+    assert pack(made.folder, tmp_path / "again.npz") == published.DIGITS_SHA256
     told = (tmp_path / "again.npz.sha256").read_text(encoding="utf-8")
-    assert told == f"{digits.SHA256}  again.npz\n"
+    assert told == f"{published.DIGITS_SHA256}  again.npz\n"
 
 
 @pytest.mark.usefixtures("no_network")
@@ -189,7 +189,7 @@ def test_the_package_holds_the_file_and_nothing_else(
     assert importlib.util.find_spec("mnistlab_digits")
     [path] = DATASETS["mnist"].bundled.values()
     assert path == tmp_path / "site" / "mnistlab_digits" / "mnist.npz"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == digits.SHA256
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == published.DIGITS_SHA256
     assert "mnistlab_digits" not in sys.modules  # nothing of it is run
 
 

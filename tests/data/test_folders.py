@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnistlab.data import scan
-from mnistlab.data.audit import audit_folder
-from mnistlab.data.folders import load_folders, load_splits
+from mnistlab.data.audit import audit
+from mnistlab.data.folders import load_folders, read_splits
 from mnistlab.errors import FAULTS_SHOWN, DataError
 from mnistlab.names import natural_key
 from tests import needs
@@ -91,7 +91,7 @@ def test_hidden_files_and_folders_are_ignored_and_counted(tiny: Path) -> None:
     (tiny / "valid" / "light" / "._0.png").write_bytes(b"x")
     loaded = load_folders(tiny)
     assert loaded.classes == ("dark", "light")
-    assert audit_folder(tiny).hidden == 4
+    assert audit(str(tiny))[0].hidden == 4
     assert len(loaded.train_ds) == 24
 
 
@@ -339,7 +339,8 @@ def test_skip_bad_cannot_do_without_a_whole_class(tiny: Path) -> None:
 def test_one_split_alone_needs_no_other_nor_all_classes(tiny: Path) -> None:
     (tiny / "train").rename(tiny / "old")
     (tiny / "valid" / "dark").rename(tiny / "dark")
-    [valid], _ = load_splits(tiny, ("valid",))  # scoring a model on one class makes sense
+    # scoring a model on one class makes sense
+    [valid], _ = read_splits(tiny, ("valid",)).usable(("valid",))
     assert valid.counts == {"light": 4}
 
 

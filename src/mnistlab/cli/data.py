@@ -21,8 +21,8 @@ from mnistlab.resolving import resolve
 from mnistlab.system import quoted
 
 if TYPE_CHECKING:
+    from mnistlab.data.audit import Audit
     from mnistlab.data.layouts import LoadOptions
-    from mnistlab.data.store import ImageData
 
 
 def check(
@@ -45,26 +45,26 @@ def check(
         data = _as_folder(Path(data))
     options = options_of(resolve(settings).config)
 
-    def command(loaded: "ImageData | None", needed: "LoadOptions", **more: Any) -> str:
-        """What trains on the images that were `loaded`; empty where none were."""
-        if loaded is None:
+    def command(found: "Audit", needed: "LoadOptions | None", **more: Any) -> str:
+        """What trains on these images; empty where nothing does."""
+        if needed is None:
             return ""
-        counts = loaded.train.counts.values()
+        counts = found.counts["train"].values()
         uneven = "balanced" if max(counts) > UNEVEN * min(counts) else None
         more |= {"skip_bad": needed.skip_bad or None, "class_weights": uneven}
         return flags.train_command({"data": data, **settings, **more})
 
     try:
         with out.loading() as progress:
-            found, loaded, needed = audit(data, options, progress)
+            found, needed = audit(data, options, progress)
     except TwoWaysError as error:
         commands = []
         for layout in error.readings:
             with suppress(DataError):
-                _, loaded, needed = audit(data, replace(options, layout=layout))
-                commands += [f"next   {command(loaded, needed, layout=layout)}"] if loaded else []
+                advice = command(*audit(data, replace(options, layout=layout)), layout=layout)
+                commands += [f"next   {advice}"] if advice else []
         raise DataError(printable(data), error.faults, "\n".join(commands)) from error
-    advice = command(loaded, needed)
+    advice = command(found, needed)
     out.document({**found.as_dict(), "command": advice or None})
     if out.tables:
         from mnistlab.report.tables import audit_tables

@@ -1,18 +1,17 @@
 """A folder of images, every file opened: what `data check` reports."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mnistlab.data.archives import is_archive, unpacked_folder
 from mnistlab.data.datasets import NAMED
-from mnistlab.data.folders import scan_layout
-from mnistlab.data.images import UndecodableError, quiet_pillow, read_all
-from mnistlab.data.layouts import LoadOptions, find_layout
+from mnistlab.data.folders import Reading, read_splits
+from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.named import load_data
-from mnistlab.data.scan import SPLITS, class_faults, is_hidden, require_exists
-from mnistlab.data.store import ImageData, Progress, image_digest
+from mnistlab.data.scan import SPLITS, is_hidden
+from mnistlab.data.store import Progress
 from mnistlab.errors import DataError
 from mnistlab.names import printable
 
@@ -42,60 +41,76 @@ class Audit:
         return vars(self) | {"usable": not self.faults}
 
 
-def audit_folder(
-    root: Path, options: LoadOptions = LoadOptions(), progress: Progress | None = None
-) -> Audit:
-    """Open every image of `root`, however it is laid out.
+def audit(
+    data: str, options: LoadOptions = LoadOptions(), progress: Progress | None = None
+) -> tuple[Audit, LoadOptions | None]:
+    """What is in `data`, and the options that `train` needs for it.
 
-    Duplicates are images whose pixels are equal after decoding, whatever their file formats are.
-    Raises DataError if there is no root, or nothing in it that is understood.
+    These are `options`, with `skip_bad` where nothing else helps; None where that does not either.
+    Every file is opened. Duplicates are images whose pixels are equal after decoding, whatever
+    their file formats are. Raises DataError if there is nothing that is understood.
     """
-    require_exists(root)
-    name = str(root)
-    if is_archive(root):
-        root = unpacked_folder(root)
-    layout = find_layout(root, options)
-    scans, split_here = scan_layout(layout, (*SPLITS, "test"), options)
-    audit = Audit(name, layout=layout.line or "train/, valid/", split_here=split_here)
+    if data in NAMED:
+        named = load_data(data, progress=progress)
+        found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
+        found.counts = named.counts
+        size = "{1} x {0}".format(*named.image_size)
+        found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
+        return found, options
+    splits = (*SPLITS, "test")
+    reading = read_splits(Path(data), splits, options, progress=progress, fresh=True)
+    found = _audit(data, reading)
+
+    def try_to_use(splits: Sequence[str], needed: LoadOptions) -> tuple[str, ...] | None:
+        """How `splits` are read; None where there are faults, which are noted."""
+        try:
+            return reading.usable(splits, needed)[1]
+        except DataError as error:
+            found.faults += [fault for fault in error.faults if fault not in found.faults]
+            return None
+
+    if "test" in reading.loaded:
+        try_to_use(("test",), options)
+    for needed in dict.fromkeys((options, replace(options, skip_bad=True))):
+        lines = try_to_use(SPLITS, needed)
+        if lines is not None:
+            if not needed.skip_bad:  # what is wrong is in no split that train uses
+                found.notes, found.faults = found.notes + found.faults, []
+            found.reads = [*lines] or [f"layout  {found.layout}"]
+            return found, needed
+    return found, None
+
+
+def _audit(data: str, reading: Reading) -> Audit:
+    """What is in the files, usable or not."""
+    layout, root = reading.layout, reading.root
+    audit = Audit(data, layout=layout.line or "train/, valid/", split_here=reading.split_here)
     places = layout.sources.values()
     if root.is_dir() and root not in places:
         used = {place.relative_to(root).parts[0] for place in places if root in place.parents}
         beside = sorted(entry.name for entry in root.iterdir() if entry.name not in used)
         audit.foreign = [printable(name) for name in beside if not is_hidden(name)]
         audit.hidden = sum(map(is_hidden, beside))
+    for role, scan in reading.scans.items():
+        audit.hidden += scan.hidden
+        audit.foreign += [f"{role}/{printable(name)}" for name in sorted(scan.loose)]
+        notes = reading.loaded[role].notes  # of both splits, where they are made here
+        audit.modes.update(notes["modes"])
+        audit.sizes.update({f"{width} x {height}": n for height, width, n in notes["sizes"]})
     # digest of size and pixels → file, split, class of each image
     groups: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
-    for split, scan in scans.items():
-        scan.open()
-        prefix = "" if split_here else f"{split}/"
-        audit.hidden += scan.hidden
-        audit.foreign += [f"{split}/{printable(name)}" for name in sorted(scan.loose)]
-        audit.faults += scan.faults
-        faults: dict[str, object] = {**scan.unusable()}
-        files, labels = scan.every_file(), scan.labels()
-        counts = dict.fromkeys(scan.classes, 0)
-        with quiet_pillow():
-            for position, image in read_all(scan, files, {*faults}):
-                if progress is not None and position % 64 == 0:
-                    progress(split, position, len(files))
-                file, label = files[position], labels[position]
-                if isinstance(image, UndecodableError):
-                    faults[file] = image
-                    continue
-                audit.modes[image.kind] += 1
-                audit.sizes["{1} x {0}".format(*image.own_size)] += 1
-                counts[label] += 1
-                digest = image_digest(image.own_size, image.grey.tobytes())
-                groups[digest].append((prefix + file, split, label))
-        audit.faults += [f"{printable(scan.folder / file)}: {why}" for file, why in faults.items()]
-        audit.counts[split] = counts
-        usable = [count for count in counts.values() if count]
+    for split, images in reading.loaded.items():
+        audit.counts[split] = images.counts
+        usable = [count for count in images.counts.values() if count]
         if usable and max(usable) >= IMBALANCE * min(usable):
             audit.notes.append(
                 f"{split} is imbalanced: {max(usable)} images of the largest class, "
                 f"{min(usable)} of the smallest; read balanced_accuracy beside accuracy"
             )
-    audit.faults += class_faults([scan for split, scan in scans.items() if split in SPLITS])
+        prefix = "" if reading.split_here else f"{split}/"
+        rows = zip(images.digests(), images.files, images.labels(), strict=True)
+        for digest, file, label in rows:
+            groups[digest].append((prefix + file, split, label))
     for group in groups.values():
         names, splits, labels = map(list, zip(*group, strict=True))
         if len(group) > 1:
@@ -104,34 +119,3 @@ def audit_folder(
         if len({*labels}) > 1:
             audit.notes.append(f"the same image in two classes: {', '.join(names)}")
     return audit
-
-
-def audit(
-    data: str, options: LoadOptions, progress: Progress | None = None
-) -> tuple[Audit, ImageData | None, LoadOptions]:
-    """What is in `data`, what `train` makes of it, and the options that it needs for that.
-
-    These are `options`, with `skip_bad` where nothing else helps; no images where that does not.
-    Raises as `audit_folder`, and what a dataset by name raises that is not here.
-    """
-    if data in NAMED:
-        named = load_data(data, progress=progress)
-        found = Audit(data, "a dataset by its name", reads=["layout  a dataset by its name"])
-        found.counts = {"train": named.train.counts, "valid": named.valid.counts}
-        size = "{1} x {0}".format(*named.image_size)
-        found.sizes[size] = len(named.train_ds) + len(named.valid_ds)
-        return found, named, options
-    found = audit_folder(Path(data), options, progress)
-    for needed in dict.fromkeys((options, replace(options, skip_bad=True))):
-        try:
-            loaded = load_data(data, needed, progress=progress)
-        except DataError as error:
-            found.faults += [fault for fault in error.faults if fault not in found.faults]
-            continue
-        if not needed.skip_bad:  # what is wrong is in no split that train uses
-            found.notes, found.faults = found.notes + found.faults, []
-        found.reads = [*loaded.notes] or [f"layout  {found.layout}"]
-        if found.split_here:
-            found.counts = {"train": loaded.train.counts, "valid": loaded.valid.counts}
-        return found, loaded, needed
-    return found, None, options

@@ -1,11 +1,13 @@
 """The datasets that `mnistlab data download` can get: classes, files, origin. No torch.
 
-Addresses and checksums of the files are those of torchvision's classes (`download.py`).
+They are listed in `data/datasets.toml`; addresses and checksums of the files are those of
+torchvision's classes (`download.py`).
 """
 
 import importlib.util
 import string
-from dataclasses import dataclass, replace
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 from mnistlab.data import BUNDLED
@@ -93,92 +95,14 @@ class Dataset:
         )
 
 
-_EMNIST_DIGITS = Dataset(
-    name="emnist-digits",
-    about="NIST's digits",
-    source="EMNIST",
-    images=(240_000, 40_000),
-    packed=562,
-    home="https://www.nist.gov/itl/products-and-services/emnist-dataset",
-    stems=("emnist-digits-train", "emnist-digits-test"),
-    archive="gzip.zip",
-)
-_ALL = (
-    Dataset(
-        name="mnist",
-        about="digits",
-        source="MNIST",
-        packed=12,
-        home="http://yann.lecun.com/exdb/mnist/",
-        contents=(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        bundle="mnist.npz",
-    ),
-    Dataset(
-        name="fashion-mnist",
-        about="clothes",
-        source="FashionMNIST",
-        names=(
-            *("t-shirt", "trouser", "pullover", "dress", "coat"),
-            *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
-        ),
-        packed=31,
-        home="https://github.com/zalandoresearch/fashion-mnist",
-        # of Debian's copy: packed again with the time and the names of the published files, it has
-        # their MD5 (tests/data/test_datasets.py)
-        contents=(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-    ),
-    Dataset(
-        name="kmnist",
-        about="cursive hiragana",
-        source="KMNIST",
-        names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        packed=21,
-        home="https://github.com/rois-codh/kmnist",
-    ),
-    Dataset(
-        name="qmnist",
-        about="MNIST, remade",
-        source="QMNIST",
-        images=(60_000, 60_000),
-        packed=20,
-        home="https://github.com/facebookresearch/qmnist",
-        stems=("qmnist-train", "qmnist-test"),
-        endings=("-images-idx3-ubyte.gz", "-labels-idx2-int.gz"),
-    ),
-    _EMNIST_DIGITS,
-    replace(
-        _EMNIST_DIGITS,
-        name="emnist-letters",
-        about="NIST's letters",
-        names=tuple(string.ascii_lowercase),
-        first_label=1,
-        images=(124_800, 20_800),
-        stems=("emnist-letters-train", "emnist-letters-test"),
-    ),
-    Dataset(
-        name="usps",
-        about="digits on mail",
-        source="USPS",
-        first_label=1,
-        images=(7_291, 2_007),
-        side=16,
-        packed=8,
-        home="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
-        stems=("usps", "usps.t"),
-        endings=(".bz2",),
-    ),
-)
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+def _read_table(path: Path) -> dict[str, Dataset]:
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    for fields in tables.values():
+        fields |= {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+    return {name: Dataset(name, **fields) for name, fields in tables.items()}
+
+
+DATASETS = _read_table(packaged("data") / "datasets.toml")
 NAMED = (BUNDLED, *DATASETS)
 """All that `--data` knows by name."""
 

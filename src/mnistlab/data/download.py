@@ -21,9 +21,8 @@ from filelock import FileLock, Timeout
 from mnistlab import __version__
 from mnistlab.data.archives import find_files, unpacked
 from mnistlab.data.datasets import Dataset
-from mnistlab.data.published import load_dataset, read_dataset, store_arrays, store_dataset
-from mnistlab.data.scan import SPLITS
-from mnistlab.data.store import ImageData, Progress
+from mnistlab.data.published import load_dataset, store_dataset
+from mnistlab.data.store import Progress
 from mnistlab.data.trees import require_new, write_folders
 from mnistlab.devices import torchvision
 from mnistlab.errors import DamagedFileError, DataError, LockedError, RunError
@@ -79,7 +78,7 @@ def obtain(
     try:
         if to is None and not force:
             with contextlib.suppress(DataError, DamagedFileError):  # then it is made again
-                return _counts(load_dataset(dataset)), []
+                return load_dataset(dataset).counts, []
         if to and source is None and not force and dataset.bundled:
             originals = []
         elif source is None or mirror:
@@ -87,19 +86,14 @@ def obtain(
         else:
             originals = find_originals(dataset, Path(source), unchecked=unchecked)
         paths = {original.name: original.path for original in originals} or dataset.bundled
-        if to is None:
-            return _counts(store_dataset(dataset, paths)), originals
+        data = store_dataset(dataset, paths, keep=to is None)
     except OSError as error:
         where = printable(error.filename or dataset.folder)
         why = f"{error.strerror or error}; MNISTLAB_CACHE may name another folder for the cache"
         raise RunError(f"{where}: {why}") from error
-    contents = {split: read_dataset(dataset, split, paths) for split in SPLITS}
-    parts = ((split, store_arrays(*contents[split], dataset.labels)) for split in SPLITS)
-    return write_folders(parts, to, writing), originals
-
-
-def _counts(data: ImageData) -> dict[str, dict[str, int]]:
-    return {"train": data.train.counts, "valid": data.valid.counts}
+    if to is not None:
+        write_folders([("train", data.train), ("valid", data.valid)], to, writing)
+    return data.counts, originals
 
 
 def download_originals(

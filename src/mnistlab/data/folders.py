@@ -12,9 +12,8 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from mnistlab.names import printable
 from mnistlab.system import quoted
 
 DEFAULT_SIZE = (28, 28)  # of images that come in several sizes
-_MOST_SIZES = 5  # that a store remembers
 
 
 def load_folders(
@@ -54,52 +52,44 @@ def load_folders(
     Classes are in natural order; images are 8-bit grey, of one size. Raises DataError with all
     faults of both splits.
     """
-    path = user_path(root)
-    (train, valid), notes = load_splits(
-        path, SPLITS, replace(options, **changes), progress=progress
+    path, options = user_path(root), replace(options, **changes)
+    (train, valid), notes = read_splits(path, SPLITS, options, progress=progress).usable(
+        SPLITS, options
     )
     return ImageData(path, str(path.absolute()), train, valid, notes)
 
 
-def load_splits(
+def read_splits(
     root: Path,
     splits: Sequence[str],
     options: LoadOptions = LoadOptions(),
     *,
     progress: Progress | None = None,
     keep_young: bool = False,
-) -> tuple[list[Split], tuple[str, ...]]:
-    """Load the named splits of `root`, and say how that was done; their classes must agree.
+    fresh: bool = False,
+) -> "Reading":
+    """Read those of the named splits that `root` has, and all that is wrong with them.
 
     `keep_young`: the files were written a moment ago and their content is known, so what is decoded
-    is kept all the same. Raises DataError with all faults.
+    is kept all the same. `fresh`: every file is opened, whatever is in the cache. Raises DataError
+    where nothing can be read.
     """
     require_exists(root)
     if is_archive(root):
         root, keep_young = unpacked_folder(root), True
     layout = find_layout(root, options)
-    paths = {
-        part: store_path(layout.sources.get(part, layout.sources.get("train", root)), part)
-        for part in (*SPLITS, *splits)
-    }
-    with ThreadPoolExecutor(1) as pool:  # stores are verified while the folders are listed
-        stored = {part: pool.submit(_open_sound_store, paths[part]) for part in splits}
-        scans, split_here = scan_layout(layout, splits, options)
-    if absent := {*splits} - {*scans, *(SPLITS if split_here else ())}:
-        raise fault_in(root, f"has no split {min(absent)}, but {', '.join(layout.sources)}")
+    scans, split_here = scan_layout(layout, splits, options)
     loaded: dict[str, Split] = {}
     for role, scan in scans.items():
-        parts = SPLITS if split_here else (role,)
-        own = _current(
-            {part: stored.pop(part).result() for part in parts if part in stored}, scan, options
-        )
+        source = layout.sources.get(role, layout.sources.get("train", root))
+        paths = {part: store_path(source, part) for part in (SPLITS if split_here else (role,))}
+        own = None if fresh else _stored(paths, scan, options)
         if own is None:
-            places = {part: paths[part] for part in parts}
             keep = keep_young or scan.shows_every_edit()
             try:
-                own = _decode(scan, places, progress, keep, layout, options)
+                own = _decode(scan, paths, progress, keep, layout, options)
             except OSError:  # no room on the disk, or no permission
-                own = _decode(scan, dict.fromkeys(parts), progress, keep, layout, options)
+                own = _decode(scan, dict.fromkeys(paths), progress, keep, layout, options)
         first = next(iter(own.values()))
         scan.classes = scan.classes or [*first.classes]
         prefix = ""
@@ -112,96 +102,112 @@ def load_splits(
             loaded[part] = replace(own[part], skipped=skipped, prefix=prefix)
         if options.image_size is None and any(first.image_size):
             options = replace(options, image_size=first.image_size)  # the other splits follow
-    if options.exclude:
-        loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
-    _refuse_faults(root, scans, loaded, options, split_here)
-    notes = tuple(_notes(layout, scans, loaded, split_here, options))
-    return [loaded[split] for split in splits], notes
+    return Reading(root, layout, scans, loaded, split_here)
 
 
-def _current(
-    stored: Mapping[str, Split | None], scan: Scan, options: LoadOptions
+def _stored(
+    paths: Mapping[str, Path | None], scan: Scan, options: LoadOptions
 ) -> dict[str, Split] | None:
-    """The stored splits, if all were made of the files of `scan` as they are, as options ask.
+    """What is stored at `paths`, if it was made of the files of `scan` as they are, as options ask.
 
     None lets go of old stores: Windows replaces no file that is mapped.
     """
-    current = {}
-    for part, split in stored.items():
-        if split is None or split.signature != scan.signature():
+    stored = {}
+    for part, path in paths.items():
+        if path is None or not path.is_file():  # a pipe would be waited for
+            return None
+        try:
+            split = open_store(path)
+        except (OSError, DamagedFileError):
+            return None
+        if split.signature != scan.signature():
             return None
         own = tuple(split.notes["own_size"] or ())
         size = options.image_size or own or DEFAULT_SIZE
-        fits = own == size and options.fit != "ink"
-        if split.image_size != size or not (fits or split.notes["fit"] == options.fit):
+        fits = (own == size and options.fit != "ink") or split.notes["fit"] == options.fit
+        if split.image_size != size or not fits:
             return None
-        current[part] = split
-    return current
+        stored[part] = split
+    return stored
 
 
-def _refuse_faults(
-    root: Path,
-    scans: Mapping[str, Scan],
-    loaded: Mapping[str, Split],
-    options: LoadOptions,
-    split_here: bool,
-) -> None:
-    """Raise DataError with all that keeps these splits from being used."""
-    faults = [fault for scan in scans.values() for fault in scan.faults]
-    bad = [
-        f"{printable(root / file)}: {why}"
-        for split in loaded.values()
-        for file, why in split.skipped.items()
-    ]
-    faults += class_faults([*scans.values()])
-    empty = [
-        (root / split.prefix, name)
-        for split in loaded.values()
-        for name, count in split.counts.items()
-        if count == 0
-    ]
-    if not options.skip_bad:
-        faults += bad
-    if split_here or (bad and options.skip_bad):
-        few = "has fewer than two different images; a split needs two"
-        why = few if split_here else "has no image left"
-        faults += dict.fromkeys(
-            f"{printable(place)}: the class {printable(name)} {why}" for place, name in empty
-        )
-    if faults:
-        advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
-        # not where it was given already, and only where an image of each class would be left
-        if not (options.skip_bad or empty) and len(faults) == len(bad):
-            advice += "; go on without the bad files with --skip-bad"
-        raise DataError(printable(root), faults, advice)
+@dataclass(frozen=True)
+class Reading:
+    """Splits of a folder as they were read, whether they can be used or not.
 
+    split_here: train and valid are made here, of the scan of train.
+    """
 
-def _notes(
-    layout: Layout,
-    scans: Mapping[str, Scan],
-    loaded: Mapping[str, Split],
-    split_here: bool,
-    options: LoadOptions,
-) -> Iterator[str]:
-    """What was done to make the splits, a line each; nothing where there is nothing to say."""
-    how = "".join(scan.note for scan in scans.values())
-    if split_here:
-        share = f"{100 * options.valid_fraction:g} %"
-        how += f"; {share} are for validation, chosen by their pixels (--valid-fraction)"
-    if layout.line:
-        yield f"layout  {layout.line}{how}"
-    for name, split in loaded.items():
-        if len(split.ds) and split.notes["own_size"] != [*split.image_size]:
-            height, width = split.image_size
-            (own_height, own_width, n), *_ = split.notes["sizes"]
-            sizes = f"{own_width} x {own_height}"
-            if split.notes["n_sizes"] > 1:
-                sizes = f"{split.notes['n_sizes']} sizes, most often {sizes} ({n} images),"
-            how = f"--fit {split.notes['fit']}; --image-size for another size"
-            yield f"sizes   {name}: {sizes} brought to {width} x {height} ({how})"
-    # of one split: the others are of the same kind
-    coloured = [split.notes for split in loaded.values() if split.notes.get("coloured")]
-    yield from colour_lines(coloured[0] if coloured else {})
+    root: Path
+    layout: Layout
+    scans: Mapping[str, Scan]
+    loaded: Mapping[str, Split]
+    split_here: bool
+
+    def usable(
+        self, splits: Sequence[str], options: LoadOptions = LoadOptions()
+    ) -> tuple[list[Split], tuple[str, ...]]:
+        """The named splits, and what was done to make them, a line each.
+
+        Raises DataError with all that keeps them from being used.
+        """
+        if absent := {*splits} - {*self.loaded}:
+            has = ", ".join(self.layout.sources)
+            raise fault_in(self.root, f"has no split {min(absent)}, but {has}")
+        loaded = {split: self.loaded[split] for split in splits}
+        if options.exclude:
+            loaded = leave_out(loaded, options.exclude, all_known={*SPLITS} <= {*splits})
+        scans = [scan for role, scan in self.scans.items() if self.split_here or role in splits]
+        root, faults = self.root, [fault for scan in scans for fault in scan.faults]
+        faults += class_faults(scans)
+        bad = [
+            f"{printable(root / file)}: {why}"
+            for split in loaded.values()
+            for file, why in split.skipped.items()
+        ]
+        empty = [
+            (root / split.prefix, name)
+            for split in loaded.values()
+            for name, count in split.counts.items()
+            if count == 0
+        ]
+        if not options.skip_bad:
+            faults += bad
+        if self.split_here or (bad and options.skip_bad):
+            few = "has fewer than two different images; a split needs two"
+            why = few if self.split_here else "has no image left"
+            faults += dict.fromkeys(
+                f"{printable(place)}: the class {printable(name)} {why}" for place, name in empty
+            )
+        if faults:
+            advice = f"see everything with: mnistlab data check {printable(quoted(root))}"
+            # not where it was given already, and only where an image of each class would be left
+            if not (options.skip_bad or empty) and len(faults) == len(bad):
+                advice += "; go on without the bad files with --skip-bad"
+            raise DataError(printable(root), faults, advice)
+        return [*loaded.values()], tuple(self._notes(scans, loaded, options))
+
+    def _notes(
+        self, scans: Sequence[Scan], loaded: Mapping[str, Split], options: LoadOptions
+    ) -> Iterator[str]:
+        how = "".join(scan.note for scan in scans)
+        if self.split_here:
+            share = f"{100 * options.valid_fraction:g} %"
+            how += f"; {share} are for validation, chosen by their pixels (--valid-fraction)"
+        if self.layout.line:
+            yield f"layout  {self.layout.line}{how}"
+        for name, split in loaded.items():
+            if len(split.ds) and split.notes["own_size"] != [*split.image_size]:
+                height, width = split.image_size
+                (own_height, own_width, n), *others = split.notes["sizes"]
+                sizes = f"{own_width} x {own_height}"
+                if others:
+                    sizes = f"{len(others) + 1} sizes, most often {sizes} ({n} images),"
+                how = f"--fit {split.notes['fit']}; --image-size for another size"
+                yield f"sizes   {name}: {sizes} brought to {width} x {height} ({how})"
+        # of one split: the others are of the same kind
+        coloured = [split.notes for split in loaded.values() if split.notes.get("coloured")]
+        yield from colour_lines(coloured[0] if coloured else {})
 
 
 def colour_lines(notes: Mapping[str, Any]) -> Iterator[str]:
@@ -252,14 +258,6 @@ def store_path(place: Path, part: str) -> Path | None:
     return None
 
 
-def _open_sound_store(path: Path | None) -> Split | None:
-    """What is stored at `path`, perhaps of files that have changed since; None if it is damaged."""
-    with contextlib.suppress(OSError, DamagedFileError):
-        if path is not None and path.is_file():  # a pipe would be waited for
-            return open_store(path)
-    return None
-
-
 def _decode(
     scan: Scan,
     paths: Mapping[str, Path | None],
@@ -287,6 +285,7 @@ def _decode(
     size = options.image_size or size or (DEFAULT_SIZE if options.fit == "ink" else None)
     fixed = size is not None
     own_sizes: Counter[tuple[int, int]] = Counter()
+    modes: Counter[str] = Counter()
     colours, large = Colours(), False
     with images.quiet_pillow(), new_store(next(iter(paths.values()))) as store:
         for position, image in images.read_all(scan, files, skipped):
@@ -308,6 +307,7 @@ def _decode(
                 keep = keep and not isinstance(fault, images.UnreadableError)
                 continue
             own_sizes[own] += 1
+            modes[image.kind] += 1
             colours.add(labels[position], image.colour)
             store.write(small.tobytes())
             usable.append(position)
@@ -322,8 +322,8 @@ def _decode(
         notes = {
             "fit": options.fit,
             "own_size": [*only] if only and math.prod(only) <= images.WHOLE_PIXELS else None,
-            "sizes": [[*each, n] for each, n in own_sizes.most_common(_MOST_SIZES)],
-            "n_sizes": len(own_sizes),
+            "sizes": [[*each, n] for each, n in own_sizes.most_common()],
+            "modes": modes,
             **colours.notes(),
         }
         chosen = [False] * len(usable)

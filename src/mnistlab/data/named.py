@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from mnistlab.data import BUNDLED
 from mnistlab.data.datasets import DATASETS, NAMED
-from mnistlab.data.folders import load_folders, load_splits
+from mnistlab.data.folders import load_folders, read_splits
 from mnistlab.data.layouts import LoadOptions
 from mnistlab.data.published import load_dataset
 from mnistlab.data.scan import SPLITS
@@ -73,11 +73,10 @@ def load_data(
                 f"write them as files: mnistlab data download {name} --to DIR"
             )
             raise DataError(name, [fault])
-        (train, valid), notes = load_splits(
-            data.root, SPLITS, replace(options, exclude=""), progress=progress, keep_young=True
-        )
+        reading = read_splits(data.root, SPLITS, options, progress=progress, keep_young=True)
+        (train, valid), notes = reading.usable(SPLITS, options)
         data = replace(data, train=train, valid=valid, notes=notes)
-    if options.exclude:
+    elif options.exclude:
         left = leave_out({"train": data.train, "valid": data.valid}, options.exclude)
         data = replace(data, train=left["train"], valid=left["valid"])
     if Path(name).is_dir():
@@ -92,7 +91,8 @@ def _load_sample(progress: Progress | None) -> ImageData:
 
     def load() -> ImageData | None:
         with contextlib.suppress(DataError):  # files are missing or damaged
-            (train, valid), _ = load_splits(folder, SPLITS, progress=progress, keep_young=True)
+            reading = read_splits(folder, SPLITS, progress=progress, keep_young=True)
+            (train, valid), _ = reading.usable(SPLITS)
             data = ImageData(folder, BUNDLED, train, valid)
             return data if data.fingerprint == FINGERPRINT else None
         return None
@@ -173,8 +173,8 @@ def load_split(
     if split not in known:
         raise DataError(split, [f"--split {printable(split)}: unknown{nearest(split, known)}"])
     if name not in NAMED:
-        [loaded], _ = load_splits(_own_folder(name), (split,), options, progress=progress)
-        return loaded
+        reading = read_splits(_own_folder(name), (split,), options, progress=progress)
+        return reading.usable((split,), options)[0][0]
     data = load_data(name, options, progress=progress)
     if split == "test":
         raise DataError(name, [f"--split test: {name} has train and valid"])

@@ -45,7 +45,7 @@ _LIBRARIES = ", ".join(
 )
 if importlib.util.find_spec("pillow_heif"):  # asked first: looking for its version takes longer
     _LIBRARIES += f", pillow-heif {importlib.metadata.version('pillow-heif')}"
-DECODER = f"mnistlab 4, Pillow {PIL.__version__}, {_LIBRARIES}"
+DECODER = f"mnistlab 5, Pillow {PIL.__version__}, {_LIBRARIES}"
 YOUNG_NS = 2_000_000_000
 _FINEST_WITHOUT_CTIME = 10_000_000  # nanoseconds: exFAT; FAT has two seconds, sshfs one
 # What systems and programs leave in folders; left out like hidden files.

@@ -145,6 +145,10 @@ class ImageData:
         return self.train.image_size
 
     @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        return {"train": self.train.counts, "valid": self.valid.counts}
+
+    @property
     def fingerprint(self) -> str:
         """Identifies all pixels, labels and class names of both, whatever the files are called."""
         return f"{self.train.fingerprint[:32]}{self.valid.fingerprint[:32]}"
@@ -167,8 +171,7 @@ class ImageData:
         return {
             "path": str(self.root),
             "fingerprint": self.fingerprint,
-            "train": self.train.counts,
-            "valid": self.valid.counts,
+            **self.counts,
             "skipped": self.skipped,
         }
 

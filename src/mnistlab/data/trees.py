@@ -168,8 +168,9 @@ def write_folders(
                     else:
                         Image.fromarray(pixels[row].numpy()).save(place, compress_level=9)
                 if source is None:
-                    order = zip(numbers.tolist(), map(natural_key, paths), paths, strict=True)
-                    rows += [f"{part}/{path},{number}" for number, _, path in sorted(order)]
+                    keys = map(natural_key, split.files)
+                    order = zip(numbers.tolist(), keys, split.files, strict=True)
+                    rows += [f"{part}/{file},{number}" for number, _, file in sorted(order)]
             if source is None:
                 (folder / "labels.csv").write_bytes(("\n".join(rows) + "\n").encode())
             move(folder, target)
