@@ -188,12 +188,6 @@ def matched(split: Split, card: ModelCard, name: str) -> TensorDataset:
         for label in split.classes
         if label not in card.classes
     ]
-    if split.image_size != card.image_size:  # of a named dataset
-        (height, width), (own_height, own_width) = split.image_size, card.image_size
-        faults.append(
-            f"{printable(name)}: images of {width} x {height} pixels; the model takes "
-            f"{own_width} x {own_height}"
-        )
     if faults:
         raise DataError(printable(name), faults)
     images, labels = split.ds.tensors

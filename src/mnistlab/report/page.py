@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def _origin(text: str) -> str:
 
 
 def _folders_hidden(report: Report) -> Callable[[str], str]:
-    """What shortens absolute paths in a text to their last part: the page is for others, too."""
+    """What leaves the folders of this machine out of a text: the page is for others, too."""
     run = report.run.path.resolve()
     record, config = report.record, report.record.config
     texts = [str(run.parent), record.data.path, report.score.data if report.score else ""]
@@ -213,12 +214,10 @@ def _folders_hidden(report: Report) -> Callable[[str], str]:
     texts += [*record.command, *record.origins.values()]
     # also of `--data=/a/b` and `config /a/b`
     parts = {part for text in texts for part in (text, re.sub(r"^(config |.*?=)", "", text))}
-    paths = {Path(part) for part in parts if Path(part).is_absolute()}
-    names = {printable(path): printable(path.name) for path in paths}
-    names[printable(run)] = printable(f"{run.parent.name}/{run.name}")
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = re.compile(rf"(?<![\w/])({'|'.join(map(re.escape, longest_first))})(?![\w-])")
-    return lambda text: pattern.sub(lambda match: names[match[1]], text)
+    folders = {Path(part).parent for part in parts if Path(part).is_absolute()}
+    named = [f"{printable(folder)}{os.sep}" for folder in (*folders, run.parent.parent)]
+    pattern = "|".join(map(re.escape, sorted(named, key=len, reverse=True)))
+    return lambda text: re.sub(pattern, "", text)
 
 
 def _digits(half_width: float) -> int:

@@ -29,7 +29,7 @@ _MAX_GROUPS = 20  # of equal images
 _MAX_EPOCHS = 12  # of a long run: the first and the last ones
 _MAX_PAIRS = 40  # of classes
 _WORST = 20  # of more classes than a table should have
-_DATA_WIDTH = 14  # columns for the name of the data in a list of runs, at least
+_DATA_WIDTH = 18  # columns for the name of the data in a list of runs, at most
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1) -> Table:
@@ -199,16 +199,13 @@ def runs_lines(runs: "Sequence[RunSummary]", width: int, sort: str = "created") 
         seed = "" if run.seed is None else str(run.seed)
         seed += f"-{(run.seed or 0) + run.seeds - 1}" if run.seeds > 1 else ""
         data = printable(run.data or "")
+        while cell_len(data) > _DATA_WIDTH:
+            data = "..." + data.removeprefix("...")[1:]
         rows.append((printable(run.name), run.status, data, lr, seed, epochs, figure))
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    others = sum(widths) - widths[2] + 2 * (len(widths) - 1)
-    in_one = others + min(widths[2], _DATA_WIDTH) <= width
-    left = width - others + (0 if in_one else widths[0])
-    widths[2] = min(widths[2], max(left, _DATA_WIDTH))
+    in_one = sum(widths) + 2 * (len(widths) - 1) <= width
     lines: list[Any] = []
     for name, status, data, *figures in rows:
-        while cell_len(data) > widths[2]:
-            data = "..." + data.removeprefix("...")[1:]
         head = set_cell_size(name, widths[0]) if in_one else f"{name}\n"
         cells = [*map(set_cell_size, (status, data), widths[1:3])]
         cells += map(str.rjust, figures, widths[3:])
