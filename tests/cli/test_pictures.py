@@ -206,8 +206,11 @@ def test_json_has_the_figures_and_names_of_what_is_drawn(
     _, accuracy = pictures("--what", "curves")
     assert accuracy["lines"]["validation"][0] == [0, 1]  # type: ignore[index]
     means, _ = pictures(tiny, "--count", "4")
-    size = {"width": 4, "height": 4}
-    assert means["images"] == [{"name": name, **size} for name in ("dark", "light")]
+    images: dict[str, dict[str, object]] = means["images"]  # type: ignore[assignment]
+    assert {name: image["shape"] for name, image in images.items()} == {
+        "dark": [4, 4],
+        "light": [4, 4],
+    }
 
 
 def test_a_dataset_has_its_means_and_samples_and_these_augmented(mnistlab: Mnistlab) -> None:
@@ -236,13 +239,13 @@ def test_a_folder_of_images_has_the_first_and_names_what_is_no_image(
 def test_more_than_asked_for_is_counted(mnistlab: Mnistlab, tiny: Path) -> None:
     mnistlab("train", "--model", "two-layer", "--data", tiny, "--epochs", "1", "-q").ok()
     result = mnistlab("show", "--count", "5").ok()
-    assert result.out.count("unit ") == 5
+    assert len(re.findall(r"unit \d", result.out)) == 5
     assert result.err == "25 more with --count 30\n"
     files = [tiny / f"train/dark/{k}.png" for k in range(7)]
     assert mnistlab("show", *files, "--count", "1").ok().out.count(".png") == 7
     files.append(tiny / "train/light/0.png")  # now the name alone is not enough
     [picture] = mnistlab("show", *files, "--json").ok().json["pictures"]
-    assert [image["name"] for image in picture["images"]] == list(map(str, files))
+    assert list(picture["images"]) == list(map(str, files))
     assert mnistlab("show", "--count", "0").code == 2
 
 

@@ -13,8 +13,13 @@ from torch import nn
 from mnistlab.data.batches import to_float
 from mnistlab.data.store import ImageData
 from mnistlab.models import build_model
-from mnistlab.report.sources import why_pictures
-from mnistlab.report.why import GREY, gradient_times_input, logit_of, occlusion
+from mnistlab.report.sources import (
+    GREY,
+    gradient_times_input,
+    logit_of,
+    occlusion,
+    why_pictures,
+)
 from mnistlab.runs import Run
 from mnistlab.scoring import open_model
 from tests.command import Result

@@ -19,10 +19,8 @@ from mnistlab.cli import (
     data,
     evaluate,
     exercise,
-    export,
     grade,
     pictures,
-    play,
     runs,
     train,
 )
@@ -115,8 +113,8 @@ command(app, "lr-find", train.lr_find, [k for k in SETTINGS if k not in _NOT_IN_
 command(app, "report", pictures.report, OF_DATA)
 command(app, "plot", pictures.plot, OF_DATA)
 command(app, "show", pictures.show, OF_DATA)
-command(app, "play", play.play)
-command(app, "export", export.export, ("data", *READING, "skip_bad", "threads"))
+command(app, "play", pictures.play)
+command(app, "export", runs.export, ("data", *READING, "skip_bad", "threads"))
 command(app, "lesson", chapter.lesson, ("seed", "lr"))
 command(app, "reproduce", chapter.reproduce, ("threads",))
 command(app, "ladder", chapter.ladder, (*DATA_SETTINGS, "device", "threads"))
@@ -150,7 +148,7 @@ command(runs_app, "list", runs.list_)
 command(runs_app, "show", runs.show)
 command(runs_app, "compare", runs.compare, OF_DATA)
 command(runs_app, "verify", runs.verify, ("data",))
-command(runs_app, "export", export.export_runs)
+command(runs_app, "export", runs.export_runs)
 command(runs_app, "rm", runs.rm)
 
 exercise_app = _group("The chapter as exercises: write it yourself.", exercise.ExerciseGroup)

@@ -55,7 +55,9 @@ def run_argument(**more: Any) -> Any:
     return typer.Argument(metavar="RUN", help=text, autocompletion=complete_runs, **more)
 
 
-def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> Any:
+def output_file(
+    *endings: str, names: Sequence[str] = (), packages: Sequence[str] = (), **option: Any
+) -> Any:
     """The option of a file to write; before any work it is refused if it cannot be made."""
 
     def checked(param: typer.CallbackParam, path: Path | None) -> Path | None:
@@ -64,7 +66,7 @@ def output_file(*endings: str, packages: Sequence[str] = (), **option: Any) -> A
             require_packages(param.opts[-1], *packages)
         return path
 
-    return typer.Option(metavar="FILE", callback=checked, **option)
+    return typer.Option(*names, metavar="FILE", callback=checked, **option)
 
 
 RunArgument = Annotated[str, run_argument()]
@@ -97,6 +99,7 @@ MinAccuracy = Annotated[
         help="Exit with 3 if the accuracy (of several seeds: the mean) is below X (0 to 1).",
     ),
 ]
+OUTPUT = ("--output", "-o")
 Csv = Annotated[Path | None, output_file("csv", help="Write every prediction to a CSV file.")]
 _DRAWN = output_file(
     *("png", "svg", "pdf"),

@@ -1,20 +1,24 @@
-"""`mnistlab runs …` and `eject`: what was run, side by side, whether it repeats, as a script."""
+"""`mnistlab runs …`, `eject`, `export`: what was run, side by side, again, for other programs."""
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mnistlab.cli import flags
 from mnistlab.cli.output import Output
 from mnistlab.errors import CheckError, ConfigError, LockedError
-from mnistlab.files import require_file, write_file
+from mnistlab.files import require_file, require_packages, write_file
 from mnistlab.names import printable
 from mnistlab.runs import DEFAULT_FOLDER, find_run, list_runs
 from mnistlab.summaries import SORTABLE, summaries, summarize
 from mnistlab.system import quoted
+
+Target = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE|DIR", help="Write it there.")
+]
 
 
 def list_(
@@ -194,7 +198,7 @@ def eject(
     run: flags.RunArgument = "latest",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write it there; must be a new file."),
+        flags.output_file(names=flags.OUTPUT, help="Write it there; must be a new file."),
     ] = None,
     run_dir: flags.RunDir = DEFAULT_FOLDER,
 ) -> None:
@@ -203,10 +207,8 @@ def eject(
     It trains the same weights, to the bit, and needs no mnistlab.
     """
     chosen = find_run(run, run_dir)
-    if output is not None:
-        require_file(output, (), "-o")
-        if output.exists():
-            raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
+    if output is not None and output.exists():
+        raise ConfigError(f"-o {printable(output)}: exists already; name a new file")
     from mnistlab.eject import eject as write_script
 
     script, folder = write_script(chosen, settings["data"])
@@ -217,3 +219,54 @@ def eject(
         out.notice(f"run it with: python {printable(quoted(output, *filter(None, [folder])))}")
     file = None if output is None else str(output)
     out.document({"run": str(chosen.path), "file": file, "script": script})
+
+
+def export(
+    out: Output,
+    settings: dict[str, Any],
+    run: flags.RunArgument = "latest",
+    to: Annotated[Literal["onnx"], typer.Option(help="The format.")] = "onnx",
+    output: Target = None,
+    best: flags.Best = False,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Write a run's model as ONNX, by default to model.onnx in its folder.
+
+    Beside it a model card, FILE.md. Compared with onnxruntime on all validation images.
+    """
+    source = find_run(run, run_dir)
+    target = Path(output) if output else source.path / "model.onnx"
+    require_file(target, (to,), "-o")
+    require_packages(f"--to {to}", "onnx", "onnxscript", "onnxruntime")
+    from mnistlab.exports.model import export_onnx
+
+    with out.loading() as progress:
+        facts = export_onnx(source, target, settings, best, progress)
+    facts["file"] = str(target)
+    out.document(facts)
+    out.result(*(f"{key:<16}{printable(value)}" for key, value in facts.items()))
+
+
+def export_runs(
+    out: Output,
+    run: flags.RunArguments,
+    to: Annotated[Literal["tensorboard", "mlflow", "csv"], typer.Option(help="The format.")],
+    output: Target = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Until they are trained.")] = False,
+    run_dir: flags.RunDir = DEFAULT_FOLDER,
+) -> None:
+    """Write runs for TensorBoard, for MLflow (settings, curves, pictures), or as one table.
+
+    By default into the folder tensorboard or mlruns, or runs.csv.
+    """
+    runs = [find_run(name, run_dir) for name in run]
+    target = output or {"csv": "runs.csv", "mlflow": "mlruns"}.get(to, to)
+    if to == "csv":
+        require_file(Path(target), (to,), "-o")
+    else:
+        require_packages(f"--to {to}", to, "matplotlib")
+    from mnistlab.exports import curves
+
+    curves.FORMATS[to](runs, target, follow, out.skipped)
+    out.document({"output": target})
+    out.result(printable(target))

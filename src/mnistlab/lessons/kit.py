@@ -21,7 +21,7 @@ from mnistlab.language import N_, _
 from mnistlab.losses import Loss, binary_cross_entropy, cross_entropy
 from mnistlab.metrics import EpochMetrics
 from mnistlab.names import nearest, printable
-from mnistlab.report.pictures import Curves, Images
+from mnistlab.report.pictures import Curves, Images, Picture
 
 CHAPTER = N_("the chapter")  # the source of a figure that `reproduce` compares as well
 
@@ -109,8 +109,8 @@ def refusal(attempt: Callable[[], object]) -> str:
     return "no error"
 
 
-def as_document(item: Item) -> dict[str, Any]:
-    """An item as data for JSON. Images have their shape and range there, not their pixels."""
+def as_document(item: Item | Picture) -> dict[str, Any]:
+    """An item or picture as data for JSON; of images the shape and range, not the pixels."""
     content = {key: part for key, part in vars(item).items() if part or key not in STYLE}
     if isinstance(item, Images):
         content["images"] = {

@@ -28,12 +28,6 @@ _MAX_LABELED = 26  # classes whose names and counts can be read in a matrix of t
 FORMATS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def require_plot(path: Path, flag: str = "--plot", *more: str) -> None:
-    """Refuse before any work what is in no format, nor in `more`. Raises ConfigError, RunError."""
-    require_file(path, (*FORMATS, *more), flag)
-    require_packages(flag, "matplotlib")
-
-
 def chinese_fonts() -> list[str]:
     """The fonts of this system that have Chinese characters, by name."""
     from matplotlib.font_manager import fontManager
@@ -44,7 +38,8 @@ def chinese_fonts() -> list[str]:
 def draw(pictures: Sequence[Picture], path: str | Path) -> None:
     """Draw `pictures` into one PNG, SVG or PDF, two in a row. Raises ConfigError, RunError."""
     path = Path(path)
-    require_plot(path)
+    require_file(path, [*FORMATS], "--plot")
+    require_packages("--plot", "matplotlib")
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

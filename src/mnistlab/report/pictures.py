@@ -55,14 +55,6 @@ class Curves:
         extra = margin * (high - low) or (margin and (abs(high) * 0.1 or 1.0))
         return x_axis, Axis(low - extra, high + extra)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, which has no word for a number that is not finite."""
-        lines = {
-            name: [[v if math.isfinite(v) else None for v in values] for values in series]
-            for name, series in {**self.lines, **self.dots}.items()
-        }
-        return {"kind": "curves", "title": self.title, "lines": lines}
-
 
 @dataclass(frozen=True)
 class Images:
@@ -101,14 +93,6 @@ class Images:
             levels[name] = ((values - low) / ((high - low) or 1.0)).clamp(0, 1)
         return levels
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: names and sizes, without the pixels."""
-        sizes = [
-            {"name": name, "width": image.shape[1], "height": image.shape[0]}
-            for name, image in self.images.items()
-        ]
-        return {"kind": "images", "title": self.title, "images": sizes}
-
 
 @dataclass(frozen=True)
 class Matrix:
@@ -131,9 +115,6 @@ class Matrix:
             [count / (sum(row) or 1) if i == k else count / worst for k, count in enumerate(row)]
             for i, row in enumerate(self.counts)
         ]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"kind": "matrix", **vars(self)}
 
 
 Picture = Curves | Images | Matrix

@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,10 @@ from mnistlab.data.scan import EXPECTED, ROLES
 from mnistlab.data.store import Progress, Split
 from mnistlab.errors import ConfigError, DataError
 from mnistlab.language import _
-from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity, TwoLayerModel
+from mnistlab.models import Cosines, LinearModel, ModelCard, PixelSimilarity
 from mnistlab.names import nearest, printable
 from mnistlab.records import RunRecord
 from mnistlab.report.pictures import Curves, Images, Picture, confusion_matrix
-from mnistlab.report.why import gradient_times_input, logit_of, occlusion
 from mnistlab.runs import Run, find_run, list_runs
 from mnistlab.scoring import RunScore, open_model, predict_images, score_run
 from mnistlab.training import compute_logits
@@ -34,6 +34,7 @@ from mnistlab.training import compute_logits
 MAX_WEIGHTS = 64
 MAX_CLASSES = 26
 MAX_MISTAKES = 24
+GREY = 128  # of a patch that hides a part of an image: halfway between black and white
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def pictures(
         return [*why_pictures(find_run(named[0], runs), files, options.best)], {}
     drawn: list[Picture] = []
     skipped: dict[str, str] = {}
-    if paths := [Path(name) for name, kind in kinds.items() if kind == "image"]:
-        picture, faults = image_files(paths)
+    if files := [name for name, kind in kinds.items() if kind == "image"]:
+        picture, faults = image_files(files)
         if faults:
             raise DataError("images", [f"{printable(file)}: {faults[file]}" for file in faults])
         drawn.append(picture)
@@ -89,9 +90,14 @@ def pictures(
         elif kind == "dataset":
             drawn += dataset_pictures(name, options, progress)
         elif kind == "folder":
-            picture, faults = folder_of_images(Path(name), options.count)
-            drawn.append(picture)
-            skipped |= faults
+            where, files = printable(name), find_inputs([name]).names
+            picture, skipped_here = image_files(files[: options.count])
+            if not picture.images:
+                fault = f"{where}: no images in it; expected image files, or {EXPECTED}"
+                raise DataError(where, [fault])
+            title = f"{Path(name).name or where}, {len(picture.images)} of {len(files)} files"
+            drawn.append(replace(picture, title=printable(title)))
+            skipped |= skipped_here
     return drawn, skipped
 
 
@@ -104,9 +110,7 @@ def kind_of(name: str, runs: Path) -> str:
         raise ConfigError("an empty name; name an image, a run or a folder")
     path = Path(name)
     with contextlib.suppress(OSError, ValueError):  # no file can have such a name
-        places = [runs / name / "run.json", path / "run.json"]
-        places += [place.with_name("model.safetensors") for place in places]
-        if name == "latest" or any(place.is_file() for place in places):
+        if name == "latest" or Run(runs / name).exists() or Run(path).exists():
             return "run"
         if name in NAMED or any((path / split).is_dir() for split in ROLES):
             return "dataset"
@@ -204,17 +208,11 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
         note = _("The mean of the training images of each class; the nearest one decides.")
     elif isinstance(model, LinearModel):
         weights = model.weights.detach().T.reshape(-1, *card.image_size)
-        images, title = dict(zip(card.classes, weights, strict=False)), _("Weights of each class")
-        note = _(
-            "Ink on positive (red) pixels is for the class, on negative (blue) ones against it."
-        )
-        if len(card.classes) == 2:  # one logit, that of the first class
-            name = _("{} against {}").format(*card.classes)
-            images, title = {name: weights[0]}, _("Weights")
-            note = _("Ink on positive (red) pixels is for the first class, on blue for the second.")
-    elif isinstance(model, TwoLayerModel):
-        images, title = _hidden_units(model, card), _("Hidden units, by weight to the output")
-        note = _("Positive (red) pixels raise a unit, negative (blue) ones lower it.")
+        # of two classes there is one logit, that of the first
+        pair = [_("{} against {}").format(*card.classes)]
+        names = pair if len(weights) == 1 else card.classes
+        images, title = dict(zip(names, weights, strict=True)), _("Weights")
+        note = _("Ink on positive (red) pixels is for the class, on blue ones against it.")
     else:
         kinds = Cosines | nn.Conv2d | nn.Linear
         layers = (part for part in model.modules() if isinstance(part, kinds))
@@ -240,23 +238,6 @@ def weight_images(model: nn.Module, card: ModelCard) -> Images | None:
         images = dict(list(images.items())[:MAX_WEIGHTS])
     means = isinstance(model, PixelSimilarity)
     return Images(title, images, signed=not means, limits=(0, 1) if means else None, note=note)
-
-
-def _hidden_units(model: TwoLayerModel, card: ModelCard) -> dict[str, torch.Tensor]:
-    """The weights of each unit as an image, those with most weight to the output first."""
-    images = model.hidden.weight.detach().reshape(-1, *card.image_size)
-    out = model.out.weight.detach()  # (1, hidden) or (C, hidden)
-    units = {}
-    for unit in out.norm(dim=0).argsort(descending=True, stable=True).tolist():
-        strongest = int(out[:, unit].abs().argmax())
-        value = float(out[strongest, unit])
-        # the one logit of two classes is that of the first; a unit that lowers it is for the second
-        label = strongest if len(out) > 1 else int(value < 0)
-        against = value < 0 and len(out) > 1
-        share = _("{value:.2f} against {name}") if against else _("{value:.2f} for {name}")
-        name = share.format(value=abs(value), name=card.classes[label])
-        units[_("unit") + f" {unit}\n{name}"] = images[unit]
-    return units
 
 
 def why_pictures(run: Run, names: Sequence[str], best: bool = False) -> list[Images]:
@@ -287,6 +268,38 @@ def why_pictures(run: Run, names: Sequence[str], best: bool = False) -> list[Ima
     drawn.append(Images("Gradient x input", shares, signed=True, note=note))
     note = "What the logit loses (red) or gains (blue) where a grey patch hides the image."
     return [*drawn, Images("Occlusion", lost, signed=True, note=note)]
+
+
+def logit_of(logits: torch.Tensor, label: int) -> torch.Tensor:
+    """Logits (n, 1) or (n, C) → the logit that speaks for the class `label`, (n,)."""
+    # one logit for two classes is that of the first; what lowers it speaks for the second
+    return logits[:, label] if logits.shape[1] > 1 else logits[:, 0] * (1 - 2 * label)
+
+
+def gradient_times_input(model: nn.Module, image: torch.Tensor, label: int) -> torch.Tensor:
+    """The slope of the logit of `label` at each pixel, times the pixel.
+
+    The slope of a linear model is its weight, so that this is the exact share of each pixel.
+    """
+    xb = to_float(image[None]).requires_grad_()
+    [slope] = torch.autograd.grad(logit_of(model(xb), label).sum(), xb)
+    return (slope * xb).detach()[0, 0]
+
+
+def occlusion(model: nn.Module, image: torch.Tensor, label: int) -> torch.Tensor:
+    """What the logit of `label` loses where a grey patch hides the image, mean over the patches.
+
+    A patch is a seventh of the image; the next is half of that on. Zeiler, Fergus, arXiv:1311.2901.
+    """
+    step = max(1, min(image.shape) // 14)
+    corners = [*product(*(range(0, end, step) for end in image.shape))]
+    masks = torch.zeros(len(corners), *image.shape)
+    for mask, (y, x) in zip(masks, corners, strict=True):
+        mask[y : y + 2 * step, x : x + 2 * step] = 1
+    hidden = torch.where(masks > 0, GREY, image).byte()
+    logits = logit_of(compute_logits(model, torch.cat([image[None], hidden])), label)
+    lost: torch.Tensor = torch.tensordot(logits[0] - logits[1:], masks, dims=1)
+    return lost / masks.sum(0)
 
 
 # of data
@@ -336,38 +349,23 @@ def mean_images(split: Split, name: str) -> Images:
     return Images(f"Mean images of {name}", by_class, limits=(0, 1))
 
 
-def image_files(paths: Sequence[Path]) -> tuple[Images, dict[str, str]]:
+def image_files(names: Sequence[str]) -> tuple[Images, dict[str, str]]:
     """Image files as a model sees them (grey, turned as the camera says), and those that are none.
 
     The faults have the reason under the name of a file.
     """
-    images: dict[Path, torch.Tensor] = {}
+    images: dict[str, torch.Tensor] = {}
     faults: dict[str, str] = {}
     with quiet_pillow():
-        for path in paths:
+        for name in names:
             try:
-                image = decode(path).grey
+                images[name] = torch.from_numpy(np.array(decode(Path(name)).grey))
             except UndecodableError as fault:
-                faults[str(path)] = str(fault)
-                continue
-            images[path] = torch.from_numpy(np.array(image))
+                faults[name] = str(fault)
     title = "Images"
-    if len(paths) == len(images) == 1:
+    if len(names) == len(images) == 1:
         [only] = images.values()
         title = f"Image, {only.shape[1]} x {only.shape[0]}"
-    ambiguous = len({path.name for path in images}) < len(images)
-    named = {str(path) if ambiguous else path.name: image for path, image in images.items()}
-    return Images(title, named, limits=(0, 255)), faults
-
-
-def folder_of_images(folder: Path, count: int) -> tuple[Images, dict[str, str]]:
-    """The first `count` images below `folder`, and why some of them cannot be drawn.
-
-    Raises DataError where there is none.
-    """
-    where, inputs = printable(folder), find_inputs([str(folder)])
-    picture, faults = image_files([Path(name) for name in inputs.names[:count]])
-    if not picture.images:
-        raise DataError(where, [f"{where}: no images in it; expected image files, or {EXPECTED}"])
-    title = f"{folder.name or folder}, {len(picture.images)} of {len(inputs.names)} files"
-    return replace(picture, title=printable(title)), faults
+    if len({Path(name).name for name in images}) == len(images):
+        images = {Path(name).name: image for name, image in images.items()}
+    return Images(title, images, limits=(0, 255)), faults
