@@ -2,8 +2,7 @@
 
 chapter                          here
 for xb, yb in dl                 batches(ds, …)
-preds = model(xb)                logits = model(xb)
-calc_grad                        loss.backward()
+calc_grad(xb, yb, model)         calc_grad: logits = model(xb), …, loss.backward()
 opt.step(); opt.zero_grad()      the same
 train_epoch                      train_batches
 validate_epoch                   evaluate
@@ -26,6 +25,8 @@ from mnistlab.errors import ConfigError, DivergedError, is_out_of_memory
 from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
 from mnistlab.optim import BasicOptim, Schedule
+from mnistlab.parts import Parts
+from mnistlab.processes import ALONE, Team
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Recipe:
     train_loss: what is minimised, where it is not the loss that scores (smoothed targets).
     schedule: lr and momentum of each step. augment: move the training images about a little.
     bf16: compute the model in bfloat16, the loss and the weights in float32.
+    parts: cut each batch into parts, which several processes can share.
     The loop finds the last two out itself (`check_model`). draws: the model draws random numbers
     (dropout). least: how few images it can be trained on at once, 1 or 2 (batch norm).
     """
@@ -59,6 +61,7 @@ class Recipe:
     schedule: Schedule | None = None
     augment: bool = False
     bf16: bool = False
+    parts: Parts | None = None
     draws: bool = False
     least: int = 1
 
@@ -105,7 +108,8 @@ def train_epochs(
             return
         # On images that no step has seen: the training loss falls also when a model learns its
         # training images by heart.
-        evaluation = evaluate(model, valid_ds, classes, loss_func)
+        team = recipe.parts.team if recipe.parts else ALONE
+        evaluation = evaluate(model, valid_ds, classes, loss_func, team)
         losses = torch.stack(place.losses).cpu()  # between two batches nothing waits for a GPU
         _check_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
         metrics = EpochMetrics(
@@ -137,48 +141,97 @@ def train_batches(
     The loss is a scalar, or (S,) for S models that are trained as one wide model.
     """
     n_batches = count_batches(len(ds), batch_size, recipe.least)
-    device = ds.tensors[0].device
     keep_freed_memory()
     model.train()  # dropout and batch norm behave differently in training
     for xb, targets in batches(ds, batch_size, order, place.batch, recipe.least):
         if place.stop():
             return
-        # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
-        # much as gathering floats, at a quarter of the memory.
-        xb = to_float(xb)
-        if recipe.augment:
-            xb = augment(xb, seed, place.epoch, place.batch)
         if recipe.schedule is not None:
             # steps count on over all epochs
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
-        precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
-        with precision, _randomness(recipe.draws, device, seed, place):
-            logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
-        # How wrong? One model gives one number. S models side by side give S numbers: the gradient
-        # of their sum is for each model that of its own loss.
-        loss = loss_func(logits.float(), targets)
-        # backward follows the operations back to the weights, at about twice the cost of the
-        # prediction, and fills param.grad of every parameter: where to does the loss grow?
-        (loss.sum() if loss.ndim else loss).backward()
+        if recipe.parts is None:
+            loss = calc_grad(model, loss_func, xb, targets, seed, recipe, place.epoch, place.batch)
+        else:
+            loss = _calc_grad_in_parts(model, loss_func, xb, targets, seed, recipe, place)
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
-        # detach: the loss without its graph, which would keep every activation in memory.
-        # No .item() here: on a GPU it would wait for the result in every batch.
-        loss = loss.detach()
         place.losses.append(loss)
         place.batch += 1
         yield loss
 
 
+def calc_grad(
+    model: nn.Module,
+    loss_func: Loss,
+    xb: torch.Tensor,
+    targets: torch.Tensor,
+    seed: int,
+    recipe: Recipe,
+    epoch: int,
+    number: int,
+    share: float = 1.0,
+) -> torch.Tensor:
+    """Fill `param.grad` from images uint8 (b, H, W) and their targets; their loss, without a graph.
+
+    (seed, epoch, number) decide all that is random. share: of a batch, by which its loss counts.
+    """
+    # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
+    # much as gathering floats, at a quarter of the memory.
+    xb = to_float(xb)
+    if recipe.augment:
+        xb = augment(xb, seed, epoch, number)
+    device = xb.device
+    precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
+    with precision, _randomness(recipe.draws, device, seed, epoch, number):
+        logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
+    # How wrong? One model gives one number. S models side by side give S numbers: the gradient
+    # of their sum is for each model that of its own loss.
+    loss = loss_func(logits.float(), targets)
+    loss = loss if share == 1 else loss * share
+    # backward follows the operations back to the weights, at about twice the cost of the
+    # prediction, and fills param.grad of every parameter: where to does the loss grow?
+    (loss.sum() if loss.ndim else loss).backward()
+    # detach: the loss without its graph, which would keep every activation in memory.
+    # No .item() here: on a GPU it would wait for the result in every batch.
+    return loss.detach()
+
+
+def _calc_grad_in_parts(
+    model: nn.Module,
+    loss_func: Loss,
+    xb: torch.Tensor,
+    targets: torch.Tensor,
+    seed: int,
+    recipe: Recipe,
+    place: Place,
+) -> torch.Tensor:
+    """As `calc_grad` for a whole batch, part by part, perhaps by several processes."""
+    parts = recipe.parts
+    assert parts is not None
+
+    def of_part(part: int, images: slice, share: float) -> torch.Tensor:
+        # each part draws random numbers of its own: it counts as a batch
+        number = place.batch * parts.n + part
+        own = xb[images], targets[images]
+        return calc_grad(model, loss_func, *own, seed, recipe, place.epoch, number, share)
+
+    return parts.backward(model, len(xb), recipe.least, of_part)
+
+
 def evaluate(
-    model: nn.Module, ds: TensorDataset, classes: Sequence[str], loss_func: Loss
+    model: nn.Module,
+    ds: TensorDataset,
+    classes: Sequence[str],
+    loss_func: Loss,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
 
     Every image counts once, however the batches fall. Raises ConfigError for other data.
     """
     _check_dataset(ds, len(classes))
-    return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
+    logits = compute_logits(model, ds.tensors[0], team, n_logits(len(classes)))
+    return score_logits(logits, ds.tensors[1], classes, loss_func)
 
 
 def score_logits(
@@ -190,8 +243,13 @@ def score_logits(
     return score(logits, labels, classes, loss.item())
 
 
-def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode."""
+def compute_logits(
+    model: nn.Module, images: torch.Tensor, team: Team = ALONE, width: int = 0
+) -> torch.Tensor:
+    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode.
+
+    The processes of a `team` share the batches out; width: how many logits an image has.
+    """
     was_training = model.training
     # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
     # image do not depend on the other images beside it
@@ -199,7 +257,15 @@ def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     parts = images.split(eval_batch(*images.shape[1:]))
     # no_grad: nothing is noted down for a backward pass, which saves time and memory
     with torch.no_grad():
-        logits = torch.cat([model(to_float(xb)) for xb in parts])
+        logits = torch.cat(
+            [
+                model(to_float(xb))
+                if number % team.size == team.rank
+                else xb.new_zeros((len(xb), width), dtype=torch.float32)
+                for number, xb in enumerate(parts)
+            ]
+        )
+    logits = team.add(logits)  # each row is 0 in all processes but one
     model.train(was_training)
     return logits
 
@@ -236,8 +302,10 @@ def fit_epoch(
 
 
 @contextmanager
-def _randomness(draws: bool, device: torch.device, seed: int, place: Place) -> Generator[None]:
-    """Context in which torch's random numbers are a function of (seed, epoch, batch), if `draws`.
+def _randomness(
+    draws: bool, device: torch.device, seed: int, epoch: int, number: int
+) -> Generator[None]:
+    """Context in which torch's random numbers are a function of the three numbers, if `draws`.
 
     So a model with dropout repeats and resumes to the bit, and the caller's own random numbers
     stay as they were.
@@ -245,7 +313,7 @@ def _randomness(draws: bool, device: torch.device, seed: int, place: Place) -> G
     if not draws:
         yield
         return
-    mixed = hashlib.sha256(f"step {seed} {place.epoch} {place.batch}".encode()).digest()
+    mixed = hashlib.sha256(f"step {seed} {epoch} {number}".encode()).digest()
     # fork_rng puts the generators back as they were at the end
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(mixed[:8], "little") >> 1)

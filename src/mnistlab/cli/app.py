@@ -126,6 +126,13 @@ command(exercise_app, "watch", exercise.watch)
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
+    if os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE"):
+        # of several processes the first one speaks, and only training is shared out
+        if sys.argv[1:2] != ["train"]:
+            return 0
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
     # as a shell does, which leaves --data=~/x and whatever comes from a script as it is
     sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:

@@ -14,6 +14,8 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,12 +23,13 @@ import torch
 from mnistlab.data.batches import count_batches
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, run_epochs
-from mnistlab.files import write_csv
+from mnistlab.files import remove, write_csv, write_whole
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
+from mnistlab.processes import ALONE
 from mnistlab.records import Best, EpochRow, Result, SeedRow
-from mnistlab.storage import save_model, weights_sha256
+from mnistlab.storage import read_tensors, save_model, weights_sha256, write_tensors
 from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
@@ -104,6 +107,7 @@ class SeedStudy:
     place: Place = field(default_factory=Place)
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
+    shown: int = 0
     finished: bool = False
     probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -150,36 +154,86 @@ class SeedStudy:
                 saved_at = time.monotonic()
         status = "done" if self.finished else "stopped"
         self.save("diverged" if self.results and not self.done else status)
+        if self.finished and self.experiment.run:
+            remove(self.experiment.run.models_folder)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
+        team, run = self.experiment.team, self.experiment.run
+        team.asked = stop
         if folds := self.experiment.folds:
             shape = len(folds.images.ds), len(self.experiment.card.classes)
             self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-        for number in self.seeds:
-            self.under_way, self.place = number, Place(stop=stop)
-            experiment, seed = self.experiment, number
-            if experiment.folds:
-                experiment, seed = of_fold(experiment, number), experiment.config.seed
-            model = experiment.draw(seed)
-            opt = new_optimizer(experiment.config, model, experiment.card.sources)
-            result = SeedResult(number)
-            try:
-                for metrics in run_epochs(experiment, model, opt, seed, self.place):
-                    result.epochs.append(metrics.as_row())
-            except DivergedError as error:
-                result.diverged = str(error)
-            if result.diverged is None and self.place.epoch < experiment.config.epochs:
-                return  # stopped: what this seed has done so far is no result
-            result.weights = copied(model.state_dict())
-            if experiment.folds:
-                images = experiment.data.valid_ds.tensors[0].to(experiment.device)
-                rows = experiment.folds.rows(number, "valid")
-                shares = probabilities(compute_logits(model, images).double())
-                self.probabilities[rows] = shares.cpu()
-            self.results.append(result)
-            self.finished = len(self.results) == len(self.seeds)
+        if run is not None:
+            for number in self.seeds:  # those of a study that was interrupted
+                if (file := run.file_of(number)).exists():
+                    self._take(number, file)
+        yield from self._new_rows()
+        done = team.share([result.seed for result in self.results])[0]
+        to_do = [number for number in self.seeds if number not in done]
+        own = list(team.own(to_do))
+        others = [number for number in to_do if number not in own] if team.rank == 0 else []
+        while (own or others) and not team.stop_wanted():
+            if own:
+                with TemporaryDirectory() as folder:
+                    file = run.file_of(own[0]) if run else Path(folder) / "result"
+                    if not self._train_one(own[0], file):
+                        return  # stopped: what this seed has done so far is no result
+                    if team.rank > 0:
+                        team.put(f"model {own[0]}", file.read_bytes())
+                own = own[1:]
+            for number in [number for number in others if team.has(f"model {number}")]:
+                assert run is not None
+                write_whole(run.file_of(number), team.get(f"model {number}"))
+                self._take(number, run.file_of(number))
+                others.remove(number)
+            yield from self._new_rows()
+            time.sleep(0 if own else 0.01)
+
+    def _train_one(self, number: int, file: Path) -> bool:
+        """Train the model of one seed or fold and write what came out; False if it was stopped."""
+        self.under_way, self.place = number, Place(stop=self.experiment.team.stop_wanted)
+        experiment, seed = replace(self.experiment, team=ALONE), number
+        if experiment.folds:
+            experiment, seed = of_fold(experiment, number), experiment.config.seed
+        model = experiment.draw(seed)
+        opt = new_optimizer(experiment.config, model, experiment.card.sources)
+        epochs, diverged = list[dict[str, Any]](), None
+        try:
+            for metrics in run_epochs(experiment, model, opt, seed, self.place):
+                epochs.append(metrics.as_row().model_dump())
+        except DivergedError as error:
+            diverged = str(error)
+        if diverged is None and self.place.epoch < experiment.config.epochs:
+            return False
+        tensors = {f"model.{name}": tensor for name, tensor in copied(model.state_dict()).items()}
+        if experiment.folds:
+            images = experiment.data.valid_ds.tensors[0].to(experiment.device)
+            tensors["probabilities"] = probabilities(compute_logits(model, images).double())
+        file.parent.mkdir(exist_ok=True)
+        write_tensors(file, tensors, {"epochs": epochs, "diverged": diverged})
+        self._take(number, file)
+        return True
+
+    def _take(self, number: int, file: Path) -> None:
+        """Add the result of a seed or fold that was written to `file`."""
+        tensors, content = read_tensors(file)
+        rows = [EpochRow(**row) for row in content["epochs"]]
+        if self.experiment.folds:
+            rows_of_fold = self.experiment.folds.rows(number, "valid")
+            self.probabilities[rows_of_fold] = tensors.pop("probabilities")
+        weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        self.results.append(SeedResult(number, rows, weights, content["diverged"]))
+        self.results.sort(key=lambda result: result.seed)
+        self.finished = len(self.results) == len(self.seeds)
+
+    def _new_rows(self) -> Generator[Row]:
+        """The rows of the results that follow those shown so far without a gap."""
+        for result, seed in zip(self.results[self.shown :], self.seeds[self.shown :], strict=False):
+            if result.seed != seed:
+                return
+            self.shown += 1
             seconds = round(sum(row.seconds for row in result.epochs), 6)
-            yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
+            yield {self.kind: seed, **result.as_seed_row().model_dump(), "seconds": seconds}
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card

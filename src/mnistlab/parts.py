@@ -1,0 +1,131 @@
+"""A batch cut into parts: several processes compute the gradient that one would, to the bit.
+
+A sum of floats depends on the order in which it is added. So a batch is cut into the same M parts,
+however many processes there are, and the gradients of the parts are added as a tree. With M = 8 and
+four processes, each computes two neighbouring parts and adds them; then it swaps its sum with that
+of its neighbour, then with that of the other pair, and all have the same sum:
+
+    ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from mnistlab.errors import ConfigError
+from mnistlab.processes import ALONE, Team
+
+OfPart = Callable[[int, slice, float], torch.Tensor]
+"""of_part(number, images, share) → the loss of the part with that number: the mean over its images
+times its share of the batch. Fills `param.grad`. All those losses add up to the batch's."""
+
+
+class Parts:
+    """How batches are cut: into n parts, a power of two, for the processes of `team`.
+
+    A step differs from one with the whole batch in the last bits of the gradient, and in batch
+    norm, which normalises each part by itself and follows the statistics of one part after another.
+    """
+
+    def __init__(self, n: int, team: Team = ALONE) -> None:
+        self.n, self.team = n, team
+
+    def backward(
+        self, model: nn.Module, n_images: int, least: int, of_part: OfPart
+    ) -> torch.Tensor:
+        """Fill `param.grad` for a batch of n_images; its loss, a scalar.
+
+        least: how few images a part may have, 1 or 2; it may also have none.
+        Raises LostError when another process is lost; the model is then as it was.
+        """
+        params = [param for param in model.parameters() if param.requires_grad]
+        norms = _running_norms(model)
+        before = [(norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
+        n_own, n_statistics = self.n // self.team.size, len(_statistics(norms))
+        # The parts end here: as equal as can be, and the last one takes what is left over.
+        ends = [n_images // least * part // self.n * least for part in range(self.n)] + [n_images]
+        # What is added is one vector: the gradient, the loss, the statistics of every part (each in
+        # a place of its own, with 0 in all others), and whether a stop was asked for.
+        sizes = [*(param.numel() for param in params), 1, *[n_statistics] * self.n, 1]
+
+        def added(part: int, n: int) -> torch.Tensor:
+            """The sum of n vectors, from that of `part` on: the left half and the right half."""
+            if n > 1:
+                return added(part, n // 2) + added(part + n // 2, n // 2)
+            vector = params[0].new_zeros(sum(sizes))
+            images = slice(ends[part], ends[part + 1])
+            if images.start < images.stop:
+                loss = of_part(part, images, (images.stop - images.start) / n_images)
+                places = vector.split(sizes)
+                for param, place in zip(params, places, strict=False):
+                    if param.grad is not None:
+                        place.copy_(param.grad.flatten())
+                        param.grad = None  # the next part starts afresh
+                places[len(params)].copy_(loss)
+                places[len(params) + 1 + part].copy_(_statistics(norms))
+            return vector
+
+        try:
+            for norm in norms:
+                norm.momentum = 1.0  # it then keeps what it saw last, and nothing of before
+            vector = added(self.team.rank * n_own, n_own)
+            vector[-1] += self.team.asked()
+            vector = self.team.add(vector)
+        finally:
+            for norm, (momentum, state) in zip(norms, before, strict=True):
+                norm.momentum = momentum
+                norm.load_state_dict(state)
+        places = vector.split(sizes)
+        for param, place in zip(params, places, strict=False):
+            param.grad = torch.empty_like(param).copy_(place.view(param.shape))
+        for part, values in enumerate(places[len(params) + 1 : -1]):
+            if ends[part] < ends[part + 1]:
+                _follow(norms, values)
+        self.team.stopped = self.team.size > 1 and bool(places[-1])
+        loss: torch.Tensor = places[len(params)].squeeze()
+        return loss
+
+
+def check_divisible(model: nn.Module, xb: torch.Tensor) -> None:
+    """Raise ConfigError if training on `xb` changes more of `model` than the parts can agree on.
+
+    xb: two images or more, float (b, 1, H, W). Running statistics of batch norm are fine.
+    """
+    trial = copy.deepcopy(model).train()
+    known = {id(buffer) for norm in _running_norms(trial) for buffer in norm.buffers()}
+    before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        trial(xb)
+    for name, buffer in trial.named_buffers():
+        if id(buffer) not in known and not torch.equal(buffer, before[name]):
+            raise ConfigError(
+                f"--micro-batches: the model changes its buffer {name} in training, and what the "
+                "parts of a batch make of it cannot be put together; use --micro-batches 1"
+            )
+
+
+def _running_norms(model: nn.Module) -> list[_NormBase]:
+    """The layers that follow means and variances of what they see: batch norm, mostly."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    return [norm for norm in norms if norm.track_running_stats]
+
+
+def _statistics(norms: list[_NormBase]) -> torch.Tensor:
+    """Means and variances that `norms` have, in a row."""
+    each: list[Any] = [part for norm in norms for part in (norm.running_mean, norm.running_var)]
+    return torch.cat(each) if each else torch.empty(0)
+
+
+def _follow(norms: list[Any], values: torch.Tensor) -> None:
+    """Move the running statistics towards those of one part, as batch norm itself does."""
+    places = iter(values.split([norm.num_features for norm in norms for _ in range(2)]))
+    for norm in norms:
+        norm.num_batches_tracked += 1
+        # without a momentum: the mean of all so far
+        share = norm.momentum or 1 / float(norm.num_batches_tracked)
+        for running in (norm.running_mean, norm.running_var):
+            running.mul_(1 - share).add_(next(places), alpha=share)

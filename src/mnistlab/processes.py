@@ -1,0 +1,340 @@
+"""Several processes that train together: what they tell each other, and what if one is lost.
+
+Words go through the launcher's store, a small server that torchrun starts; tensors from process to
+process: over the network with gloo, between GPUs with nccl. docs/scaling.md.
+"""
+
+import itertools
+import json
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from mnistlab.config import TrainConfig
+from mnistlab.errors import ConfigError, MnistlabError, RunError
+from mnistlab.launcher import Launch
+from mnistlab.names import printable
+
+JOINING = 20.0  # seconds in which all processes must have found each other
+SILENCE = 12.0  # seconds without a sign of life, after which a process counts as lost
+_CHUNK = 4 * 2**20  # bytes; the store takes no value of 8 MiB
+_T = TypeVar("_T")
+
+
+class LostError(RunError):
+    """Another process has failed, was killed, or cannot be reached."""
+
+
+class Team:
+    """The processes that train together, as one of them sees them; without a launch, it is alone.
+
+    rank, size: its number and how many they are. asked: whether this process was asked to stop.
+    stopped: whether one of them was, before the last step; all know the same.
+    """
+
+    def __init__(self, launch: Launch | None = None) -> None:
+        """Meet the others. Raises LostError where they cannot all be reached."""
+        self.rank, self.local_rank, self.size = 0, 0, 1
+        if launch:
+            self.rank, self.local_rank, self.size = launch.rank, launch.local_rank, launch.size
+        self.asked: Callable[[], bool] = lambda: False
+        self.stopped = False
+        if self.size == 1:
+            return
+        self._turn, self._looked = 0, 0.0
+        self._signs: dict[int, tuple[bytes, float]] = {}  # of a process the last one, and when
+        self._deadline = time.monotonic() + JOINING
+        limit = timedelta(seconds=JOINING)
+        try:
+            found = rendezvous("env://", self.rank, self.size, timeout=limit)
+            self._store: Store = self._meet(next(found)[0])
+            nccl = torch.cuda.is_available() and dist.is_nccl_available()
+            links = PrefixStore("links", self._store)
+            kind = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+            dist.init_process_group(
+                kind, store=links, rank=self.rank, world_size=self.size, timeout=limit
+            )
+            # How long a step may take is nobody's to say. Whether all are alive is asked instead.
+            self._group = dist.new_group(timeout=timedelta(days=365))
+        except (RuntimeError, OSError, ValueError) as error:
+            why = str(error).splitlines()[0][:200]
+            raise LostError(
+                f"process {self.rank} of {self.size} could not reach the others in {JOINING:g} s: "
+                f"{why}; docs/scaling.md says what must be open between machines"
+            ) from error
+        self._vectors: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
+        self._sums: queue.SimpleQueue[torch.Tensor | RuntimeError] = queue.SimpleQueue()
+        for work in (self._show_signs, self._exchange):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _meet(self, store: Store) -> Store:
+        """The part of `store` that the processes of this attempt alone use.
+
+        torchrun keeps its store when it starts all again, with whatever the last attempt left in
+        it. So each process comes with a word of its own. The first one gathers them and gives this
+        meeting a name, which holds once every process has found its own word in it and agreed.
+        """
+        word, gathered = secrets.token_hex(8), dict[str, str]()
+        ranks = list(map(str, range(self.size)))
+        store.set(f"here {self.rank}", word)
+        while True:
+            if self.rank == 0:
+                here = {
+                    r: store.get(f"here {r}").decode() for r in ranks if store.check([f"here {r}"])
+                }
+                if here != gathered:
+                    gathered = here
+                    store.set("meeting", json.dumps({"name": secrets.token_hex(8), **here}))
+            meeting = json.loads(store.get("meeting")) if store.check(["meeting"]) else {}
+            if meeting.get(str(self.rank)) == word:
+                name = meeting["name"]
+                store.set(f"{name} {self.rank}", "")
+                if self.rank == 0 and store.check([f"{name} {r}" for r in ranks]):
+                    store.set(f"{name} complete", "")
+                if store.check([f"{name} complete"]):
+                    return PrefixStore(name, store)
+            if time.monotonic() > self._deadline:
+                missing = [r for r in ranks if not store.check([f"{meeting.get('name')} {r}"])]
+                raise TimeoutError(f"nothing was heard of process {', '.join(missing)}")
+            time.sleep(0.01)
+
+    def take_part(self, config: TrainConfig) -> bool:
+        """Go on with as many processes as can train this; whether this is one of them.
+
+        One model is trained by a power of two, models that train at once by one alone.
+        Raises ConfigError, in all processes, where there are more than the work can be cut into.
+        """
+        if self.size == 1:
+            return True
+        n_models = config.folds or config.seeds
+        if config.is_wide:
+            self.size = 1
+        elif config.is_study:
+            self._require_work(n_models, "models", "folds" if config.folds else "seeds")
+        elif config.model == "pixel-similarity":
+            raise ConfigError(
+                f"{self.size} processes: pixel-similarity is fitted in one pass, by one"
+            )
+        else:
+            self.size = 2 ** (self.size.bit_length() - 1)
+            self._require_work(config.micro_batches, "micro-batches", "micro-batches")
+            self._require_work(config.batch_size, "images in a batch", "batch-size")
+        return self.rank < self.size
+
+    def _require_work(self, n: int, what: str, flag: str) -> None:
+        if n < self.size:
+            raise ConfigError(
+                f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
+            )
+
+    def own(self, items: Sequence[_T]) -> Sequence[_T]:
+        """What this process does of `items`, which are dealt out in turn."""
+        return items[self.rank :: self.size]
+
+    def add(self, vector: torch.Tensor) -> torch.Tensor:
+        """The sum of the vectors of all, added as a tree: the same bits in each. Raises LostError.
+
+        The number of processes must be a power of two.
+        """
+        if self.size == 1:
+            return vector
+        # another thread waits for the network: this one can be interrupted, and look for the lost
+        self._vectors.put(vector if vector.is_cuda else vector.cpu())
+        while True:
+            with suppress(queue.Empty):
+                total = self._sums.get(timeout=1.0)
+                break
+            self._look_for_lost()
+        if isinstance(total, RuntimeError):
+            raise self._lost() from total
+        return total.to(vector.device)
+
+    def _exchange(self) -> None:
+        while True:
+            vector, distance = self._vectors.get(), 1
+            try:
+                # Neighbours swap their sums and both add the two; then pairs of neighbours, and so
+                # on. a + b and b + a are the same to the bit.
+                while distance < self.size:
+                    peer, theirs = self.rank ^ distance, torch.empty_like(vector)
+                    send = dist.P2POp(dist.isend, vector, peer, self._group)
+                    receive = dist.P2POp(dist.irecv, theirs, peer, self._group)
+                    for work in dist.batch_isend_irecv([send, receive]):
+                        work.wait()
+                    vector, distance = vector + theirs, distance * 2
+            except RuntimeError as error:
+                self._sums.put(error)
+                return
+            self._sums.put(vector)
+
+    def share(self, what: Any) -> list[Any]:
+        """What each process says, in the order of their numbers: plain data for JSON."""
+        if self.size == 1:
+            return [what]
+        self._turn += 1
+        turn = self._turn
+        self.put(f"{turn}/{self.rank}", json.dumps(what).encode())
+        return [json.loads(self.get(f"{turn}/{rank}")) for rank in range(self.size)]
+
+    def require_same(self, facts: Mapping[str, Any]) -> None:
+        """Raise ConfigError, in all processes, unless each of them has the same `facts`."""
+        first, *others = self.share(facts)
+        for rank, theirs in enumerate(others, start=1):
+            for key, value in first.items():
+                if theirs[key] != value:
+                    raise ConfigError(
+                        f"process {rank} has another {key} than process 0, "
+                        f"{printable(theirs[key])} and not {printable(value)}; they must be equal"
+                    )
+
+    def agree(self, make: Callable[[], _T]) -> _T:
+        """What `make` gives, once it has succeeded in all processes; else one error in all.
+
+        The first process of a machine goes first: what it reads and keeps, the others find.
+        """
+        if self.size == 1:
+            return make()
+        made, fault = [], None
+        if self.local_rank > 0:
+            self.get(f"made {self._turn}/{self.rank - self.local_rank}")
+        try:
+            made.append(make())
+        except MnistlabError as error:
+            fault = {"text": str(error), "code": error.exit_code}
+        self.put(f"made {self._turn}/{self.rank}", b"")
+        for rank, said in enumerate(self.share(fault)):
+            if said is not None:
+                raise _error_of(rank, said)
+        return made[0]
+
+    def put(self, key: str, content: bytes) -> None:
+        """Lay `content` down under `key`, for the others."""
+        with self._reaching():
+            for start in range(0, len(content), _CHUNK):
+                self._store.set(f"{key} {start}", content[start : start + _CHUNK])  # type: ignore[arg-type]
+            self._store.set(key, str(len(content)))
+
+    def get(self, key: str) -> bytes:
+        """What another process lays down under `key`, as soon as it is there."""
+        while not self.has(key):
+            self._look_for_lost()
+            time.sleep(0.005)
+        with self._reaching():
+            starts = range(0, int(self._store.get(key)), _CHUNK)
+            return b"".join(self._store.get(f"{key} {start}") for start in starts)
+
+    def has(self, key: str) -> bool:
+        """Whether something was laid down under `key`."""
+        with self._reaching():
+            there: bool = self._store.check([key])
+            return there
+
+    def stop_wanted(self) -> bool:
+        """Whether one of the processes was asked to stop, up to a second ago."""
+        if self.size == 1 or self.stopped:
+            return self.stopped or self.asked()
+        if self.asked():
+            self.put("stop", b"")
+            self.stopped = True
+        elif self._look_for_lost():
+            self.stopped = self.has("stop")
+        return self.stopped
+
+    def claim(self, device: torch.device) -> None:
+        """Compute on a GPU of one's own. Raises ConfigError where there is none left."""
+        if self.size == 1 or device.type != "cuda":
+            return
+        if self.local_rank >= (count := torch.cuda.device_count()):
+            raise ConfigError(
+                f"--device cuda: this machine has {count} GPUs and more processes; give each one "
+                f"of its own with --nproc-per-node {count}, or use --device cpu"
+            )
+        torch.cuda.set_device(self.local_rank)
+
+    @contextmanager
+    def at_work(self) -> Iterator["Team"]:
+        """Context that tells the others if this process fails, so that they end, too."""
+        try:
+            yield self
+        except Exception as error:
+            # a typer.Exit has an exit code, too, and is no failure
+            ordered = hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
+            if self.size > 1 and not ordered and not isinstance(error, LostError):
+                text = str(error) if isinstance(error, MnistlabError) else repr(error)
+                said = {"text": text, "code": getattr(error, "exit_code", 1), "rank": self.rank}
+                with suppress(LostError):
+                    self.put("failed", json.dumps(said).encode())
+                    dist.destroy_process_group()
+                    for _ in range(300 if self.rank else 0):  # torchrun ends all when one ends:
+                        if self.has("heard"):  # not before it was said why
+                            break
+                        time.sleep(0.01)
+            raise
+        finally:
+            if self.size > 1:
+                with suppress(LostError):
+                    self.put(f"ended {self.rank}", b"")
+
+    def _show_signs(self) -> None:
+        with suppress(RuntimeError):
+            for signs in itertools.count():
+                self._store.set(f"sign {self.rank}", str(signs))
+                time.sleep(2)
+
+    def _look_for_lost(self) -> bool:
+        """Raise LostError if another process failed or is silent; once a second, else False."""
+        now = time.monotonic()
+        if now < self._looked + 1:
+            return False
+        self._looked = now
+        if self.has("failed"):
+            raise self._lost()
+        # the first one looks for all, and all others for the first: enough that all end
+        for rank in range(1, self.size) if self.rank == 0 else [0]:
+            key = f"sign {rank}"
+            sign = self._store.get(key) if self.has(key) else b""
+            last, since = self._signs.get(rank, (None, now))
+            if sign != last:
+                self._signs[rank] = (sign, now)
+            elif now > since + SILENCE and not self.has(f"ended {rank}"):
+                raise LostError(f"process {rank} gave no sign of life for {SILENCE:g} s")
+        return True
+
+    def _lost(self) -> MnistlabError:
+        """The error for a broken connection: what the process that failed has said, if it could."""
+        with suppress(RuntimeError):
+            for _ in range(100):
+                if self._store.check(["failed"]):
+                    length = int(self._store.get("failed"))
+                    said = json.loads(self._store.get("failed 0")[:length])
+                    self._store.set("heard", "")
+                    return _error_of(said["rank"], said)
+                time.sleep(0.01)
+        return LostError("the connection to another process broke: it ended, or was killed")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            why = "the machine of the first process cannot be reached any more"
+            raise LostError(why) from error
+
+
+ALONE = Team()
+
+
+def _error_of(rank: int, said: dict[str, Any]) -> MnistlabError:
+    error = LostError(f"process {rank}: {said['text']}" if rank else said["text"])
+    error.exit_code = said["code"]
+    return error
