@@ -49,8 +49,10 @@ class Parts:
         # The parts end here: as equal as can be, and the last one takes what is left over.
         ends = [n_images // least * part // self.n * least for part in range(self.n)] + [n_images]
         # What is added is one vector: the gradient, the loss, the statistics of every part (each in
-        # a place of its own, with 0 in all others), and whether a stop was asked for.
-        sizes = [*(param.numel() for param in params), 1, *[n_statistics] * self.n, 1]
+        # a place of its own, with 0 in all others), how many parts gave each parameter a gradient,
+        # and how many processes were asked to stop.
+        sizes = [param.numel() for param in params]
+        sizes += [1, *[n_statistics] * self.n, len(params), 1]
 
         def added(part: int, n: int) -> torch.Tensor:
             """The sum of n vectors, from that of `part` on: the left half and the right half."""
@@ -61,9 +63,10 @@ class Parts:
             if images.start < images.stop:
                 loss = of_part(part, images, (images.stop - images.start) / n_images)
                 places = vector.split(sizes)
-                for param, place in zip(params, places, strict=False):
+                for number, param in enumerate(params):
                     if param.grad is not None:
-                        place.copy_(param.grad.flatten())
+                        places[number].copy_(param.grad.flatten())
+                        places[-2][number] = 1
                         param.grad = None  # the next part starts afresh
                 places[len(params)].copy_(loss)
                 places[len(params) + 1 + part].copy_(_statistics(norms))
@@ -80,12 +83,14 @@ class Parts:
                 norm.momentum = momentum
                 norm.load_state_dict(state)
         places = vector.split(sizes)
-        for param, place in zip(params, places, strict=False):
-            param.grad = torch.empty_like(param).copy_(place.view(param.shape))
-        for part, values in enumerate(places[len(params) + 1 : -1]):
+        *used, stop = torch.cat(places[-2:]).tolist()
+        for param, place, times in zip(params, places, used, strict=False):
+            if times:
+                param.grad = torch.empty_like(param).copy_(place.view(param.shape))
+        for part, values in enumerate(places[len(params) + 1 : -2]):
             if ends[part] < ends[part + 1]:
                 _follow(norms, values)
-        self.team.stopped = self.team.size > 1 and bool(places[-1])
+        self.team.stopped = self.team.size > 1 and stop > 0
         loss: torch.Tensor = places[len(params)].squeeze()
         return loss
 
