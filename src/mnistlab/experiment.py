@@ -80,7 +80,7 @@ class Experiment:
     notices: what differs from the machine on which it was begun. mixed: trained in parts, on
     machines or thread counts that differ. n_batches: of an epoch. taken: the weights of another run
     to begin with. folds: those of `train --folds`. team: the processes that train it, of which the
-    first has `run`; launch: what torchrun calls them.
+    first has `run`.
     """
 
     config: TrainConfig
@@ -98,7 +98,6 @@ class Experiment:
     taken: Mapping[str, torch.Tensor] = field(default_factory=dict)
     folds: Folds | None = None
     team: Team = ALONE
-    launch: str = ""
 
     def draw(self, seed: int) -> nn.Module:
         """A new model on the device, drawn from `seed`, with what is taken from another run."""
@@ -151,13 +150,9 @@ class Experiment:
                     saved_at = time.monotonic()
         except LostError as error:
             self.save(self.capture(), "stopped")
-            if self.run is None:
-                raise
-            done = f"{now.place.batch} batches of epoch {now.place.epoch}"
-            error.args = (
-                f"{error}\nall up to {done} is saved; go on with: mnistlab train "
-                f"--resume {printable(self.run.reference)}",
-            )
+            if self.run is not None:
+                again = f"mnistlab train --resume {printable(self.run.reference)}"
+                error.args = (f"{error}\nall is saved; go on with: {again}",)
             raise
         except DivergedError as error:
             self.save(good, "diverged")
@@ -246,7 +241,7 @@ class Experiment:
             data=DataRecord(**self.data.describe()),
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
-            launch=self.launch,
+            launch=self.team.run_id,
             result=result,
             sources=asdict(self.card)["sources"],
         )
@@ -318,20 +313,18 @@ def prepare(
         origins["precision"] = why or origins.get("precision", "default")
     now = TrainingState(model, new_optimizer(config, model, sources))
     folds = folds_of(data, config.folds) if config.folds else None
-    ready = Experiment(config, origins, data, device, card, now, n_batches=n_batches)
-    return replace(ready, taken=taken, folds=folds, team=team)
+    made = Experiment(config, origins, data, device, card, now, n_batches=n_batches, taken=taken)
+    return replace(made, folds=folds, team=team)
 
 
-def start(
-    experiment: Experiment, folder: Path, command: Sequence[str], launch: str = ""
-) -> Experiment:
+def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Experiment:
     """The experiment with a new run folder below `folder`, already usable to resume from.
 
     Of several processes the first one has the folder. Raises RunError where it cannot be written,
     before any training.
     """
     created = datetime.now(UTC).isoformat()
-    started = replace(experiment, command=tuple(command), created=created, launch=launch)
+    started = replace(experiment, command=tuple(command), created=created)
     if started.team.rank > 0:
         return started
     run = create_run(folder, started.config.model, started.config.seed, started.write_start)

@@ -10,50 +10,46 @@ from dataclasses import dataclass
 from mnistlab.errors import ConfigError
 from mnistlab.names import printable
 
-_NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
 DEFAULT_PARTS = 8  # micro-batches, where several processes may come
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One process of several that were started together.
+    """One process of several that were started together; by default one that nobody launched.
 
     rank: its number, 0 to size - 1; the first alone writes and prints. local_rank: its number on
-    this machine. run_id: the same for every attempt of one launch.
+    this machine. run_id: the same for every attempt of one launch; empty without a launcher.
     """
 
-    rank: int
-    size: int
-    local_rank: int
-    run_id: str
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    run_id: str = ""
 
 
-def launched() -> Launch | None:
-    """What the environment says; None where this process was started alone.
+def launched() -> Launch:
+    """What the environment says.
 
-    Raises ConfigError where only some of the variables are there, or one is no number.
+    Raises ConfigError where only some of the variables are there, or they cannot be right.
     """
     if not os.environ.keys() & {"RANK", "WORLD_SIZE"}:
-        return None
-    if missing := [name for name in _NEEDED if not os.environ.get(name)]:
+        return Launch()
+    said = {name: os.environ.get(name, "") for name in (*_NUMBERS, "MASTER_ADDR")}
+    if missing := [name for name, value in said.items() if not value]:
         raise ConfigError(
             f"the environment has RANK or WORLD_SIZE, but not {', '.join(missing)}; start several "
             "processes with torchrun, which sets them all, or unset RANK and WORLD_SIZE"
         )
-    rank, size, local_rank, port = (_number(name) for name in _NEEDED if name != "MASTER_ADDR")
-    if not local_rank <= rank < size or port > 65535:
+    rank, size, local_rank, port = (
+        int(said[name]) if said[name].isdecimal() else -1 for name in _NUMBERS
+    )
+    if not 0 <= local_rank <= rank < size or not 0 <= port < 2**16:
+        values = ", ".join(f"{name} {printable(value)}" for name, value in said.items())
         raise ConfigError(
-            f"the environment says RANK {rank}, LOCAL_RANK {local_rank}, WORLD_SIZE {size}, "
-            f"MASTER_PORT {port}, which cannot be; start the processes with torchrun"
+            f"the environment says {values}, which cannot be; start the processes with torchrun"
         )
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     if run_id == "none":  # torchrun's default on several machines says nothing
         run_id = f"{socket.gethostname()}-{os.getppid()}"
     return Launch(rank, size, local_rank, run_id)
-
-
-def _number(name: str) -> int:
-    text = os.environ[name]
-    if not text.isdecimal():
-        raise ConfigError(f"the environment says {name}={printable(text)}, which is no number")
-    return int(text)

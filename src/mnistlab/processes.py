@@ -4,7 +4,6 @@ Words go through the launcher's store, a small server that torchrun starts; tens
 process: over the network with gloo, between GPUs with nccl. docs/scaling.md.
 """
 
-import itertools
 import json
 import queue
 import secrets
@@ -17,8 +16,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+
+if dist.is_available():  # not in every build of torch
+    from torch.distributed.distributed_c10d import PrefixStore, Store
+    from torch.distributed.rendezvous import rendezvous
 
 from mnistlab.config import TrainConfig
 from mnistlab.errors import ConfigError, MnistlabError, RunError
@@ -38,34 +39,37 @@ class LostError(RunError):
 class Team:
     """The processes that train together, as one of them sees them; without a launch, it is alone.
 
-    rank, size: its number and how many they are. asked: whether this process was asked to stop.
-    stopped: whether one of them was, before the last step; all know the same.
+    rank, size: its number and how many they are. run_id: what the launcher calls them all. asked:
+    whether this process was asked to stop. stopped: whether one of them was, before the last step;
+    all know the same.
     """
 
     def __init__(self, launch: Launch | None = None) -> None:
         """Meet the others. Raises LostError where they cannot all be reached."""
-        self.rank, self.local_rank, self.size = 0, 0, 1
-        if launch:
-            self.rank, self.local_rank, self.size = launch.rank, launch.local_rank, launch.size
+        launch = launch or Launch()
+        self.rank, self.local_rank = launch.rank, launch.local_rank
+        self.size, self.run_id = launch.size, launch.run_id
         self.asked: Callable[[], bool] = lambda: False
         self.stopped = False
-        if self.size == 1:
+        self._alone = self.size == 1
+        if self._alone:
             return
+        if not dist.is_available():
+            raise ConfigError("this build of torch can train with one process only")
         self._turn, self._looked = 0, 0.0
         self._signs: dict[int, tuple[bytes, float]] = {}  # of a process the last one, and when
-        self._deadline = time.monotonic() + JOINING
+        self._nccl = torch.cuda.is_available() and dist.is_nccl_available()
         limit = timedelta(seconds=JOINING)
         try:
             found = rendezvous("env://", self.rank, self.size, timeout=limit)
-            self._store: Store = self._meet(next(found)[0])
-            nccl = torch.cuda.is_available() and dist.is_nccl_available()
-            links = PrefixStore("links", self._store)
-            kind = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+            self._store = self._meet(next(found)[0])
             dist.init_process_group(
-                kind, store=links, rank=self.rank, world_size=self.size, timeout=limit
+                "cpu:gloo,cuda:nccl" if self._nccl else "gloo",
+                store=PrefixStore("links", self._store),
+                rank=self.rank,
+                world_size=self.size,
+                timeout=limit,
             )
-            # How long a step may take is nobody's to say. Whether all are alive is asked instead.
-            self._group = dist.new_group(timeout=timedelta(days=365))
         except (RuntimeError, OSError, ValueError) as error:
             why = str(error).splitlines()[0][:200]
             raise LostError(
@@ -77,36 +81,29 @@ class Team:
         for work in (self._show_signs, self._exchange):
             threading.Thread(target=work, daemon=True).start()
 
-    def _meet(self, store: Store) -> Store:
+    def _meet(self, store: "Store") -> "Store":
         """The part of `store` that the processes of this attempt alone use.
 
         torchrun keeps its store when it starts all again, with whatever the last attempt left in
-        it. So each process comes with a word of its own. The first one gathers them and gives this
-        meeting a name, which holds once every process has found its own word in it and agreed.
+        it. So each process comes with a word of its own, and under that word the first one tells
+        it the name of this meeting. Who has answered under that name is of this attempt.
         """
-        word, gathered = secrets.token_hex(8), dict[str, str]()
-        ranks = list(map(str, range(self.size)))
+        word, name = secrets.token_hex(8), secrets.token_hex(8)
+        ranks, missing = [str(rank) for rank in range(self.size)], list[str]()
+        end = time.monotonic() + JOINING
         store.set(f"here {self.rank}", word)
-        while True:
-            if self.rank == 0:
-                here = {
-                    r: store.get(f"here {r}").decode() for r in ranks if store.check([f"here {r}"])
-                }
-                if here != gathered:
-                    gathered = here
-                    store.set("meeting", json.dumps({"name": secrets.token_hex(8), **here}))
-            meeting = json.loads(store.get("meeting")) if store.check(["meeting"]) else {}
-            if meeting.get(str(self.rank)) == word:
-                name = meeting["name"]
-                store.set(f"{name} {self.rank}", "")
-                if self.rank == 0 and store.check([f"{name} {r}" for r in ranks]):
-                    store.set(f"{name} complete", "")
-                if store.check([f"{name} complete"]):
-                    return PrefixStore(name, store)
-            if time.monotonic() > self._deadline:
-                missing = [r for r in ranks if not store.check([f"{meeting.get('name')} {r}"])]
-                raise TimeoutError(f"nothing was heard of process {', '.join(missing)}")
+        while time.monotonic() < end:
+            for rank in ranks if self.rank == 0 else []:
+                if store.check([f"here {rank}"]):
+                    store.set(f"welcome {store.get(f'here {rank}').decode()}", name)
+            if store.check([f"welcome {word}"]):
+                met = PrefixStore(store.get(f"welcome {word}").decode(), store)
+                met.set(str(self.rank), "")
+                missing = [rank for rank in ranks if not met.check([rank])]
+                if not missing:
+                    return met
             time.sleep(0.01)
+        raise TimeoutError(f"nothing was heard of process {', '.join(missing or ranks[:1])}")
 
     def take_part(self, config: TrainConfig) -> bool:
         """Go on with as many processes as can train this; whether this is one of them.
@@ -114,28 +111,28 @@ class Team:
         One model is trained by a power of two, models that train at once by one alone.
         Raises ConfigError, in all processes, where there are more than the work can be cut into.
         """
-        if self.size == 1:
-            return True
-        n_models = config.folds or config.seeds
-        if config.is_wide:
+        if self.size == 1 or config.is_wide:
             self.size = 1
-        elif config.is_study:
-            self._require_work(n_models, "models", "folds" if config.folds else "seeds")
-        elif config.model == "pixel-similarity":
+            return self.rank == 0
+        if config.model == "pixel-similarity":
             raise ConfigError(
                 f"{self.size} processes: pixel-similarity is fitted in one pass, by one"
             )
-        else:
+        pieces = [(config.folds or config.seeds, "models", "folds" if config.folds else "seeds")]
+        if not config.is_study:
             self.size = 2 ** (self.size.bit_length() - 1)
-            self._require_work(config.micro_batches, "micro-batches", "micro-batches")
-            self._require_work(config.batch_size, "images in a batch", "batch-size")
+            pieces = [
+                (config.micro_batches, "micro-batches", "micro-batches"),
+                (config.batch_size, "images in a batch", "batch-size"),
+            ]
+        for n, what, flag in pieces:
+            if n < self.size:
+                raise ConfigError(
+                    f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
+                )
+        # How long a step may take is nobody's to say. Whether all are alive is asked instead.
+        self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
         return self.rank < self.size
-
-    def _require_work(self, n: int, what: str, flag: str) -> None:
-        if n < self.size:
-            raise ConfigError(
-                f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
-            )
 
     def own(self, items: Sequence[_T]) -> Sequence[_T]:
         """What this process does of `items`, which are dealt out in turn."""
@@ -149,14 +146,16 @@ class Team:
         if self.size == 1:
             return vector
         # another thread waits for the network: this one can be interrupted, and look for the lost
-        self._vectors.put(vector if vector.is_cuda else vector.cpu())
+        self._vectors.put(vector if vector.is_cuda and self._nccl else vector.cpu())
         while True:
             with suppress(queue.Empty):
                 total = self._sums.get(timeout=1.0)
                 break
             self._look_for_lost()
         if isinstance(total, RuntimeError):
-            raise self._lost() from total
+            self._looked = 0.0
+            self._look_for_lost()  # the one that ended has said why, if it could
+            raise LostError("another process broke the connection: it was killed") from total
         return total.to(vector.device)
 
     def _exchange(self) -> None:
@@ -182,9 +181,8 @@ class Team:
         if self.size == 1:
             return [what]
         self._turn += 1
-        turn = self._turn
-        self.put(f"{turn}/{self.rank}", json.dumps(what).encode())
-        return [json.loads(self.get(f"{turn}/{rank}")) for rank in range(self.size)]
+        self.put(f"{self._turn}/{self.rank}", json.dumps(what).encode())
+        return [json.loads(self.get(f"{self._turn}/{rank}")) for rank in range(self.size)]
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Raise ConfigError, in all processes, unless each of them has the same `facts`."""
@@ -198,28 +196,21 @@ class Team:
                     )
 
     def agree(self, make: Callable[[], _T]) -> _T:
-        """What `make` gives, once it has succeeded in all processes; else one error in all.
+        """What `make` gives, once it has succeeded in all processes.
 
         The first process of a machine goes first: what it reads and keeps, the others find.
         """
-        if self.size == 1:
-            return make()
-        made, fault = [], None
         if self.local_rank > 0:
             self.get(f"made {self._turn}/{self.rank - self.local_rank}")
-        try:
-            made.append(make())
-        except MnistlabError as error:
-            fault = {"text": str(error), "code": error.exit_code}
-        self.put(f"made {self._turn}/{self.rank}", b"")
-        for rank, said in enumerate(self.share(fault)):
-            if said is not None:
-                raise _error_of(rank, said)
-        return made[0]
+        made = make()
+        if self.size > 1:
+            self.put(f"made {self._turn}/{self.rank}", b"")
+        self.share(None)
+        return made
 
     def put(self, key: str, content: bytes) -> None:
         """Lay `content` down under `key`, for the others."""
-        with self._reaching():
+        with _reaching():
             for start in range(0, len(content), _CHUNK):
                 self._store.set(f"{key} {start}", content[start : start + _CHUNK])  # type: ignore[arg-type]
             self._store.set(key, str(len(content)))
@@ -229,15 +220,14 @@ class Team:
         while not self.has(key):
             self._look_for_lost()
             time.sleep(0.005)
-        with self._reaching():
+        with _reaching():
             starts = range(0, int(self._store.get(key)), _CHUNK)
             return b"".join(self._store.get(f"{key} {start}") for start in starts)
 
-    def has(self, key: str) -> bool:
-        """Whether something was laid down under `key`."""
-        with self._reaching():
-            there: bool = self._store.check([key])
-            return there
+    def has(self, *keys: str) -> bool:
+        """Whether something was laid down under each of `keys`."""
+        with _reaching():
+            return bool(self._store.check([*keys]))
 
     def stop_wanted(self) -> bool:
         """Whether one of the processes was asked to stop, up to a second ago."""
@@ -261,34 +251,38 @@ class Team:
             )
         torch.cuda.set_device(self.local_rank)
 
-    @contextmanager
-    def at_work(self) -> Iterator["Team"]:
-        """Context that tells the others if this process fails, so that they end, too."""
-        try:
-            yield self
-        except Exception as error:
+    def __enter__(self) -> "Team":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Tell the others how this process ends, so that they end, too, if it failed."""
+        if self._alone:
+            return
+        with suppress(LostError):
             # a typer.Exit has an exit code, too, and is no failure
-            ordered = hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
-            if self.size > 1 and not ordered and not isinstance(error, LostError):
-                text = str(error) if isinstance(error, MnistlabError) else repr(error)
-                said = {"text": text, "code": getattr(error, "exit_code", 1), "rank": self.rank}
-                with suppress(LostError):
-                    self.put("failed", json.dumps(said).encode())
-                    dist.destroy_process_group()
-                    for _ in range(300 if self.rank else 0):  # torchrun ends all when one ends:
-                        if self.has("heard"):  # not before it was said why
-                            break
-                        time.sleep(0.01)
-            raise
-        finally:
-            if self.size > 1:
-                with suppress(LostError):
-                    self.put(f"ended {self.rank}", b"")
+            if error is None or (
+                hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
+            ):
+                self.put(f"ended {self.rank}", b"")
+                return
+            self.put(f"heard {self.rank}", b"")
+            if not isinstance(error, LostError):
+                said = {"text": str(error) or repr(error), "code": getattr(error, "exit_code", 1)}
+                if not isinstance(error, Exception):
+                    said = {"text": "stopped by a signal", "code": getattr(error, "code", 130)}
+                self.put("failed", json.dumps(said | {"rank": self.rank}).encode())
+            elif self.rank == 0:
+                return
+            # torchrun ends all when one has ended: not before the first one can say why
+            keys = ["heard 0"] if self.rank else [f"heard {rank}" for rank in range(self.size)]
+            end = time.monotonic() + 3
+            while not self.has(*keys) and time.monotonic() < end:
+                time.sleep(0.01)
 
     def _show_signs(self) -> None:
         with suppress(RuntimeError):
-            for signs in itertools.count():
-                self._store.set(f"sign {self.rank}", str(signs))
+            while True:
+                self._store.add(f"sign {self.rank}", 1)
                 time.sleep(2)
 
     def _look_for_lost(self) -> bool:
@@ -298,7 +292,10 @@ class Team:
             return False
         self._looked = now
         if self.has("failed"):
-            raise self._lost()
+            said = json.loads(self.get("failed"))
+            error = LostError((f"process {said['rank']}: " if said["rank"] else "") + said["text"])
+            error.exit_code = said["code"]
+            raise error
         # the first one looks for all, and all others for the first: enough that all end
         for rank in range(1, self.size) if self.rank == 0 else [0]:
             key = f"sign {rank}"
@@ -310,31 +307,13 @@ class Team:
                 raise LostError(f"process {rank} gave no sign of life for {SILENCE:g} s")
         return True
 
-    def _lost(self) -> MnistlabError:
-        """The error for a broken connection: what the process that failed has said, if it could."""
-        with suppress(RuntimeError):
-            for _ in range(100):
-                if self._store.check(["failed"]):
-                    length = int(self._store.get("failed"))
-                    said = json.loads(self._store.get("failed 0")[:length])
-                    self._store.set("heard", "")
-                    return _error_of(said["rank"], said)
-                time.sleep(0.01)
-        return LostError("the connection to another process broke: it ended, or was killed")
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            why = "the machine of the first process cannot be reached any more"
-            raise LostError(why) from error
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostError("the machine of the first process cannot be reached any more") from error
 
 
 ALONE = Team()
-
-
-def _error_of(rank: int, said: dict[str, Any]) -> MnistlabError:
-    error = LostError(f"process {rank}: {said['text']}" if rank else said["text"])
-    error.exit_code = said["code"]
-    return error

@@ -29,7 +29,7 @@ from mnistlab.config import (
 )
 from mnistlab.errors import ConfigError
 from mnistlab.files import packaged, user_path
-from mnistlab.launcher import DEFAULT_PARTS, Launch
+from mnistlab.launcher import DEFAULT_PARTS
 from mnistlab.names import nearest, printable
 from mnistlab.own_code import SourceCode, of_object
 
@@ -55,12 +55,12 @@ def resolve(
     flags: Mapping[str, Any],
     source: str | None = None,
     folder: Path = runs.DEFAULT_FOLDER,
-    launch: Launch | None = None,
+    torchrun: bool = False,
 ) -> Resolved:
     """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
 
     folder: where the run is that `from_run` names; its model and the settings of that come before
-    the defaults. launch: of several processes, which have defaults of their own.
+    the defaults. torchrun: several processes have defaults of their own.
     Raises ConfigError that lists every fault at once.
     """
     values: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def resolve(
         if values.get("model", own.get("model")) == own.get("model"):
             values = own | values
             origins = dict.fromkeys(own, "that of the run to begin with") | origins
-    _add_defaults(values, origins, launch)
+    _add_defaults(values, origins, torchrun)
     from pydantic import ValidationError
 
     try:
@@ -109,13 +109,13 @@ def resolve(
     return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS}, sources)
 
 
-def _add_defaults(values: dict[str, Any], origins: dict[str, str], launch: Launch | None) -> None:
+def _add_defaults(values: dict[str, Any], origins: dict[str, str], torchrun: bool) -> None:
     """Add the defaults of several processes, of the model, and of a study of seeds."""
     model = values.get("model", "linear")
-    if launch and not {values.get("seeds", 1), values.get("folds", 0)} - {0, 1}:
+    if torchrun and not {values.get("seeds", 1), values.get("folds", 0)} - {0, 1}:
         values.setdefault("micro_batches", DEFAULT_PARTS)
         origins.setdefault("micro_batches", "default of torchrun")
-    shared = launch is not None or values.get("micro_batches", 1) != 1
+    shared = torchrun or values.get("micro_batches", 1) != 1
     if shared and not origins.get("threads", "").startswith("--"):
         values["threads"], origins["threads"] = 1, "one for each process"
     kind = "own models" if is_own(model) else str(model)

@@ -1,7 +1,7 @@
 """Taking up a run where it stopped, so that it ends as if it had never been stopped."""
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,11 +80,8 @@ def resume(
         require_same(run, experiment.data, state.record.data_fingerprint)
     elif record is not None:
         require_same(run, experiment.data, record.data.fingerprint)
-    created, launch = (record.created, record.launch) if record else ("", "")
-    own = run if team.rank == 0 else None
-    experiment = replace(
-        experiment, run=own, command=tuple(command), created=created, launch=launch
-    )
+    created, own = record.created if record else "", run if team.rank == 0 else None
+    experiment = replace(experiment, run=own, command=tuple(command), created=created)
     return experiment if state is None else _restored(experiment, run, state, strict)
 
 
@@ -94,19 +91,15 @@ def known_to_all(run: Run | None, team: Team) -> Generator[Run | None]:
 
     Their machines need not have the folder. None where the first has none.
     """
-    names = ("config.toml", "run.json", "resume.safetensors")
-    files = [name for name in names if run is not None and (run.path / name).exists()]
-    files = team.share(files)[0]
-    if team.rank == 0:
-        if run is not None and team.size > 1:
-            for name in files:
+    own = [run.config_file, run.record_file, run.state_file] if run is not None else []
+    names = team.share([file.name for file in own if file.exists()])[0]
+    with TemporaryDirectory() if team.rank > 0 else nullcontext(".") as folder:
+        for name in names if team.size > 1 else []:
+            if run is not None:
                 team.put(name, (run.path / name).read_bytes())
-        yield run
-        return
-    with TemporaryDirectory() as folder:
-        for name in files:
-            (Path(folder) / name).write_bytes(team.get(name))
-        yield Run(Path(folder)) if files else None
+            else:
+                (Path(folder) / name).write_bytes(team.get(name))
+        yield Run(Path(folder)) if names and run is None else run
 
 
 def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -> Experiment:

@@ -81,10 +81,6 @@ class Run:
     models_folder = _file("models")
     record_file = _file("run.json")
 
-    def file_of(self, number: int) -> Path:
-        """Where the model of one of several seeds or folds is kept until all are done."""
-        return self.models_folder / f"{number}.safetensors"
-
     def exists(self) -> bool:
         """Whether the folder is that of a run: it holds a `run.json` or a model."""
         return self.record_file.is_file() or self.model_file.is_file()

@@ -152,6 +152,7 @@ def train_batches(
         if recipe.parts is None:
             loss = calc_grad(model, loss_func, xb, targets, seed, recipe, place.epoch, place.batch)
         else:
+            # the same for each part of the batch, perhaps by several processes
             loss = _calc_grad_in_parts(model, loss_func, xb, targets, seed, recipe, place)
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
@@ -205,17 +206,14 @@ def _calc_grad_in_parts(
     recipe: Recipe,
     place: Place,
 ) -> torch.Tensor:
-    """As `calc_grad` for a whole batch, part by part, perhaps by several processes."""
-    parts = recipe.parts
-    assert parts is not None
+    assert recipe.parts is not None
+    first = place.batch * recipe.parts.n  # each part counts as a batch: it draws its own numbers
 
     def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        # each part draws random numbers of its own: it counts as a batch
-        number = place.batch * parts.n + part
         own = xb[images], targets[images]
-        return calc_grad(model, loss_func, *own, seed, recipe, place.epoch, number, share)
+        return calc_grad(model, loss_func, *own, seed, recipe, place.epoch, first + part, share)
 
-    return parts.backward(model, len(xb), recipe.least, of_part)
+    return recipe.parts.backward(model, len(xb), recipe.least, of_part)
 
 
 def evaluate(
@@ -227,11 +225,18 @@ def evaluate(
 ) -> Evaluation:
     """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
 
-    Every image counts once, however the batches fall. Raises ConfigError for other data.
+    Every image counts once, however the batches fall; the processes of `team` share them out.
+    Raises ConfigError for other data.
     """
     _check_dataset(ds, len(classes))
-    logits = compute_logits(model, ds.tensors[0], team, n_logits(len(classes)))
-    return score_logits(logits, ds.tensors[1], classes, loss_func)
+    images, labels = ds.tensors
+    if team.size == 1:
+        return score_logits(compute_logits(model, images), labels, classes, loss_func)
+    logits = torch.zeros(len(images), n_logits(len(classes)), device=images.device)
+    for rows in team.own(torch.arange(len(images)).split(eval_batch(*images.shape[1:]))):
+        logits[rows] = compute_logits(model, images[rows])
+    # each row is 0 in all processes but one
+    return score_logits(team.add(logits), labels, classes, loss_func)
 
 
 def score_logits(
@@ -243,13 +248,8 @@ def score_logits(
     return score(logits, labels, classes, loss.item())
 
 
-def compute_logits(
-    model: nn.Module, images: torch.Tensor, team: Team = ALONE, width: int = 0
-) -> torch.Tensor:
-    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode.
-
-    The processes of a `team` share the batches out; width: how many logits an image has.
-    """
+def compute_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits (n, 1) or (n, C) of images uint8 (n, H, W), without gradients, in eval mode."""
     was_training = model.training
     # dropout then leaves nothing out, and batch norm uses what it has learned: the logits of an
     # image do not depend on the other images beside it
@@ -257,15 +257,7 @@ def compute_logits(
     parts = images.split(eval_batch(*images.shape[1:]))
     # no_grad: nothing is noted down for a backward pass, which saves time and memory
     with torch.no_grad():
-        logits = torch.cat(
-            [
-                model(to_float(xb))
-                if number % team.size == team.rank
-                else xb.new_zeros((len(xb), width), dtype=torch.float32)
-                for number, xb in enumerate(parts)
-            ]
-        )
-    logits = team.add(logits)  # each row is 0 in all processes but one
+        logits = torch.cat([model(to_float(xb)) for xb in parts])
     model.train(was_training)
     return logits
 

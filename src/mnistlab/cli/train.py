@@ -65,15 +65,14 @@ def train(
     """
     # `flags.command` calls this, with `settings` made of the flags of TrainConfig: --lr 0.5 is
     # settings["lr"] == 0.5. The other parameters are flags of its own.
-    launch = launched()
-    first = launch is None or launch.rank == 0
-    resolved = None
+    launch, run, resolved = launched(), None, None
+    first = launch.rank == 0
     if dry_run and resume is not None:
         raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
     if or_start:
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
-        asked = resolve(settings, config, run_dir, launch)
+        asked = resolve(settings, config, run_dir, launch.run_id != "")
         if first and list_runs(run_dir):
             settings, config = _agreeing(find_run(resume, run_dir), asked), None
         else:
@@ -90,16 +89,17 @@ def train(
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         # before torch is imported: a typo is refused at once
-        resolved = resolve(settings, config, run_dir, launch)
+        resolved = resolve(settings, config, run_dir, launch.run_id != "")
         if calibrate and resolved.config.is_study:
             raise ConfigError("--calibrate: is for one model, not for several seeds or folds")
-    run = find_run(resume, run_dir) if resume is not None and first else None
-    if launch and first and resolved:
+    if first and resume is not None:
+        run = find_run(resume, run_dir)
+    elif first and launch.run_id and resolved and not dry_run:
         run = _begun(launch, resolved, run_dir)
     from mnistlab.processes import Team
     from mnistlab.resuming import known_to_all
 
-    with Team(launch).at_work() as team, known_to_all(run, team) as known:
+    with Team(launch) as team, known_to_all(run, team) as known:
         if known is not None:
             changes = {key: settings[key] for key in CHANGES_ON_RESUME}
             run, accuracy = known, _resume(known, {**changes, "strict": strict}, out, team)
@@ -113,11 +113,10 @@ def train(
             if dry_run:
                 show_plan(experiment, out)
                 return
-            run_id = launch.run_id if launch else ""
-            experiment = team.agree(partial(start, experiment, run_dir, sys.argv, run_id))
+            experiment = team.agree(partial(start, experiment, run_dir, sys.argv))
             run = experiment.run or Run(run_dir)
             with run.locked() if experiment.run else nullcontext():
-                accuracy = _trained(experiment, run, out)
+                accuracy = _train(experiment, run, out)
     if not first:
         return
     if calibrate:
@@ -145,10 +144,10 @@ def _join_in(experiment: "Experiment", out: Output) -> None:
     from mnistlab.devices import environment
 
     config, team = experiment.config, experiment.team
-    here = environment(experiment.device, config.model) | {"data": experiment.data.fingerprint}
-    places = ("platform", "python", "data", "valid", "exclude")
-    settings = {key: value for key, value in config.applicable().items() if key not in places}
-    team.require_same(settings | {key: here[key] for key in here if key not in places[:2]})
+    here = environment(experiment.device, config.model)
+    facts = config.applicable() | here | {"data": experiment.data.fingerprint}
+    may_differ = ("platform", "python", "valid", "exclude")
+    team.require_same({key: fact for key, fact in facts.items() if key not in may_differ})
     started = team.size
     if not team.take_part(config):
         raise typer.Exit
@@ -156,16 +155,10 @@ def _join_in(experiment: "Experiment", out: Output) -> None:
         out.notice(f"note: {started} processes were started; {team.size} can share this work")
 
 
-def _trained(experiment: "Experiment", run: Run, out: Output) -> float:
-    """Train, show and report; the accuracy. Raises typer.Exit after a stop."""
+def _train(experiment: "Experiment", run: Run, out: Output) -> float:
+    """Train and show a row per epoch; the accuracy. Raises typer.Exit after a stop."""
     if experiment.config.is_study:
         return train_seeds(experiment, run, out)
-    _train(experiment, run, out)
-    return _report(experiment, run, out)
-
-
-def _train(experiment: "Experiment", run: Run, out: Output) -> None:
-    """Train and show a row per epoch. Raises typer.Exit after a stop."""
     now = experiment.now
     out.read(experiment.data)
     out.notice(headline(experiment))
@@ -174,14 +167,14 @@ def _train(experiment: "Experiment", run: Run, out: Output) -> None:
             for _ in experiment.train(stop):
                 row, best = now.history[-1], now.best
                 show(epoch_line(row.model_dump()), best is not None and best.epoch == row.epoch)
-        stopped = stop() or experiment.team.stopped
-        if stopped and not experiment.finished:
+        if (stop() or experiment.team.stopped) and not experiment.finished:
             out.notice(
                 f"stopped in epoch {now.place.epoch} after {now.place.batch} batches; all is "
                 "saved\n"
                 f"go on with: mnistlab train --resume {printable(run.reference)}"
             )
             raise typer.Exit(stop.exit_code or 143)  # another process was asked
+    return _report(experiment, run, out)
 
 
 def _report(experiment: "Experiment", run: Run, out: Output) -> float:
@@ -274,7 +267,7 @@ def _resume(run: Run, options: dict[str, Any], out: Output, team: "Team") -> flo
             if run.calibration_file.exists():
                 again = f"mnistlab calibrate {printable(run.reference)}"
                 out.notice(f"note: its calibration is of the weights so far; then: {again}")
-            return _trained(experiment, run, out)
+            return _train(experiment, run, out)
         return _report(experiment, run, out)
 
 

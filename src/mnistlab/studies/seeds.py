@@ -12,7 +12,7 @@ once, by a model that has not seen it.
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,7 +107,6 @@ class SeedStudy:
     place: Place = field(default_factory=Place)
     results: list[SeedResult] = field(default_factory=list)
     under_way: int = 0
-    shown: int = 0
     finished: bool = False
     probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -163,31 +162,31 @@ class SeedStudy:
         if folds := self.experiment.folds:
             shape = len(folds.images.ds), len(self.experiment.card.classes)
             self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-        if run is not None:
-            for number in self.seeds:  # those of a study that was interrupted
-                if (file := run.file_of(number)).exists():
-                    self._take(number, file)
-        yield from self._new_rows()
-        done = team.share([result.seed for result in self.results])[0]
-        to_do = [number for number in self.seeds if number not in done]
-        own = list(team.own(to_do))
-        others = [number for number in to_do if number not in own] if team.rank == 0 else []
-        while (own or others) and not team.stop_wanted():
-            if own:
-                with TemporaryDirectory() as folder:
-                    file = run.file_of(own[0]) if run else Path(folder) / "result"
-                    if not self._train_one(own[0], file):
-                        return  # stopped: what this seed has done so far is no result
+        with TemporaryDirectory() as folder:
+            files = {
+                n: (run.models_folder if run else Path(folder)) / f"{n}.safetensors"
+                for n in self.seeds
+            }
+            if run is not None:
+                run.models_folder.mkdir(exist_ok=True)
+            # without those of a study that was interrupted
+            to_do = team.share([n for n, file in files.items() if not file.exists()])[0]
+            own = team.own(to_do)
+            others = [n for n in to_do if n not in own] if team.rank == 0 else []
+            while not team.stop_wanted():
+                yield from self._rows(files)
+                if not own and not others:
+                    break
+                if own:
+                    if not self._train_one(own[0], files[own[0]]):
+                        break  # stopped: what this seed has done so far is no result
                     if team.rank > 0:
-                        team.put(f"model {own[0]}", file.read_bytes())
-                own = own[1:]
-            for number in [number for number in others if team.has(f"model {number}")]:
-                assert run is not None
-                write_whole(run.file_of(number), team.get(f"model {number}"))
-                self._take(number, run.file_of(number))
-                others.remove(number)
-            yield from self._new_rows()
-            time.sleep(0 if own else 0.01)
+                        team.put(f"model {own[0]}", files[own[0]].read_bytes())
+                for number in filter(lambda n: team.has(f"model {n}"), others):
+                    write_whole(files[number], team.get(f"model {number}"))
+                own, others = own[1:], [n for n in others if not files[n].exists()]
+                time.sleep(0 if own else 0.01)
+            yield from self._rows(files, gaps=True)
 
     def _train_one(self, number: int, file: Path) -> bool:
         """Train the model of one seed or fold and write what came out; False if it was stopped."""
@@ -209,31 +208,27 @@ class SeedStudy:
         if experiment.folds:
             images = experiment.data.valid_ds.tensors[0].to(experiment.device)
             tensors["probabilities"] = probabilities(compute_logits(model, images).double())
-        file.parent.mkdir(exist_ok=True)
         write_tensors(file, tensors, {"epochs": epochs, "diverged": diverged})
-        self._take(number, file)
         return True
 
-    def _take(self, number: int, file: Path) -> None:
-        """Add the result of a seed or fold that was written to `file`."""
-        tensors, content = read_tensors(file)
-        rows = [EpochRow(**row) for row in content["epochs"]]
-        if self.experiment.folds:
-            rows_of_fold = self.experiment.folds.rows(number, "valid")
-            self.probabilities[rows_of_fold] = tensors.pop("probabilities")
-        weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        self.results.append(SeedResult(number, rows, weights, content["diverged"]))
-        self.results.sort(key=lambda result: result.seed)
-        self.finished = len(self.results) == len(self.seeds)
-
-    def _new_rows(self) -> Generator[Row]:
-        """The rows of the results that follow those shown so far without a gap."""
-        for result, seed in zip(self.results[self.shown :], self.seeds[self.shown :], strict=False):
-            if result.seed != seed:
+    def _rows(self, files: Mapping[int, Path], gaps: bool = False) -> Generator[Row]:
+        """Take the new results from their files, in order; a row each. gaps: also after a gap."""
+        for number in list(self.seeds)[len(self.results) :]:
+            if not files[number].exists():
+                if gaps:
+                    continue
                 return
-            self.shown += 1
-            seconds = round(sum(row.seconds for row in result.epochs), 6)
-            yield {self.kind: seed, **result.as_seed_row().model_dump(), "seconds": seconds}
+            tensors, content = read_tensors(files[number])
+            if self.experiment.folds:
+                places = self.experiment.folds.rows(number, "valid")
+                self.probabilities[places] = tensors.pop("probabilities")
+            weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+            rows = [EpochRow(**row) for row in content["epochs"]]
+            result = SeedResult(number, rows, weights, content["diverged"])
+            self.results.append(result)
+            self.finished = len(self.results) == len(self.seeds)
+            seconds = round(sum(row.seconds for row in rows), 6)
+            yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
         config, card = self.experiment.config, self.experiment.card
