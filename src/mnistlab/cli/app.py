@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 import traceback
 from typing import Annotated
 
@@ -126,7 +127,8 @@ command(exercise_app, "watch", exercise.watch)
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
-    if os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE"):
+    muted = os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
+    if muted:
         # of several processes the first one speaks, and only training is shared out
         if sys.argv[1:2] != ["train"]:
             return 0
@@ -143,6 +145,8 @@ def run() -> int:
         if "--debug" in sys.argv:
             sys.stderr.write(traceback.format_exc())
         sys.stderr.write(f"error: {_message(error)}\n")
+        if muted:
+            time.sleep(3)  # torchrun ends all when one ends: the first shall have spoken
         return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
 

@@ -232,7 +232,8 @@ def _resume(run: Run, options: dict[str, Any], out: Output, team: "Team") -> flo
     record = run.known_record()
     study = record is not None and record.config.is_study
     if record and study and record.status not in ("running", "stopped"):
-        raise ConfigError(f"{printable(run.path)}: all its models are trained; nothing to resume")
+        kind = "folds" if record.config.folds else "seeds"
+        raise ConfigError(f"{printable(run.path)}: all its {kind} are trained; nothing to resume")
     # a training run saves its state before its first model
     has_more = run.model_file.exists() or not run.config_file.exists()
     fitted = record and record.model == "pixel-similarity" and record.status == "done"
