@@ -10,7 +10,7 @@ from torch import nn
 from mnistlab.errors import ConfigError
 from mnistlab.losses import mnist_loss
 from mnistlab.parts import Parts, check_divisible
-from mnistlab.training import Recipe, calc_grad
+from mnistlab.training import Place, Recipe, calc_grad
 
 XB = torch.randint(0, 256, (13, 4, 4), generator=torch.Generator().manual_seed(1)).byte()
 TARGETS = (torch.arange(13) % 3 == 0).float().unsqueeze(1)
@@ -23,7 +23,7 @@ def gradients(model: nn.Module) -> list[torch.Tensor]:
 def in_parts(model: nn.Module, n: int, xb: torch.Tensor, least: int = 1) -> torch.Tensor:
     def of_part(part: int, images: slice, share: float) -> torch.Tensor:
         own = xb[images], TARGETS[: len(xb)][images]
-        return calc_grad(model, mnist_loss, *own, 0, Recipe(), 0, part, share)
+        return calc_grad(model, mnist_loss, *own, 0, Recipe(), Place(0, part), share)
 
     return Parts(n).backward(model, len(xb), least, of_part)
 
@@ -37,7 +37,7 @@ def small() -> nn.Sequential:
 @pytest.mark.parametrize("n", [1, 2, 8, 32])
 def test_the_gradient_is_that_of_the_whole_batch(n: int, n_images: int) -> None:
     whole, cut, xb = small(), small(), XB[:n_images]
-    loss = calc_grad(whole, mnist_loss, xb, TARGETS[:n_images], 0, Recipe(), 0, 0)
+    loss = calc_grad(whole, mnist_loss, xb, TARGETS[:n_images], 0, Recipe(), Place())
     assert in_parts(cut, n, xb).item() == pytest.approx(loss.item(), abs=1e-6)
     for one, other in zip(gradients(whole), gradients(cut), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
@@ -60,7 +60,7 @@ def test_gradients_are_added_as_a_tree() -> None:
     assert (((values[0] + values[1]) + values[2]) + values[3]).item() == 1
 
 
-@pytest.mark.parametrize("momentum", [0.1, 0.75, None])
+@pytest.mark.parametrize("momentum", [0.0, 0.1, 0.75, None])
 def test_batch_norm_follows_one_part_after_another(momentum: float | None) -> None:
     # torch's own batch norm, shown the parts in their order, ends with the same statistics
     def normed() -> nn.Sequential:
@@ -78,6 +78,19 @@ def test_batch_norm_follows_one_part_after_another(momentum: float | None) -> No
     assert cut[2].momentum == momentum
 
 
+def test_a_frozen_batch_norm_stays_as_it_is() -> None:
+    class Frozen(nn.BatchNorm1d):
+        def train(self, mode: bool = True) -> "Frozen":
+            return super().train(False)
+
+    frozen = Frozen(16)
+    frozen.load_state_dict(frozen.state_dict() | {"running_mean": torch.full((16,), 0.3)})
+    model = nn.Sequential(nn.Flatten(), frozen, nn.Linear(16, 1)).train()
+    before = copy.deepcopy(model.state_dict())
+    in_parts(model, 4, XB)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_a_failure_leaves_batch_norm_as_it_was() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 1))
     before = copy.deepcopy(model.state_dict())
@@ -85,7 +98,9 @@ def test_a_failure_leaves_batch_norm_as_it_was() -> None:
     def of_part(part: int, images: slice, share: float) -> torch.Tensor:
         if part:
             raise MemoryError
-        return calc_grad(model, mnist_loss, XB[images], TARGETS[images], 0, Recipe(), 0, 0, share)
+        return calc_grad(
+            model, mnist_loss, XB[images], TARGETS[images], 0, Recipe(), Place(), share
+        )
 
     with pytest.raises(MemoryError):
         Parts(2).backward(model, 13, 2, of_part)

@@ -272,7 +272,8 @@ def prepare(
     set_threads(config.threads)
     sources = read(config, origins, resolved.sources)
     if data is None:
-        data = load_data(config.data, options_of(config), progress=progress)
+        with team.first_on_each_machine():
+            data = load_data(config.data, options_of(config), progress=progress)
     chapter = config.model in _MODELS_OF_THE_CHAPTER
     loss = fitting_loss(config.loss, len(data.classes), config.label_smoothing, chapter=chapter)
     if config.loss == "auto" and origins.get("loss", "default") == "default":

@@ -8,7 +8,6 @@ import socket
 from dataclasses import dataclass
 
 from mnistlab.errors import ConfigError
-from mnistlab.names import printable
 
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
 DEFAULT_PARTS = 8  # micro-batches, where several processes may come
@@ -31,23 +30,23 @@ class Launch:
 def launched() -> Launch:
     """What the environment says.
 
-    Raises ConfigError where only some of the variables are there, or they cannot be right.
+    Raises ConfigError where a variable is missing, is no number, or cannot be right.
     """
     if not os.environ.keys() & {"RANK", "WORLD_SIZE"}:
         return Launch()
-    said = {name: os.environ.get(name, "") for name in (*_NUMBERS, "MASTER_ADDR")}
-    if missing := [name for name, value in said.items() if not value]:
+    missing = [name for name in _NUMBERS if not os.environ.get(name, "").isdecimal()]
+    if not os.environ.get("MASTER_ADDR"):
+        missing.append("MASTER_ADDR")
+    if missing:
         raise ConfigError(
             f"the environment has RANK or WORLD_SIZE, but not {', '.join(missing)}; start several "
             "processes with torchrun, which sets them all, or unset RANK and WORLD_SIZE"
         )
-    rank, size, local_rank, port = (
-        int(said[name]) if said[name].isdecimal() else -1 for name in _NUMBERS
-    )
-    if not 0 <= local_rank <= rank < size or not 0 <= port < 2**16:
-        values = ", ".join(f"{name} {printable(value)}" for name, value in said.items())
+    rank, size, local_rank = (int(os.environ[name]) for name in _NUMBERS[:3])
+    if not local_rank <= rank < size:
         raise ConfigError(
-            f"the environment says {values}, which cannot be; start the processes with torchrun"
+            f"the environment says RANK {rank}, LOCAL_RANK {local_rank}, WORLD_SIZE {size}, which "
+            "cannot be; start the processes with torchrun"
         )
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     if run_id == "none":  # torchrun's default on several machines says nothing

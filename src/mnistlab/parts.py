@@ -116,7 +116,7 @@ def check_divisible(model: nn.Module, xb: torch.Tensor) -> None:
 def _running_norms(model: nn.Module) -> list[_NormBase]:
     """The layers that follow means and variances of what they see: batch norm, mostly."""
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-    return [norm for norm in norms if norm.track_running_stats]
+    return [norm for norm in norms if norm.track_running_stats and norm.training]
 
 
 def _statistics(norms: list[_NormBase]) -> torch.Tensor:
@@ -131,6 +131,7 @@ def _follow(norms: list[Any], values: torch.Tensor) -> None:
     for norm in norms:
         norm.num_batches_tracked += 1
         # without a momentum: the mean of all so far
-        share = norm.momentum or 1 / float(norm.num_batches_tracked)
+        mean = 1 / float(norm.num_batches_tracked)
+        share = mean if norm.momentum is None else norm.momentum
         for running in (norm.running_mean, norm.running_var):
             running.mul_(1 - share).add_(next(places), alpha=share)

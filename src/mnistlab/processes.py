@@ -195,18 +195,14 @@ class Team:
                         f"{printable(theirs[key])} and not {printable(value)}; they must be equal"
                     )
 
-    def agree(self, make: Callable[[], _T]) -> _T:
-        """What `make` gives, once it has succeeded in all processes.
-
-        The first process of a machine goes first: what it reads and keeps, the others find.
-        """
+    @contextmanager
+    def first_on_each_machine(self) -> Iterator[None]:
+        """Context for what the first process of a machine keeps, so that the others find it."""
         if self.local_rank > 0:
-            self.get(f"made {self._turn}/{self.rank - self.local_rank}")
-        made = make()
-        if self.size > 1:
-            self.put(f"made {self._turn}/{self.rank}", b"")
-        self.share(None)
-        return made
+            self.get(f"kept by {self.rank - self.local_rank}")
+        yield
+        if not self._alone:
+            self.put(f"kept by {self.rank}", b"")
 
     def put(self, key: str, content: bytes) -> None:
         """Lay `content` down under `key`, for the others."""
@@ -256,28 +252,20 @@ class Team:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Tell the others how this process ends, so that they end, too, if it failed."""
-        if self._alone:
+        if self._alone or isinstance(error, LostError):
             return
         with suppress(LostError):
             # a typer.Exit has an exit code, too, and is no failure
-            if error is None or (
-                hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
-            ):
+            exits = hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
+            if error is None or exits:
                 self.put(f"ended {self.rank}", b"")
                 return
-            self.put(f"heard {self.rank}", b"")
-            if not isinstance(error, LostError):
-                said = {"text": str(error) or repr(error), "code": getattr(error, "exit_code", 1)}
-                if not isinstance(error, Exception):
-                    said = {"text": "stopped by a signal", "code": getattr(error, "code", 130)}
-                self.put("failed", json.dumps(said | {"rank": self.rank}).encode())
-            elif self.rank == 0:
-                return
-            # torchrun ends all when one has ended: not before the first one can say why
-            keys = ["heard 0"] if self.rank else [f"heard {rank}" for rank in range(self.size)]
-            end = time.monotonic() + 3
-            while not self.has(*keys) and time.monotonic() < end:
-                time.sleep(0.01)
+            said = {"text": str(error) or repr(error), "code": getattr(error, "exit_code", 1)}
+            if not isinstance(error, Exception):
+                said = {"text": "stopped by a signal", "code": getattr(error, "code", 130)}
+            self.put("failed", json.dumps(said | {"rank": self.rank}).encode())
+            if self.rank == 0:  # the store may be in this process: all shall have looked into it
+                time.sleep(2)
 
     def _show_signs(self) -> None:
         with suppress(RuntimeError):

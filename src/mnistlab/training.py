@@ -149,11 +149,9 @@ def train_batches(
         if recipe.schedule is not None:
             # steps count on over all epochs
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
-        if recipe.parts is None:
-            loss = calc_grad(model, loss_func, xb, targets, seed, recipe, place.epoch, place.batch)
-        else:
-            # the same for each part of the batch, perhaps by several processes
-            loss = _calc_grad_in_parts(model, loss_func, xb, targets, seed, recipe, place)
+        # in parts: perhaps by several processes
+        calc = _calc_grad_in_parts if recipe.parts else calc_grad
+        loss = calc(model, loss_func, xb, targets, seed, recipe, place)
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
         place.losses.append(loss)
@@ -168,22 +166,21 @@ def calc_grad(
     targets: torch.Tensor,
     seed: int,
     recipe: Recipe,
-    epoch: int,
-    number: int,
+    place: Place,
     share: float = 1.0,
 ) -> torch.Tensor:
     """Fill `param.grad` from images uint8 (b, H, W) and their targets; their loss, without a graph.
 
-    (seed, epoch, number) decide all that is random. share: of a batch, by which its loss counts.
+    seed and place decide all that is random. share: of a batch, by which its loss counts.
     """
     # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
     # much as gathering floats, at a quarter of the memory.
     xb = to_float(xb)
     if recipe.augment:
-        xb = augment(xb, seed, epoch, number)
+        xb = augment(xb, seed, place.epoch, place.batch)
     device = xb.device
     precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
-    with precision, _randomness(recipe.draws, device, seed, epoch, number):
+    with precision, _randomness(recipe.draws, device, seed, place):
         logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
     # How wrong? One model gives one number. S models side by side give S numbers: the gradient
     # of their sum is for each model that of its own loss.
@@ -207,11 +204,12 @@ def _calc_grad_in_parts(
     place: Place,
 ) -> torch.Tensor:
     assert recipe.parts is not None
-    first = place.batch * recipe.parts.n  # each part counts as a batch: it draws its own numbers
+    first = place.batch * recipe.parts.n
 
     def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        own = xb[images], targets[images]
-        return calc_grad(model, loss_func, *own, seed, recipe, place.epoch, first + part, share)
+        # each part counts as a batch: it draws random numbers of its own
+        own, its_place = (xb[images], targets[images]), replace(place, batch=first + part)
+        return calc_grad(model, loss_func, *own, seed, recipe, its_place, share)
 
     return recipe.parts.backward(model, len(xb), recipe.least, of_part)
 
@@ -294,10 +292,8 @@ def fit_epoch(
 
 
 @contextmanager
-def _randomness(
-    draws: bool, device: torch.device, seed: int, epoch: int, number: int
-) -> Generator[None]:
-    """Context in which torch's random numbers are a function of the three numbers, if `draws`.
+def _randomness(draws: bool, device: torch.device, seed: int, place: Place) -> Generator[None]:
+    """Context in which torch's random numbers are a function of (seed, epoch, batch), if `draws`.
 
     So a model with dropout repeats and resumes to the bit, and the caller's own random numbers
     stay as they were.
@@ -305,7 +301,7 @@ def _randomness(
     if not draws:
         yield
         return
-    mixed = hashlib.sha256(f"step {seed} {epoch} {number}".encode()).digest()
+    mixed = hashlib.sha256(f"step {seed} {place.epoch} {place.batch}".encode()).digest()
     # fork_rng puts the generators back as they were at the end
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(mixed[:8], "little") >> 1)

@@ -3,7 +3,6 @@
 import math
 import sys
 from contextlib import nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,19 +100,19 @@ def train(
 
     with Team(launch) as team, known_to_all(run, team) as known:
         if known is not None:
-            changes = {key: settings[key] for key in CHANGES_ON_RESUME}
+            changes = team.share({key: settings[key] for key in CHANGES_ON_RESUME})[0]
             run, accuracy = known, _resume(known, {**changes, "strict": strict}, out, team)
         else:
             from mnistlab.experiment import prepare, start
 
             assert resolved is not None
             with out.loading() as progress:
-                experiment = team.agree(partial(prepare, resolved, progress, team=team))
+                experiment = prepare(resolved, progress, team=team)
             _join_in(experiment, out)
             if dry_run:
                 show_plan(experiment, out)
                 return
-            experiment = team.agree(partial(start, experiment, run_dir, sys.argv))
+            experiment = start(experiment, run_dir, sys.argv)
             run = experiment.run or Run(run_dir)
             with run.locked() if experiment.run else nullcontext():
                 accuracy = _train(experiment, run, out)
@@ -243,9 +242,7 @@ def _resume(run: Run, options: dict[str, Any], out: Output, team: "Team") -> flo
         from mnistlab.resuming import resume as resume_run
 
         with out.loading() as progress:
-            experiment = team.agree(
-                partial(resume_run, run, sys.argv, progress=progress, team=team, **options)
-            )
+            experiment = resume_run(run, sys.argv, progress=progress, team=team, **options)
         _join_in(experiment, out)
         for text in experiment.notices:
             out.notice(f"note: {text}")
