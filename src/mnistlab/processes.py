@@ -131,7 +131,8 @@ class Team:
                     f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
                 )
         # How long a step may take is nobody's to say. Whether all are alive is asked instead.
-        self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
+        with _reaching():
+            self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
         return self.rank < self.size
 
     def own(self, items: Sequence[_T]) -> Sequence[_T]:
@@ -155,7 +156,8 @@ class Team:
         if isinstance(total, RuntimeError):
             self._looked = 0.0
             self._look_for_lost()  # the one that ended has said why, if it could
-            raise LostError("another process broke the connection: it was killed") from total
+            why = str(total).splitlines()[0][:200]
+            raise LostError(f"lost the connection to another process: {why}") from total
         return total.to(vector.device)
 
     def _exchange(self) -> None:

@@ -231,7 +231,9 @@ def evaluate(
     if team.size == 1:
         return score_logits(compute_logits(model, images), labels, classes, loss_func)
     logits = torch.zeros(len(images), n_logits(len(classes)), device=images.device)
-    for rows in team.own(torch.arange(len(images)).split(eval_batch(*images.shape[1:]))):
+    for rows in team.own(
+        torch.arange(len(images), device=images.device).split(eval_batch(*images.shape[1:]))
+    ):
         logits[rows] = compute_logits(model, images[rows])
     # each row is 0 in all processes but one
     return score_logits(team.add(logits), labels, classes, loss_func)

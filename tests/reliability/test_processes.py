@@ -285,6 +285,26 @@ def test_one_runs_out_of_something(launcher: Launcher) -> None:
     assert "process 1: " in results[0].err
 
 
+def test_one_is_stopped_before_it_trains(launcher: Launcher) -> None:
+    # the first is still busy when the second, which waits for it, gets the signal
+    own = launcher.folder / "own.py"
+    own.write_text(
+        "import os, pathlib, time\n\nimport torch\n\n"
+        "if os.environ['RANK'] == '0':\n    time.sleep(4)\n"
+        "else:\n    pathlib.Path('imported').touch()\n\n\n"
+        "class Own(torch.optim.SGD):\n    pass\n"
+    )
+    processes = launcher.start(2, "--optimizer", f"{own}:Own")
+    processes[1].wait_until((launcher.folder / "imported").exists)
+    time.sleep(1)
+    processes[1].send(signal.SIGTERM)
+    results = finish(processes)
+    assert [result.code for result in results] == [143, 143], results[0].err
+    only_the_first_speaks(results)
+    assert results[0].err == "error: process 1: stopped by a signal\n"
+    assert not launcher.runs.exists()
+
+
 REFUSED = {
     "a power of two": (2, "--micro-batches", "3"),
     "8 processes for 4 images in a batch: start at most 4": (8, "--batch-size", "4"),
