@@ -31,7 +31,8 @@ def main() -> None:
     valid_images, valid_labels = (tensor[rank::size] for tensor in data.valid_ds.tensors)
     targets, loss_func = targets_for(labels, len(data.classes)), experiment.train_loss()
     schedule = recipe_of(config, experiment.n_batches, loss_func).schedule
-    model = DistributedDataParallel(experiment.now.model)
+    # the buffers of these nets are constants: nothing to send in every step
+    model = DistributedDataParallel(experiment.now.model, broadcast_buffers=False)
     opt: torch.optim.Optimizer
     if config.optimizer == "adam":
         betas = (config.momentum, config.beta2)
