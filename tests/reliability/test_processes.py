@@ -378,7 +378,9 @@ def launched() -> Iterator[Started]:
     yield started
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
 def torchrun(
@@ -476,9 +478,7 @@ def test_two_hosts_and_one_of_them_leaves(
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29511", "--rdzv-id", "both"),
     ]
     hosts = [
-        torchrun(
-            launched, launcher, *flags, "--local-addr", f"10.77.0.{n}", words=words, inside=host
-        )
+        torchrun(launched, launcher, *flags, *host_flags(n), words=words, inside=host)
         for n, host in enumerate(two_hosts, start=1)
     ]
     first_save(launcher, launched)
@@ -500,9 +500,7 @@ def test_the_cable_between_two_hosts_breaks(
         *("--rdzv-endpoint", "10.77.0.1:29512", "--rdzv-id", "cut"),
     ]
     hosts = [
-        torchrun(
-            launched, launcher, *flags, "--local-addr", f"10.77.0.{n}", words=words, inside=host
-        )
+        torchrun(launched, launcher, *flags, *host_flags(n), words=words, inside=host)
         for n, host in enumerate(two_hosts, start=1)
     ]
     first_save(launcher, launched)
