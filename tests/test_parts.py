@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -21,11 +22,8 @@ def gradients(model: nn.Module) -> list[torch.Tensor]:
 
 
 def in_parts(model: nn.Module, n: int, xb: torch.Tensor, least: int = 1) -> torch.Tensor:
-    def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        own = xb[images], TARGETS[: len(xb)][images]
-        return calc_grad(model, mnist_loss, *own, 0, Recipe(), Place(0, part), share)
-
-    return Parts(n).backward(model, len(xb), least, of_part)
+    calc = partial(calc_grad, model=model, loss_func=mnist_loss, seed=0, recipe=Recipe())
+    return Parts(n).backward(calc, xb, TARGETS[: len(xb)], model, least, Place())
 
 
 def small() -> nn.Sequential:
@@ -37,7 +35,7 @@ def small() -> nn.Sequential:
 @pytest.mark.parametrize("n", [1, 2, 8, 32])
 def test_the_gradient_is_that_of_the_whole_batch(n: int, n_images: int) -> None:
     whole, cut, xb = small(), small(), XB[:n_images]
-    loss = calc_grad(whole, mnist_loss, xb, TARGETS[:n_images], 0, Recipe(), Place())
+    loss = calc_grad(xb, TARGETS[:n_images], whole, mnist_loss, 0, Recipe(), Place())
     assert in_parts(cut, n, xb).item() == pytest.approx(loss.item(), abs=1e-6)
     for one, other in zip(gradients(whole), gradients(cut), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
@@ -50,11 +48,11 @@ def test_gradients_are_added_as_a_tree() -> None:
     param = nn.Parameter(torch.zeros(1))
     model = nn.ParameterList([param])
 
-    def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        param.grad = values[part : part + 1]
-        return values[part]
+    def calc(xb: torch.Tensor, targets: torch.Tensor, place: Place, share: float) -> torch.Tensor:
+        param.grad = xb.clone()
+        return xb[0]
 
-    assert Parts(4).backward(model, 4, 1, of_part).item() == 0
+    assert Parts(4).backward(calc, values, values, model, 1, Place()).item() == 0
     assert param.grad is not None
     assert param.grad.item() == 0
     assert (((values[0] + values[1]) + values[2]) + values[3]).item() == 1
@@ -95,15 +93,13 @@ def test_a_failure_leaves_batch_norm_as_it_was() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 1))
     before = copy.deepcopy(model.state_dict())
 
-    def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        if part:
+    def calc(xb: torch.Tensor, targets: torch.Tensor, place: Place, share: float) -> torch.Tensor:
+        if place.batch:
             raise MemoryError
-        return calc_grad(
-            model, mnist_loss, XB[images], TARGETS[images], 0, Recipe(), Place(), share
-        )
+        return calc_grad(xb, targets, model, mnist_loss, 0, Recipe(), place, share)
 
     with pytest.raises(MemoryError):
-        Parts(2).backward(model, 13, 2, of_part)
+        Parts(2).backward(calc, XB, TARGETS, model, 2, Place())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model[1].momentum == 0.1
 

@@ -10,6 +10,7 @@ of its neighbour, then with that of the other pair, and all have the same sum:
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,10 +19,6 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from mnistlab.errors import ConfigError
 from mnistlab.processes import ALONE, Team
-
-OfPart = Callable[[int, slice, float], torch.Tensor]
-"""of_part(number, images, share) → the loss of the part with that number: the mean over its images
-times its share of the batch. Fills `param.grad`. All those losses add up to the batch's."""
 
 
 class Parts:
@@ -35,9 +32,15 @@ class Parts:
         self.n, self.team = n, team
 
     def backward(
-        self, model: nn.Module, n_images: int, least: int, of_part: OfPart
+        self,
+        calc_grad: Callable[..., torch.Tensor],
+        xb: torch.Tensor,
+        targets: torch.Tensor,
+        model: nn.Module,
+        least: int,
+        place: Any,
     ) -> torch.Tensor:
-        """Fill `param.grad` for a batch of n_images; its loss, a scalar.
+        """Fill `param.grad` for a batch; its loss, a scalar, by `calc_grad` for each part.
 
         least: how few images a part may have, 1 or 2; it may also have none.
         Raises LostError when another process is lost; the model is then as it was.
@@ -47,7 +50,7 @@ class Parts:
         before = [(norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
         n_own, n_statistics = self.n // self.team.size, len(_statistics(norms))
         # The parts end here: as equal as can be, and the last one takes what is left over.
-        ends = [n_images // least * part // self.n * least for part in range(self.n)] + [n_images]
+        ends = [len(xb) // least * part // self.n * least for part in range(self.n)] + [len(xb)]
         # What is added is one vector: the gradient, the loss, the statistics of every part (each in
         # a place of its own, with 0 in all others), how many parts gave each parameter a gradient,
         # and how many processes were asked to stop.
@@ -59,9 +62,11 @@ class Parts:
             if n > 1:
                 return added(part, n // 2) + added(part + n // 2, n // 2)
             vector = params[0].new_zeros(sum(sizes))
-            images = slice(ends[part], ends[part + 1])
-            if images.start < images.stop:
-                loss = of_part(part, images, (images.stop - images.start) / n_images)
+            own = slice(ends[part], ends[part + 1])
+            if images := len(xb[own]):
+                # it counts as a batch, which draws random numbers of its own
+                at = replace(place, batch=place.batch * self.n + part)
+                loss = calc_grad(xb[own], targets[own], place=at, share=images / len(xb))
                 places = vector.split(sizes)
                 for number, param in enumerate(params):
                     if param.grad is not None:

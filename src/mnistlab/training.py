@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -149,9 +150,11 @@ def train_batches(
         if recipe.schedule is not None:
             # steps count on over all epochs
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
-        # in parts: perhaps by several processes
-        calc = _calc_grad_in_parts if recipe.parts else calc_grad
-        loss = calc(model, loss_func, xb, targets, seed, recipe, place)
+        if recipe.parts is None:
+            loss = calc_grad(xb, targets, model, loss_func, seed, recipe, place)
+        else:
+            calc = partial(calc_grad, model=model, loss_func=loss_func, seed=seed, recipe=recipe)
+            loss = recipe.parts.backward(calc, xb, targets, model, recipe.least, place)
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
         place.losses.append(loss)
@@ -160,10 +163,10 @@ def train_batches(
 
 
 def calc_grad(
-    model: nn.Module,
-    loss_func: Loss,
     xb: torch.Tensor,
     targets: torch.Tensor,
+    model: nn.Module,
+    loss_func: Loss,
     seed: int,
     recipe: Recipe,
     place: Place,
@@ -192,26 +195,6 @@ def calc_grad(
     # detach: the loss without its graph, which would keep every activation in memory.
     # No .item() here: on a GPU it would wait for the result in every batch.
     return loss.detach()
-
-
-def _calc_grad_in_parts(
-    model: nn.Module,
-    loss_func: Loss,
-    xb: torch.Tensor,
-    targets: torch.Tensor,
-    seed: int,
-    recipe: Recipe,
-    place: Place,
-) -> torch.Tensor:
-    assert recipe.parts is not None
-    first = place.batch * recipe.parts.n
-
-    def of_part(part: int, images: slice, share: float) -> torch.Tensor:
-        # each part counts as a batch: it draws random numbers of its own
-        own, its_place = (xb[images], targets[images]), replace(place, batch=first + part)
-        return calc_grad(model, loss_func, *own, seed, recipe, its_place, share)
-
-    return recipe.parts.backward(model, len(xb), recipe.least, of_part)
 
 
 def evaluate(
