@@ -36,6 +36,14 @@ class LostError(RunError):
     """Another process has failed, was killed, or cannot be reached."""
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostError("the machine of the first process cannot be reached any more") from error
+
+
 class Team:
     """The processes that train together, as one of them sees them; without a launch, it is alone.
 
@@ -105,6 +113,7 @@ class Team:
             time.sleep(0.01)
         raise TimeoutError(f"nothing was heard of process {', '.join(missing or ranks[:1])}")
 
+    @_reaching()
     def take_part(self, config: TrainConfig) -> bool:
         """Go on with as many processes as can train this; whether this is one of them.
 
@@ -131,8 +140,7 @@ class Team:
                     f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
                 )
         # How long a step may take is nobody's to say. Whether all are alive is asked instead.
-        with _reaching():
-            self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
+        self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
         return self.rank < self.size
 
     def own(self, items: Sequence[_T]) -> Sequence[_T]:
@@ -206,26 +214,26 @@ class Team:
         if not self._alone:
             self.put(f"kept by {self.rank}", b"")
 
+    @_reaching()
     def put(self, key: str, content: bytes) -> None:
         """Lay `content` down under `key`, for the others."""
-        with _reaching():
-            for start in range(0, len(content), _CHUNK):
-                self._store.set(f"{key} {start}", content[start : start + _CHUNK])  # type: ignore[arg-type]
-            self._store.set(key, str(len(content)))
+        for start in range(0, len(content), _CHUNK):
+            self._store.set(f"{key} {start}", content[start : start + _CHUNK])  # type: ignore[arg-type]
+        self._store.set(key, str(len(content)))
 
+    @_reaching()
     def get(self, key: str) -> bytes:
         """What another process lays down under `key`, as soon as it is there."""
         while not self.has(key):
             self._look_for_lost()
             time.sleep(0.005)
-        with _reaching():
-            starts = range(0, int(self._store.get(key)), _CHUNK)
-            return b"".join(self._store.get(f"{key} {start}") for start in starts)
+        starts = range(0, int(self._store.get(key)), _CHUNK)
+        return b"".join(self._store.get(f"{key} {start}") for start in starts)
 
-    def has(self, *keys: str) -> bool:
-        """Whether something was laid down under each of `keys`."""
-        with _reaching():
-            return bool(self._store.check([*keys]))
+    @_reaching()
+    def has(self, key: str) -> bool:
+        """Whether something was laid down under `key`."""
+        return bool(self._store.check([key]))
 
     def stop_wanted(self) -> bool:
         """Whether one of the processes was asked to stop, up to a second ago."""
@@ -258,14 +266,15 @@ class Team:
             return
         with suppress(LostError):
             # a typer.Exit has an exit code, too, and is no failure
-            exits = hasattr(error, "exit_code") and not isinstance(error, MnistlabError)
-            if error is None or exits:
+            own = isinstance(error, MnistlabError)
+            if error is None or (hasattr(error, "exit_code") and not own):
                 self.put(f"ended {self.rank}", b"")
                 return
-            said = {"text": str(error) or repr(error), "code": getattr(error, "exit_code", 1)}
+            text, code = str(error) if own else repr(error), getattr(error, "exit_code", 1)
             if not isinstance(error, Exception):
-                said = {"text": "stopped by a signal", "code": getattr(error, "code", 130)}
-            self.put("failed", json.dumps(said | {"rank": self.rank}).encode())
+                text, code = "stopped by a signal", getattr(error, "code", 130)
+            said = {"rank": self.rank, "text": text, "code": code}
+            self.put("failed", json.dumps(said).encode())
             if self.rank == 0:  # the store may be in this process: all shall have looked into it
                 time.sleep(2)
 
@@ -275,6 +284,7 @@ class Team:
                 self._store.add(f"sign {self.rank}", 1)
                 time.sleep(2)
 
+    @_reaching()
     def _look_for_lost(self) -> bool:
         """Raise LostError if another process failed or is silent; once a second, else False."""
         now = time.monotonic()
@@ -296,14 +306,6 @@ class Team:
             elif now > since + SILENCE and not self.has(f"ended {rank}"):
                 raise LostError(f"process {rank} gave no sign of life for {SILENCE:g} s")
         return True
-
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise LostError("the machine of the first process cannot be reached any more") from error
 
 
 ALONE = Team()

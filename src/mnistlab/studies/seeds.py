@@ -162,13 +162,10 @@ class SeedStudy:
         if folds := self.experiment.folds:
             shape = len(folds.images.ds), len(self.experiment.card.classes)
             self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-        with TemporaryDirectory() as folder:
-            files = {
-                n: (run.models_folder if run else Path(folder)) / f"{n}.safetensors"
-                for n in self.seeds
-            }
-            if run is not None:
-                run.models_folder.mkdir(exist_ok=True)
+        with TemporaryDirectory() as temporary:
+            folder = run.models_folder if run else Path(temporary)
+            folder.mkdir(exist_ok=True)
+            files = {n: folder / f"{n}.safetensors" for n in self.seeds}
             # without those of a study that was interrupted
             to_do = team.share([n for n, file in files.items() if not file.exists()])[0]
             own = team.own(to_do)
