@@ -121,6 +121,8 @@ def test_interrupted_seeds_go_on(server: "Server", tiny: Path, mnistlab: Mnistla
     whole = mnistlab("train", *words, "--seeds", "4", "--run-dir", "whole", "--json").ok().json
     stopped = interrupted(server, 3, *words, "--seeds", "4")  # the header, two seeds
     assert stopped.code == 130
+    longer = mnistlab("train", "--resume", "latest", "--epochs", "151")
+    assert (longer.code, "train as long as the first" in longer.err) == (2, True)
     resumed = mnistlab("train", "--resume", "latest", "--json").ok()
     keys = ("weights_sha256", "seeds", "summary", "accuracy")
     assert {key: resumed.json[key] for key in keys} == {key: whole[key] for key in keys}

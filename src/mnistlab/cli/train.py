@@ -233,6 +233,10 @@ def _resume(run: Run, options: dict[str, Any], out: Output, team: "Team") -> flo
     if record and study and record.status not in ("running", "stopped"):
         kind = "folds" if record.config.folds else "seeds"
         raise ConfigError(f"{printable(run.path)}: all its {kind} are trained; nothing to resume")
+    if record and study and options["epochs"] not in (None, record.config.epochs):
+        raise ConfigError(
+            f"--epochs: all models of {printable(run.name)} train as long as the first"
+        )
     # a training run saves its state before its first model
     has_more = run.model_file.exists() or not run.config_file.exists()
     fitted = record and record.model == "pixel-similarity" and record.status == "done"
