@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import deep
+from benchmarks import deep, sharing
 from benchmarks.processes import Cost, in_turns, median_of, run, told
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -281,12 +281,16 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "precision": ("In bfloat16 and in float32", lambda: deep.precision(min(ROUNDS, 3))),
     "resnet18": ("resnet18, one epoch of 3 and 7", lambda: deep.residual(data_folder())),
     "best": ("As accurate as a few minutes allow", deep.best),
+    "processes": (
+        "One model by several processes",
+        lambda: sharing.shared(min(ROUNDS, 3)),
+    ),
 }
 HEAD = f"""# Benchmarks
 
 Made by `make bench`; `make bench ARGS="seeds"` makes one section again. Medians of {ROUNDS}
-(precision, exercises: 3, size: 2) after one warm-up, each section in one run, taking turns
-(A B C A B C ...). Machines are noisy: read the ratios, not the seconds.
+(precision, exercises, processes: 3; size: 2) after one warm-up, each section in one run, taking
+turns (A B C A B C ...). Machines are noisy: read the ratios, not the seconds.
 """
 
 

@@ -201,6 +201,7 @@ def test_every_setting_changes_the_script() -> None:
     # reads them, is
     # refused.
     others = {"distance", "seeds", "folds", "from_run", "model_set", *DATA_SETTINGS} - {"data"}
+    others |= {"micro_batches"}  # refused
     assert set().union(*VARIANTS) == SETTINGS.keys() - others
     settings = {
         "data": "large", "model": "cnn", "padding": True, "optimizer": "adamw", "loss": "bce",
@@ -219,6 +220,7 @@ def test_every_setting_changes_the_script() -> None:
     [
         (("--image-size", "8"), "image-size 8x8: a script cannot do this"),
         (("--fit", "crop"), "fit crop: a script cannot do this"),
+        (("--micro-batches", "2"), "micro-batches 2: a script cannot do this"),
         (("--data", "tiny/train"), "a script reads train/<class>/ and valid/<class>/ alone"),
     ],
 )

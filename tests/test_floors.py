@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "system": 0,
     "files": 0,
     "config": 0,
+    "launcher": 0,
     "resolving": 0,
     "runs": 0,
     "records": 0,
@@ -28,6 +29,8 @@ FLOORS: dict[str, int] = {
     "optim": 1,
     "models": 1,
     "devices": 1,
+    "parts": 1,
+    "processes": 1,
     # floor 2: the loop and the files that hold a model
     "training": 2,
     "storage": 2,

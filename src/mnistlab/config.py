@@ -116,6 +116,11 @@ class TrainConfig:
         1.0, "Learning rate, its peak in one-cycle."
     )
     batch_size: Annotated[int, Interval(ge=1, le=2**31)] = setting(256, "Images per step.")
+    micro_batches: Annotated[int, Interval(ge=1, le=4096)] = setting(
+        1,
+        "Parts of a batch, which processes share (torchrun: 8); the weights depend on them, not "
+        "on the number of processes.",
+    )
     init: Literal["uniform", "normal"] = setting(
         "uniform",
         "First weights: as nn.Linear draws them, or the chapter's standard normal.",
@@ -251,6 +256,7 @@ class TrainConfig:
         plain = self.schedule == "constant" and self.precision == "fp32" and not self.augment
         plain = plain and not self.label_smoothing and not self.patience and self.keep == "last"
         plain = plain and not is_own(self.loss) and not is_own(self.optimizer)
+        plain = plain and self.micro_batches == 1
         return self.seeds > 1 and self.model in ("linear", "two-layer") and shared and plain
 
 

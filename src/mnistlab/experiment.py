@@ -41,6 +41,8 @@ from mnistlab.names import printable
 from mnistlab.optim import BasicOptim, new_optimizer, one_cycle
 from mnistlab.own_checks import check_own
 from mnistlab.own_code import read, remember
+from mnistlab.parts import Parts, check_divisible
+from mnistlab.processes import ALONE, LostError, Team
 from mnistlab.records import Best, DataRecord, EpochRow, Result, RunRecord
 from mnistlab.resolving import Resolved, resolve, to_toml
 from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
@@ -77,7 +79,8 @@ class Experiment:
     run: the folder that it is saved in, None for none. command, created: for `run.json`.
     notices: what differs from the machine on which it was begun. mixed: trained in parts, on
     machines or thread counts that differ. n_batches: of an epoch. taken: the weights of another run
-    to begin with. folds: those of `train --folds`.
+    to begin with. folds: those of `train --folds`. team: the processes that train it, of which the
+    first has `run`.
     """
 
     config: TrainConfig
@@ -94,6 +97,7 @@ class Experiment:
     n_batches: int = 0
     taken: Mapping[str, torch.Tensor] = field(default_factory=dict)
     folds: Folds | None = None
+    team: Team = ALONE
 
     def draw(self, seed: int) -> nn.Module:
         """A new model on the device, drawn from `seed`, with what is taken from another run."""
@@ -124,8 +128,9 @@ class Experiment:
         When `stop()` turns true, the batch under way is finished, all is saved, and it ends.
         Raises DivergedError (the last good weights are saved), RunError if a save fails.
         """
-        now = self.now
-        now.place.stop = stop
+        now, team = self.now, self.team
+        team.asked = stop
+        now.place.stop = stop if team.size == 1 else lambda: team.stopped
         good = self.capture()
         saved_at = time.monotonic()
         try:
@@ -135,12 +140,20 @@ class Experiment:
                     now.best = Best(epoch=metrics.epoch, accuracy=metrics.accuracy)
                     now.best_weights = copied(now.model.state_dict())
                 good = self.capture()
+                if team.size > 1:
+                    team.require_same({"weights": weights_sha256(good.weights)})
                 yield metrics
                 if self.out_of_patience:
                     break
                 if time.monotonic() - saved_at > SAVE_EVERY:
                     self.save(good, "running")
                     saved_at = time.monotonic()
+        except LostError as error:
+            self.save(self.capture(), "stopped")
+            if self.run is not None:
+                again = f"mnistlab train --resume {printable(self.run.reference)}"
+                error.args = (f"{error}\nall is saved; go on with: {again}",)
+            raise
         except DivergedError as error:
             self.save(good, "diverged")
             if self.run is None:
@@ -228,6 +241,7 @@ class Experiment:
             data=DataRecord(**self.data.describe()),
             environment=environment(self.device, self.config.model),
             mixed=self.mixed,
+            launch=self.team.run_id,
             result=result,
             sources=asdict(self.card)["sources"],
         )
@@ -244,6 +258,7 @@ def prepare(
     *,
     data: ImageData | None = None,
     restored: bool = False,
+    team: Team = ALONE,
 ) -> Experiment:
     """Load the data, unless they are given, and make model and optimizer. Writes nothing.
 
@@ -253,10 +268,12 @@ def prepare(
     """
     config, origins = resolved.config, dict(resolved.origins)
     device = choose_device(config.device)
+    team.claim(device)
     set_threads(config.threads)
     sources = read(config, origins, resolved.sources)
     if data is None:
-        data = load_data(config.data, options_of(config), progress=progress)
+        with team.first_on_each_machine():
+            data = load_data(config.data, options_of(config), progress=progress)
     chapter = config.model in _MODELS_OF_THE_CHAPTER
     loss = fitting_loss(config.loss, len(data.classes), config.label_smoothing, chapter=chapter)
     if config.loss == "auto" and origins.get("loss", "default") == "default":
@@ -283,6 +300,8 @@ def prepare(
         model.load_state_dict(taken, strict=False)
         config = replace(config, from_run=from_run)
     _, least = check_model(model, data.train_ds, len(data.classes))
+    if config.micro_batches > 1:
+        check_divisible(model, to_float(data.train_ds.tensors[0][:2]))
     n_batches = count_batches(len(data.train_ds), config.batch_size, least)
     model = model.to(device)
     if config.precision != "fp32":
@@ -295,18 +314,20 @@ def prepare(
         origins["precision"] = why or origins.get("precision", "default")
     now = TrainingState(model, new_optimizer(config, model, sources))
     folds = folds_of(data, config.folds) if config.folds else None
-    return Experiment(
-        config, origins, data, device, card, now, n_batches=n_batches, taken=taken, folds=folds
-    )
+    made = Experiment(config, origins, data, device, card, now, n_batches=n_batches, taken=taken)
+    return replace(made, folds=folds, team=team)
 
 
 def start(experiment: Experiment, folder: Path, command: Sequence[str]) -> Experiment:
     """The experiment with a new run folder below `folder`, already usable to resume from.
 
-    Raises RunError where it cannot be written, before any training.
+    Of several processes the first one has the folder. Raises RunError where it cannot be written,
+    before any training.
     """
     created = datetime.now(UTC).isoformat()
     started = replace(experiment, command=tuple(command), created=created)
+    if started.team.rank > 0:
+        return started
     run = create_run(folder, started.config.model, started.config.seed, started.write_start)
     remember(started.card.sources)
     return replace(started, run=run)
@@ -349,6 +370,8 @@ def run_epochs(
     loss_func, classes = experiment.card.loss_func(), experiment.card.classes
     if isinstance(model, PixelSimilarity):  # the baseline
         return fit_epoch(model, loss_func, train_ds, valid_ds, classes, place)
+    recipe = recipe_of(config, experiment.n_batches, experiment.train_loss())
+    parts = Parts(config.micro_batches, experiment.team) if config.micro_batches > 1 else None
     return train_epochs(
         model,
         opt,
@@ -360,7 +383,7 @@ def run_epochs(
         batch_size=config.batch_size,
         shuffle=config.shuffle,
         seed=config.order_of(seed),
-        recipe=recipe_of(config, experiment.n_batches, experiment.train_loss()),
+        recipe=replace(recipe, parts=parts),
         place=place,
     )
 

@@ -88,7 +88,10 @@ class DataRecord(_Record):
 
 
 class RunRecord(_Record):
-    """All of `run.json`. A part that an older file lacks gets the value that held at its time."""
+    """All of `run.json`. A part that an older file lacks gets the value that held at its time.
+
+    launch: what torchrun called the launch of several processes; empty for one.
+    """
 
     schema_version: Literal[1] = 1
     status: str
@@ -104,14 +107,16 @@ class RunRecord(_Record):
     data: DataRecord = DataRecord()
     environment: dict[str, Any] = {}
     mixed: bool = False
+    launch: str = ""
     result: Result | None = None
     sources: dict[str, dict[str, str]] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON: of the settings those that apply."""
         plain = self.model_dump(exclude={"config", "result"})
-        if not self.sources:
-            del plain["sources"]
+        for key in ("sources", "launch"):
+            if not plain[key]:
+                del plain[key]
         plain["config"] = self.config.applicable()
         plain["result"] = None if self.result is None else self.result.as_dict()
         return plain

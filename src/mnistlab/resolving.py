@@ -29,6 +29,7 @@ from mnistlab.config import (
 )
 from mnistlab.errors import ConfigError
 from mnistlab.files import packaged, user_path
+from mnistlab.launcher import DEFAULT_PARTS
 from mnistlab.names import nearest, printable
 from mnistlab.own_code import SourceCode, of_object
 
@@ -51,12 +52,16 @@ class Resolved:
 
 
 def resolve(
-    flags: Mapping[str, Any], source: str | None = None, folder: Path = runs.DEFAULT_FOLDER
+    flags: Mapping[str, Any],
+    source: str | None = None,
+    folder: Path = runs.DEFAULT_FOLDER,
+    torchrun: bool = False,
 ) -> Resolved:
     """Merge flags (None = not given) over the config `source` (file or preset) over defaults.
 
     folder: where the run is that `from_run` names; its model and the settings of that come before
-    the defaults. Raises ConfigError that lists every fault at once.
+    the defaults. torchrun: several processes have defaults of their own.
+    Raises ConfigError that lists every fault at once.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -87,7 +92,7 @@ def resolve(
         if values.get("model", own.get("model")) == own.get("model"):
             values = own | values
             origins = dict.fromkeys(own, "that of the run to begin with") | origins
-    _add_defaults(values, origins)
+    _add_defaults(values, origins, torchrun)
     from pydantic import ValidationError
 
     try:
@@ -104,9 +109,15 @@ def resolve(
     return Resolved(config, {key: origins.get(key, "default") for key in SETTINGS}, sources)
 
 
-def _add_defaults(values: dict[str, Any], origins: dict[str, str]) -> None:
-    """Add the model's own defaults, and those of a study of seeds, where nothing else was said."""
+def _add_defaults(values: dict[str, Any], origins: dict[str, str], torchrun: bool) -> None:
+    """Add the defaults of several processes, of the model, and of a study of seeds."""
     model = values.get("model", "linear")
+    if torchrun and not {values.get("seeds", 1), values.get("folds", 0)} - {0, 1}:
+        values.setdefault("micro_batches", DEFAULT_PARTS)
+        origins.setdefault("micro_batches", "default of torchrun")
+    shared = torchrun or values.get("micro_batches", 1) != 1
+    if shared and not origins.get("threads", "").startswith("--"):
+        values["threads"], origins["threads"] = 1, "one for each process"
     kind = "own models" if is_own(model) else str(model)
     for key, value in MODEL_DEFAULTS.get(kind, {}).items():
         if key not in values:
@@ -152,6 +163,12 @@ def _contradictions(config: TrainConfig) -> list[str]:
             config.folds and chooses
         ),
         "folds: every fold is trained from one seed; leave seeds out": config.folds and several,
+        f"micro_batches: 1, 2, 4, 8, ..., a power of two, not {config.micro_batches}": (
+            config.micro_batches.bit_count() != 1
+        ),
+        f"threads: 1 with micro_batches above 1, for every process, not {config.threads}": (
+            config.micro_batches > 1 and config.threads != 1
+        ),
         "folds: 1 leaves nothing to train on; from 2 on, or 0 for none": config.folds == 1,
         "seeds: patience and keep are of one seed's training; leave them out": several and chooses,
         "seeds: pixel-similarity draws nothing; every seed gives the same": several and baseline,

@@ -1,7 +1,10 @@
 """Taking up a run where it stopped, so that it ends as if it had never been stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
@@ -13,6 +16,7 @@ from mnistlab.errors import ConfigError, DamagedFileError
 from mnistlab.experiment import Experiment, prepare
 from mnistlab.names import printable
 from mnistlab.own_code import kept
+from mnistlab.processes import ALONE, Team
 from mnistlab.resolving import Resolved, read_toml
 from mnistlab.runs import Run
 from mnistlab.storage import RunState, load_state
@@ -28,6 +32,7 @@ def resume(
     data: str | None = None,
     strict: bool = False,
     progress: Progress | None = None,
+    team: Team = ALONE,
 ) -> Experiment:
     """Take up `run` where it stopped, so that it ends as if it had never been; `epochs` is the new
     total, `data` says where its data are now.
@@ -69,14 +74,32 @@ def resume(
     origins |= {key: f"--{key}" for key in given}
     config = replace(config, data=whereabouts(run, config.data, data))
     sources = state.card.sources if state else kept(record.sources) if record else {}
-    experiment = prepare(Resolved(config, origins, sources), progress, restored=state is not None)
+    resolved, restored = Resolved(config, origins, sources), state is not None
+    experiment = prepare(resolved, progress, restored=restored, team=team)
     if state is not None:
         require_same(run, experiment.data, state.record.data_fingerprint)
     elif record is not None:
         require_same(run, experiment.data, record.data.fingerprint)
-    created = record.created if record else ""
-    experiment = replace(experiment, run=run, command=tuple(command), created=created)
+    created, own = record.created if record else "", run if team.rank == 0 else None
+    experiment = replace(experiment, run=own, command=tuple(command), created=created)
     return experiment if state is None else _restored(experiment, run, state, strict)
+
+
+@contextmanager
+def known_to_all(run: Run | None, team: Team) -> Generator[Run | None]:
+    """Context with the run that the first process resumes: in the others, with a copy of its files.
+
+    Their machines need not have the folder. None where the first has none.
+    """
+    own = [run.config_file, run.record_file, run.state_file] if run is not None else []
+    names = team.share([file.name for file in own if file.exists()])[0]
+    with TemporaryDirectory() if team.rank > 0 else nullcontext(".") as folder:
+        for name in names if team.size > 1 else []:
+            if run is not None:
+                team.put(name, (run.path / name).read_bytes())
+            else:
+                (Path(folder) / name).write_bytes(team.get(name))
+        yield Run(Path(folder)) if names and run is None else run
 
 
 def _restored(experiment: Experiment, run: Run, state: RunState, strict: bool) -> Experiment:

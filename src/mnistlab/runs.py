@@ -7,6 +7,7 @@ runs/20261122-091500-linear-s0/
     resume.safetensors   the complete state of the run
     calibration.safetensors   of `mnistlab calibrate`: how sure the model may be
     folds.csv            with --folds: every image, predicted by the model that has not seen it
+    models/              of several seeds or folds those that are done, until all are
     run.json             versions, device, data fingerprint, command line, result
 """
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("runs")
 OWN_FILES = {
     *("config.toml", "metrics.csv", "folds.csv", "run.json", "report.html", ".lock"),
-    *("model.safetensors", "best.safetensors", "resume.safetensors"),
+    *("models", "model.safetensors", "best.safetensors", "resume.safetensors"),
     *("calibration.safetensors", "model.onnx", "model.onnx.md"),
 }
 
@@ -77,6 +78,7 @@ class Run:
     config_file = _file("config.toml")
     metrics_file = _file("metrics.csv")
     folds_file = _file("folds.csv")
+    models_folder = _file("models")
     record_file = _file("run.json")
 
     def exists(self) -> bool:

@@ -2,8 +2,7 @@
 
 chapter                          here
 for xb, yb in dl                 batches(ds, …)
-preds = model(xb)                logits = model(xb)
-calc_grad                        loss.backward()
+calc_grad(xb, yb, model)         calc_grad: logits = model(xb), …, loss.backward()
 opt.step(); opt.zero_grad()      the same
 train_epoch                      train_batches
 validate_epoch                   evaluate
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -26,6 +26,8 @@ from mnistlab.errors import ConfigError, DivergedError, is_out_of_memory
 from mnistlab.losses import Loss, n_logits, targets_for
 from mnistlab.metrics import EpochMetrics, Evaluation, score
 from mnistlab.optim import BasicOptim, Schedule
+from mnistlab.parts import Parts
+from mnistlab.processes import ALONE, Team
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Recipe:
     train_loss: what is minimised, where it is not the loss that scores (smoothed targets).
     schedule: lr and momentum of each step. augment: move the training images about a little.
     bf16: compute the model in bfloat16, the loss and the weights in float32.
+    parts: cut each batch into parts, which several processes can share.
     The loop finds the last two out itself (`check_model`). draws: the model draws random numbers
     (dropout). least: how few images it can be trained on at once, 1 or 2 (batch norm).
     """
@@ -59,6 +62,7 @@ class Recipe:
     schedule: Schedule | None = None
     augment: bool = False
     bf16: bool = False
+    parts: Parts | None = None
     draws: bool = False
     least: int = 1
 
@@ -105,7 +109,8 @@ def train_epochs(
             return
         # On images that no step has seen: the training loss falls also when a model learns its
         # training images by heart.
-        evaluation = evaluate(model, valid_ds, classes, loss_func)
+        team = recipe.parts.team if recipe.parts else ALONE
+        evaluation = evaluate(model, valid_ds, classes, loss_func, team)
         losses = torch.stack(place.losses).cpu()  # between two batches nothing waits for a GPU
         _check_finite(model, opt, place, [*losses, torch.tensor(evaluation.loss)])
         metrics = EpochMetrics(
@@ -137,48 +142,84 @@ def train_batches(
     The loss is a scalar, or (S,) for S models that are trained as one wide model.
     """
     n_batches = count_batches(len(ds), batch_size, recipe.least)
-    device = ds.tensors[0].device
     keep_freed_memory()
     model.train()  # dropout and batch norm behave differently in training
     for xb, targets in batches(ds, batch_size, order, place.batch, recipe.least):
         if place.stop():
             return
-        # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
-        # much as gathering floats, at a quarter of the memory.
-        xb = to_float(xb)
-        if recipe.augment:
-            xb = augment(xb, seed, place.epoch, place.batch)
         if recipe.schedule is not None:
             # steps count on over all epochs
             opt.lr, opt.momentum = recipe.schedule(place.epoch * n_batches + place.batch)
-        precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
-        with precision, _randomness(recipe.draws, device, seed, place):
-            logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
-        # How wrong? One model gives one number. S models side by side give S numbers: the gradient
-        # of their sum is for each model that of its own loss.
-        loss = loss_func(logits.float(), targets)
-        # backward follows the operations back to the weights, at about twice the cost of the
-        # prediction, and fills param.grad of every parameter: where to does the loss grow?
-        (loss.sum() if loss.ndim else loss).backward()
+        if recipe.parts is None:
+            loss = calc_grad(xb, targets, model, loss_func, seed, recipe, place)
+        else:
+            calc = partial(calc_grad, model=model, loss_func=loss_func, seed=seed, recipe=recipe)
+            loss = recipe.parts.backward(calc, xb, targets, model, recipe.least, place)
         opt.step()  # the other way: param -= lr * grad
         opt.zero_grad()  # else the next backward would add to these gradients
-        # detach: the loss without its graph, which would keep every activation in memory.
-        # No .item() here: on a GPU it would wait for the result in every batch.
-        loss = loss.detach()
         place.losses.append(loss)
         place.batch += 1
         yield loss
 
 
+def calc_grad(
+    xb: torch.Tensor,
+    targets: torch.Tensor,
+    model: nn.Module,
+    loss_func: Loss,
+    seed: int,
+    recipe: Recipe,
+    place: Place,
+    share: float = 1.0,
+) -> torch.Tensor:
+    """Fill `param.grad` from images uint8 (b, H, W) and their targets; their loss, without a graph.
+
+    seed and place decide all that is random. share: of a batch, by which its loss counts.
+    """
+    # uint8 (b, H, W) → float32 (b, 1, H, W) in 0…1. Converting one batch at a time costs as
+    # much as gathering floats, at a quarter of the memory.
+    xb = to_float(xb)
+    if recipe.augment:
+        xb = augment(xb, seed, place.epoch, place.batch)
+    device = xb.device
+    precision = torch.autocast(device.type, torch.bfloat16) if recipe.bf16 else nullcontext()
+    with precision, _randomness(recipe.draws, device, seed, place):
+        logits = model(xb)  # predict: (b, 1, H, W) → (b, 1) or (b, C)
+    # How wrong? One model gives one number. S models side by side give S numbers: the gradient
+    # of their sum is for each model that of its own loss.
+    loss = loss_func(logits.float(), targets)
+    loss = loss if share == 1 else loss * share
+    # backward follows the operations back to the weights, at about twice the cost of the
+    # prediction, and fills param.grad of every parameter: where to does the loss grow?
+    (loss.sum() if loss.ndim else loss).backward()
+    # detach: the loss without its graph, which would keep every activation in memory.
+    # No .item() here: on a GPU it would wait for the result in every batch.
+    return loss.detach()
+
+
 def evaluate(
-    model: nn.Module, ds: TensorDataset, classes: Sequence[str], loss_func: Loss
+    model: nn.Module,
+    ds: TensorDataset,
+    classes: Sequence[str],
+    loss_func: Loss,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Score `model` on images uint8 (n, H, W) and labels (n,) of `ds`; changes nothing.
 
-    Every image counts once, however the batches fall. Raises ConfigError for other data.
+    Every image counts once, however the batches fall; the processes of `team` share them out.
+    Raises ConfigError for other data.
     """
     _check_dataset(ds, len(classes))
-    return score_logits(compute_logits(model, ds.tensors[0]), ds.tensors[1], classes, loss_func)
+    images, labels = ds.tensors
+    if team.size == 1:
+        return score_logits(compute_logits(model, images), labels, classes, loss_func)
+    logits = torch.zeros(len(images), n_logits(len(classes)), device=images.device)
+    for rows in team.own(
+        torch.arange(len(images), device=images.device).split(eval_batch(*images.shape[1:]))
+    ):
+        logits[rows] = compute_logits(model, images[rows])
+    # each row is 0 in all processes but one
+    return score_logits(team.add(logits), labels, classes, loss_func)
 
 
 def score_logits(

@@ -98,11 +98,11 @@ def test_seeds_that_make_no_sense_are_refused(
     assert not Path("runs").exists()
 
 
-def test_such_a_run_is_not_resumed(mnistlab: Mnistlab, tiny: Path) -> None:
+def test_a_run_with_all_its_seeds_is_not_resumed(mnistlab: Mnistlab, tiny: Path) -> None:
     mnistlab("train", "--data", tiny, "--epochs", "1", "--seeds", "2").ok()
     result = mnistlab("train", "--resume", "latest")
     assert result.code == 2
-    assert "trained several seeds" in result.err
+    assert "all its seeds are trained; nothing to resume" in result.err
 
 
 def test_ctrl_c_keeps_the_finished_seeds(server: "Server", tiny: Path, mnistlab: Mnistlab) -> None:
@@ -116,6 +116,20 @@ def test_ctrl_c_keeps_the_finished_seeds(server: "Server", tiny: Path, mnistlab:
     mnistlab("runs", "verify").ok()
 
 
+def test_interrupted_seeds_go_on(server: "Server", tiny: Path, mnistlab: Mnistlab) -> None:
+    words = ("--model", "two-layer", "--data", tiny, "--epochs", "150")
+    whole = mnistlab("train", *words, "--seeds", "4", "--run-dir", "whole", "--json").ok().json
+    stopped = interrupted(server, 3, *words, "--seeds", "4")  # the header, two seeds
+    assert stopped.code == 130
+    longer = mnistlab("train", "--resume", "latest", "--epochs", "151")
+    assert (longer.code, "train as long as the first" in longer.err) == (2, True)
+    resumed = mnistlab("train", "--resume", "latest", "--json").ok()
+    keys = ("weights_sha256", "seeds", "summary", "accuracy")
+    assert {key: resumed.json[key] for key in keys} == {key: whole[key] for key in keys}
+    assert len(resumed.err.splitlines()) > 4  # the rows of the first seeds are shown again
+    mnistlab("runs", "verify").ok()
+
+
 def test_ctrl_c_before_the_first_seed_is_done_is_told(server: "Server", tiny: Path) -> None:
     stopped = interrupted(server, 1, "--data", tiny, "--epochs", "100000")
     assert stopped.code == 130
@@ -125,7 +139,7 @@ def test_ctrl_c_before_the_first_seed_is_done_is_told(server: "Server", tiny: Pa
 def interrupted(server: "Server", lines: int, *flags: str | Path) -> Result:
     """What a training of 5000 seeds says to a Ctrl-C after so many lines on stdout."""
     reader, writer = os.pipe()
-    flags = (*flags, "--seeds", "5000", "--order-seed", "own")
+    flags = ("--seeds", "5000", "--order-seed", "own", *flags)
     process = server.start("train", *flags, cwd=Path.cwd(), env=os.environ, out=writer)
     os.close(writer)
     with open(reader, encoding="utf-8") as stream:

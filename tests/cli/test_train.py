@@ -461,7 +461,7 @@ def test_other_settings_than_those_of_the_run_are_contradictions(
     for wrong, why in (
         (("--or-start",), "--or-start: goes with --resume latest"),
         (("--or-start", "--resume", run), "--or-start: goes with --resume latest"),
-        ((*words[1:], "--seeds", "2"), "a run of several seeds is not resumed"),
+        ((*words[1:], "--seeds", "2"), f"--seeds 2: {has} 1"),
         ((*words[1:], "--dry-run"), "--dry-run: shows a new run"),
     ):
         refused = mnistlab("train", *wrong)

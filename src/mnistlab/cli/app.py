@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -163,6 +164,14 @@ command(exercise_app, "watch", exercise.watch)
 
 def run() -> int:
     """Run the command in `sys.argv`; the exit code."""
+    muted = os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
+    if muted:
+        # of several processes the first one speaks, and only training is shared out
+        if sys.argv[1:2] != ["train"]:
+            return 0
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
     # as a shell does, which leaves --data=~/x and whatever comes from a script as it is
     sys.argv[1:] = [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), w) for w in sys.argv[1:]]
     try:
@@ -173,6 +182,8 @@ def run() -> int:
         if "--debug" in sys.argv:
             sys.stderr.write(traceback.format_exc())
         sys.stderr.write(f"error: {_message(error)}\n")
+        if muted:
+            time.sleep(3)  # torchrun ends all when one ends: the first shall have spoken
         return error.exit_code if isinstance(error, MnistlabError) else 1
     return 0  # pragma: no cover - typer always leaves by SystemExit
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import traceback
 from types import FrameType
 
@@ -30,6 +31,7 @@ class StopSignals(contextlib.ExitStack):
     """
 
     received: int | None = None
+    hurried = 0.0  # from when on another signal is one more, and not the same again
 
     def __call__(self) -> bool:
         return self.received is not None
@@ -48,10 +50,12 @@ class StopSignals(contextlib.ExitStack):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            if number in WARNINGS:
+            # where a batch system and torchrun pass on one signal, it comes twice
+            if number in WARNINGS or time.monotonic() < self.hurried:
                 return
             raise SystemExit(exit_code_of(number))
         self.received = number
+        self.hurried = time.monotonic() + ("RANK" in os.environ)
         # os.write, because the interrupted code may be in the middle of a print
         with contextlib.suppress(OSError, ValueError, AttributeError):
             again = b"" if number in WARNINGS else b"; once more to stop at once"

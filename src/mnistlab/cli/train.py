@@ -2,6 +2,8 @@
 
 import math
 import sys
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from mnistlab.cli.signals import StopSignals
 from mnistlab.cli.training_output import headline, show_plan, train_seeds, training_rows
 from mnistlab.config import PIN, flag_of
 from mnistlab.errors import CheckError, ConfigError
+from mnistlab.launcher import Launch, launched
 from mnistlab.names import printable
 from mnistlab.report.rows import HEADER, epoch_line
 from mnistlab.resolving import Resolved, resolve
@@ -19,6 +22,7 @@ from mnistlab.runs import DEFAULT_FOLDER, Run, find_run, list_runs
 
 if TYPE_CHECKING:
     from mnistlab.experiment import Experiment
+    from mnistlab.processes import Team
 
 CHANGES_ON_RESUME = ("epochs", "threads", "data")
 
@@ -60,16 +64,15 @@ def train(
     """
     # `flags.command` calls this, with `settings` made of the flags of TrainConfig: --lr 0.5 is
     # settings["lr"] == 0.5. The other parameters are flags of its own.
+    launch, run, resolved = launched(), None, None
+    first = launch.rank == 0
     if dry_run and resume is not None:
         raise ConfigError("--dry-run: shows a new run; it does not go with --resume")
     if or_start:
         if resume != "latest":
             raise ConfigError("--or-start: goes with --resume latest")
-        asked = resolve(settings, config, run_dir)
-        if asked.config.is_study:
-            kind = "folds" if asked.config.folds else "seeds"
-            raise ConfigError(f"--or-start: a run of several {kind} is not resumed")
-        if list_runs(run_dir):
+        asked = resolve(settings, config, run_dir, launch.run_id != "")
+        if first and list_runs(run_dir):
             settings, config = _agreeing(find_run(resume, run_dir), asked), None
         else:
             resume = None
@@ -81,32 +84,40 @@ def train(
                 "--threads and --data (where its data are now) go with --resume"
             )
         resolve(settings)  # a value out of range is refused at once
-        changes = {key: settings[key] for key in CHANGES_ON_RESUME}
-        run = find_run(resume, run_dir)
-        accuracy = _resume(run, {**changes, "strict": strict}, out)
     elif strict:
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         # before torch is imported: a typo is refused at once
-        resolved = resolve(settings, config, run_dir)
+        resolved = resolve(settings, config, run_dir, launch.run_id != "")
         if calibrate and resolved.config.is_study:
             raise ConfigError("--calibrate: is for one model, not for several seeds or folds")
-        from mnistlab.experiment import prepare, start
+    if first and resume is not None:
+        run = find_run(resume, run_dir)
+    elif first and launch.run_id and resolved and not dry_run:
+        run = _begun(launch, resolved, run_dir)
+    from mnistlab.processes import Team
+    from mnistlab.resuming import known_to_all
 
-        with out.loading() as progress:
-            experiment = prepare(resolved, progress)
-        if dry_run:
-            show_plan(experiment, out)
-            return
-        experiment = start(experiment, run_dir, sys.argv)
-        assert experiment.run is not None
-        run = experiment.run
-        with run.locked():
-            if experiment.config.is_study:
-                accuracy = train_seeds(experiment, run, out)
-            else:
-                _train(experiment, run, out)
-                accuracy = _report(experiment, run, out)
+    with Team(launch) as team, known_to_all(run, team) as known:
+        if known is not None:
+            changes = team.share({key: settings[key] for key in CHANGES_ON_RESUME})[0]
+            run, accuracy = known, _resume(known, {**changes, "strict": strict}, out, team)
+        else:
+            from mnistlab.experiment import prepare, start
+
+            assert resolved is not None
+            with out.loading() as progress:
+                experiment = prepare(resolved, progress, team=team)
+            _join_in(experiment, out)
+            if dry_run:
+                show_plan(experiment, out)
+                return
+            experiment = start(experiment, run_dir, sys.argv)
+            run = experiment.run or Run(run_dir)
+            with run.locked() if experiment.run else nullcontext():
+                accuracy = _train(experiment, run, out)
+    if not first:
+        return
     if calibrate:
         from mnistlab.studies.calibrate import calibrate_run
 
@@ -116,8 +127,37 @@ def train(
         raise CheckError(f"accuracy {accuracy:.6f} is below --min-accuracy {min_accuracy:g}")
 
 
-def _train(experiment: "Experiment", run: Run, out: Output) -> None:
-    """Train and show a row per epoch. Raises typer.Exit after a stop."""
+def _begun(launch: Launch, asked: Resolved, folder: Path) -> Run | None:
+    """The unfinished run of an earlier attempt of the same launch: torchrun starts all again."""
+    for run in reversed(list_runs(folder)):
+        record = run.known_record()
+        if record and record.launch == launch.run_id and record.status in ("running", "stopped"):
+            with suppress(ConfigError):
+                _agreeing(run, asked)
+                return run
+    return None
+
+
+def _join_in(experiment: "Experiment", out: Output) -> None:
+    """Make sure that all processes do the same. Raises typer.Exit in one that has nothing to do."""
+    from mnistlab.devices import environment
+
+    config, team = experiment.config, experiment.team
+    here = environment(experiment.device, config.model)
+    facts = config.applicable() | here | {"data": experiment.data.fingerprint}
+    may_differ = ("platform", "python", "valid", "exclude")
+    team.require_same({key: fact for key, fact in facts.items() if key not in may_differ})
+    started = team.size
+    if not team.take_part(config):
+        raise typer.Exit
+    if team.size < started:
+        out.notice(f"note: {started} processes were started; {team.size} can share this work")
+
+
+def _train(experiment: "Experiment", run: Run, out: Output) -> float:
+    """Train and show a row per epoch; the accuracy. Raises typer.Exit after a stop."""
+    if experiment.config.is_study:
+        return train_seeds(experiment, run, out)
     now = experiment.now
     out.read(experiment.data)
     out.notice(headline(experiment))
@@ -126,13 +166,14 @@ def _train(experiment: "Experiment", run: Run, out: Output) -> None:
             for _ in experiment.train(stop):
                 row, best = now.history[-1], now.best
                 show(epoch_line(row.model_dump()), best is not None and best.epoch == row.epoch)
-        if stop() and not experiment.finished:
+        if (stop() or experiment.team.stopped) and not experiment.finished:
             out.notice(
                 f"stopped in epoch {now.place.epoch} after {now.place.batch} batches; all is "
                 "saved\n"
                 f"go on with: mnistlab train --resume {printable(run.reference)}"
             )
-            raise typer.Exit(stop.exit_code)
+            raise typer.Exit(stop.exit_code or 143)  # another process was asked
+    return _report(experiment, run, out)
 
 
 def _report(experiment: "Experiment", run: Run, out: Output) -> float:
@@ -186,23 +227,27 @@ def _agreeing(run: Run, asked: Resolved) -> dict[str, Any]:
     return {key: given.get(key) for key in CHANGES_ON_RESUME}
 
 
-def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
-    if run.is_study:
-        raise ConfigError(
-            f"{printable(run.path)}: trained several seeds or folds, and such a run is not "
-            "resumed; train it again, or the seeds that are missing, with --seed and --seeds"
-        )
+def _resume(run: Run, options: dict[str, Any], out: Output, team: "Team") -> float:
     record = run.known_record()
+    study = record is not None and record.config.is_study
+    if record and study and record.status not in ("running", "stopped"):
+        kind = "folds" if record.config.folds else "seeds"
+        raise ConfigError(f"{printable(run.path)}: all its {kind} are trained; nothing to resume")
+    if record and study and options["epochs"] not in (None, record.config.epochs):
+        raise ConfigError(
+            f"--epochs: all models of {printable(run.name)} train as long as the first"
+        )
     # a training run saves its state before its first model
     has_more = run.model_file.exists() or not run.config_file.exists()
     fitted = record and record.model == "pixel-similarity" and record.status == "done"
-    if fitted or (has_more and not run.state_file.exists()):
+    if fitted or (has_more and not run.state_file.exists() and not study):
         raise ConfigError(f"{printable(run.path)}: not a training run; nothing to resume")
     with run.locked():
         from mnistlab.resuming import resume as resume_run
 
         with out.loading() as progress:
-            experiment = resume_run(run, sys.argv, progress=progress, **options)
+            experiment = resume_run(run, sys.argv, progress=progress, team=team, **options)
+        _join_in(experiment, out)
         for text in experiment.notices:
             out.notice(f"note: {text}")
         if experiment.finished:
@@ -218,12 +263,13 @@ def _resume(run: Run, options: dict[str, Any], out: Output) -> float:
             if record is None or record.status != "done" or not all(f.exists() for f in files):
                 experiment.save(experiment.capture(), "done")
         else:
-            experiment.save(experiment.capture(), "running")
+            if not study:
+                experiment.save(experiment.capture(), "running")
             experiment.write_start(run)  # with the new total, or number of threads
             if run.calibration_file.exists():
                 again = f"mnistlab calibrate {printable(run.reference)}"
                 out.notice(f"note: its calibration is of the weights so far; then: {again}")
-            _train(experiment, run, out)
+            return _train(experiment, run, out)
         return _report(experiment, run, out)
 
 

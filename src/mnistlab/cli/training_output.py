@@ -31,6 +31,8 @@ def headline(experiment: "Experiment") -> str:
     names = list(map(printable, data.classes))
     classes = " vs ".join(names) if len(names) == 2 else f"{len(names)} classes"
     threads = "1 thread" if config.threads == 1 else f"{config.threads} threads"
+    if experiment.team.size > 1:
+        threads += f" in each of {experiment.team.size} processes"
     why = experiment.origins.get("precision", "")
     precision = f", {config.precision} ({why})" if why.startswith("auto") else ""
     name = printable(experiment.card.model)
@@ -174,9 +176,9 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
         ) as show:
             for row in study.train(stop):
                 show(line(row), False)
-        if study.done:
+        if study.done and experiment.run:
             _report_study(study, run, out)
-        if stop() and not study.finished:
+        if (stop() or experiment.team.stopped) and not study.finished:
             done = f"{len(study.results)} of {len(study.seeds)} {study.kind}s"
             if config.is_wide:
                 epochs = max((len(result.epochs) for result in study.results), default=0)
@@ -185,7 +187,9 @@ def train_seeds(experiment: "Experiment", run: Run, out: Output) -> float:
             if not study.done:
                 where = "before anything was finished; nothing of it is saved"
             out.notice(f"stopped {where}; {printable(run.path)}")
-            raise typer.Exit(stop.exit_code)
+            raise typer.Exit(stop.exit_code or 143)
+    if experiment.team.rank > 0:
+        return math.nan
     study.check_diverged()
     return float(study.summary()["mean"])
 

@@ -12,8 +12,10 @@ once, by a model that has not seen it.
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,12 +23,13 @@ import torch
 from mnistlab.data.batches import count_batches
 from mnistlab.errors import DivergedError, RunError
 from mnistlab.experiment import SAVE_EVERY, Experiment, copied, run_epochs
-from mnistlab.files import write_csv
+from mnistlab.files import remove, write_csv, write_whole
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
+from mnistlab.processes import ALONE
 from mnistlab.records import Best, EpochRow, Result, SeedRow
-from mnistlab.storage import save_model, weights_sha256
+from mnistlab.storage import read_tensors, save_model, weights_sha256, write_tensors
 from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
@@ -150,35 +153,78 @@ class SeedStudy:
                 saved_at = time.monotonic()
         status = "done" if self.finished else "stopped"
         self.save("diverged" if self.results and not self.done else status)
+        if self.finished and self.experiment.run:
+            remove(self.experiment.run.models_folder)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
+        team, run = self.experiment.team, self.experiment.run
+        team.asked = stop
         if folds := self.experiment.folds:
             shape = len(folds.images.ds), len(self.experiment.card.classes)
             self.probabilities = torch.full(shape, torch.nan, dtype=torch.float64)
-        for number in self.seeds:
-            self.under_way, self.place = number, Place(stop=stop)
-            experiment, seed = self.experiment, number
-            if experiment.folds:
-                experiment, seed = of_fold(experiment, number), experiment.config.seed
-            model = experiment.draw(seed)
-            opt = new_optimizer(experiment.config, model, experiment.card.sources)
-            result = SeedResult(number)
-            try:
-                for metrics in run_epochs(experiment, model, opt, seed, self.place):
-                    result.epochs.append(metrics.as_row())
-            except DivergedError as error:
-                result.diverged = str(error)
-            if result.diverged is None and self.place.epoch < experiment.config.epochs:
-                return  # stopped: what this seed has done so far is no result
-            result.weights = copied(model.state_dict())
-            if experiment.folds:
-                images = experiment.data.valid_ds.tensors[0].to(experiment.device)
-                rows = experiment.folds.rows(number, "valid")
-                shares = probabilities(compute_logits(model, images).double())
-                self.probabilities[rows] = shares.cpu()
+        with TemporaryDirectory() as temporary:
+            folder = run.models_folder if run else Path(temporary)
+            folder.mkdir(exist_ok=True)
+            files = {n: folder / f"{n}.safetensors" for n in self.seeds}
+            # without those of a study that was interrupted
+            to_do = team.share([n for n, file in files.items() if not file.exists()])[0]
+            own = team.own(to_do)
+            others = [n for n in to_do if n not in own] if team.rank == 0 else []
+            while not team.stop_wanted():
+                yield from self._rows(files)
+                if not own and not others:
+                    break
+                if own:
+                    if not self._train_one(own[0], files[own[0]]):
+                        break  # stopped: what this seed has done so far is no result
+                    if team.rank > 0:
+                        team.put(f"model {own[0]}", files[own[0]].read_bytes())
+                for number in filter(lambda n: team.has(f"model {n}"), others):
+                    write_whole(files[number], team.get(f"model {number}"))
+                own, others = own[1:], [n for n in others if not files[n].exists()]
+                time.sleep(0 if own else 0.01)
+            yield from self._rows(files, gaps=True)
+
+    def _train_one(self, number: int, file: Path) -> bool:
+        """Train the model of one seed or fold and write what came out; False if it was stopped."""
+        self.under_way, self.place = number, Place(stop=self.experiment.team.stop_wanted)
+        experiment, seed = replace(self.experiment, team=ALONE), number
+        if experiment.folds:
+            experiment, seed = of_fold(experiment, number), experiment.config.seed
+        model = experiment.draw(seed)
+        opt = new_optimizer(experiment.config, model, experiment.card.sources)
+        epochs, diverged = list[dict[str, Any]](), None
+        try:
+            for metrics in run_epochs(experiment, model, opt, seed, self.place):
+                epochs.append(metrics.as_row().model_dump())
+        except DivergedError as error:
+            diverged = str(error)
+        if diverged is None and self.place.epoch < experiment.config.epochs:
+            return False
+        tensors = {f"model.{name}": tensor for name, tensor in copied(model.state_dict()).items()}
+        if experiment.folds:
+            images = experiment.data.valid_ds.tensors[0].to(experiment.device)
+            tensors["probabilities"] = probabilities(compute_logits(model, images).double())
+        write_tensors(file, tensors, {"epochs": epochs, "diverged": diverged})
+        return True
+
+    def _rows(self, files: Mapping[int, Path], gaps: bool = False) -> Generator[Row]:
+        """Take the new results from their files, in order; a row each. gaps: also after a gap."""
+        for number in list(self.seeds)[len(self.results) :]:
+            if not files[number].exists():
+                if gaps:
+                    continue
+                return
+            tensors, content = read_tensors(files[number])
+            if self.experiment.folds:
+                places = self.experiment.folds.rows(number, "valid")
+                self.probabilities[places] = tensors.pop("probabilities")
+            weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+            rows = [EpochRow(**row) for row in content["epochs"]]
+            result = SeedResult(number, rows, weights, content["diverged"])
             self.results.append(result)
             self.finished = len(self.results) == len(self.seeds)
-            seconds = round(sum(row.seconds for row in result.epochs), 6)
+            seconds = round(sum(row.seconds for row in rows), 6)
             yield {self.kind: number, **result.as_seed_row().model_dump(), "seconds": seconds}
 
     def _train_at_once(self, stop: Callable[[], bool]) -> Generator[Row]:
