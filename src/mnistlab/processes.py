@@ -9,10 +9,10 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,6 @@ from mnistlab.names import printable
 JOINING = 20.0  # seconds in which all processes must have found each other
 SILENCE = 12.0  # seconds without a sign of life, after which a process counts as lost
 _CHUNK = 4 * 2**20  # bytes; the store takes no value of 8 MiB
-_T = TypeVar("_T")
 
 
 class LostError(RunError):
@@ -142,10 +141,6 @@ class Team:
         # How long a step may take is nobody's to say. Whether all are alive is asked instead.
         self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
         return self.rank < self.size
-
-    def own(self, items: Sequence[_T]) -> Sequence[_T]:
-        """What this process does of `items`, which are dealt out in turn."""
-        return items[self.rank :: self.size]
 
     def add(self, vector: torch.Tensor) -> torch.Tensor:
         """The sum of the vectors of all, added as a tree: the same bits in each. Raises LostError.
