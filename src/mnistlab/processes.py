@@ -9,10 +9,10 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,6 @@ from mnistlab.names import printable
 JOINING = 20.0  # seconds in which all processes must have found each other
 SILENCE = 12.0  # seconds without a sign of life, after which a process counts as lost
 _CHUNK = 4 * 2**20  # bytes; the store takes no value of 8 MiB
-_T = TypeVar("_T")
 
 
 class LostError(RunError):
@@ -86,8 +85,7 @@ class Team:
             ) from error
         self._vectors: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
         self._sums: queue.SimpleQueue[torch.Tensor | RuntimeError] = queue.SimpleQueue()
-        for work in (self._show_signs, self._exchange):
-            threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=self._show_signs, daemon=True).start()
 
     def _meet(self, store: "Store") -> "Store":
         """The part of `store` that the processes of this attempt alone use.
@@ -113,7 +111,6 @@ class Team:
             time.sleep(0.01)
         raise TimeoutError(f"nothing was heard of process {', '.join(missing or ranks[:1])}")
 
-    @_reaching()
     def take_part(self, config: TrainConfig) -> bool:
         """Go on with as many processes as can train this; whether this is one of them.
 
@@ -139,13 +136,9 @@ class Team:
                 raise ConfigError(
                     f"{self.size} processes for {n} {what}: start at most {n}, or raise --{flag}"
                 )
-        # How long a step may take is nobody's to say. Whether all are alive is asked instead.
-        self._group = dist.new_group([*range(self.size)], timeout=timedelta(days=365))
+        if self.rank < self.size:
+            threading.Thread(target=self._exchange, daemon=True).start()
         return self.rank < self.size
-
-    def own(self, items: Sequence[_T]) -> Sequence[_T]:
-        """What this process does of `items`, which are dealt out in turn."""
-        return items[self.rank :: self.size]
 
     def add(self, vector: torch.Tensor) -> torch.Tensor:
         """The sum of the vectors of all, added as a tree: the same bits in each. Raises LostError.
@@ -169,22 +162,24 @@ class Team:
         return total.to(vector.device)
 
     def _exchange(self) -> None:
-        while True:
-            vector, distance = self._vectors.get(), 1
-            try:
+        try:
+            # How long a step may take is nobody's to say. Whether all are alive is asked instead.
+            limit, ranks = timedelta(days=365), [*range(self.size)]
+            group = dist.new_group(ranks, timeout=limit, use_local_synchronization=True)
+            while True:
+                vector, distance = self._vectors.get(), 1
                 # Neighbours swap their sums and both add the two; then pairs of neighbours, and so
                 # on. a + b and b + a are the same to the bit.
                 while distance < self.size:
                     peer, theirs = self.rank ^ distance, torch.empty_like(vector)
-                    send = dist.P2POp(dist.isend, vector, peer, self._group)
-                    receive = dist.P2POp(dist.irecv, theirs, peer, self._group)
+                    send = dist.P2POp(dist.isend, vector, peer, group)
+                    receive = dist.P2POp(dist.irecv, theirs, peer, group)
                     for work in dist.batch_isend_irecv([send, receive]):
                         work.wait()
                     vector, distance = vector + theirs, distance * 2
-            except RuntimeError as error:
-                self._sums.put(error)
-                return
-            self._sums.put(vector)
+                self._sums.put(vector)
+        except RuntimeError as error:
+            self._sums.put(error)
 
     def share(self, what: Any) -> list[Any]:
         """What each process says, in the order of their numbers: plain data for JSON."""

@@ -84,7 +84,7 @@ def train(
                 "--threads and --data (where its data are now) go with --resume"
             )
         resolve(settings)  # a value out of range is refused at once
-    elif strict:
+    elif strict and first:
         raise ConfigError("--strict: compares with an earlier run; give it with --resume RUN")
     else:
         # before torch is imported: a typo is refused at once

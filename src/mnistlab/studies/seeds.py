@@ -168,7 +168,7 @@ class SeedStudy:
             files = {n: folder / f"{n}.safetensors" for n in self.seeds}
             # without those of a study that was interrupted
             to_do = team.share([n for n, file in files.items() if not file.exists()])[0]
-            own = team.own(to_do)
+            own = to_do[team.rank :: team.size]
             others = [n for n in to_do if n not in own] if team.rank == 0 else []
             while not team.stop_wanted():
                 yield from self._rows(files)
