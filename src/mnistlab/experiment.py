@@ -49,6 +49,7 @@ from mnistlab.runs import DEFAULT_FOLDER, Run, create_run
 from mnistlab.storage import (
     RunState,
     StateRecord,
+    copied,
     first_weights,
     save_model,
     save_state,
@@ -170,17 +171,12 @@ class Experiment:
         train, valid = (TensorDataset(*(one.to(self.device) for one in part)) for part in both)
         return train, valid
 
-    def class_weights(self) -> torch.Tensor | None:
-        """The weights of the classes in the training loss, (C,) on the device; None for none."""
-        if self.config.class_weights == "none":
-            return None
-        labels = self.data.train_ds.tensors[1]
-        return class_weights(labels, len(self.data.classes)).to(self.device)
-
     def train_loss(self) -> Loss:
         """What a step makes smaller."""
-        smoothing = self.config.label_smoothing
-        return training_loss(self.card.loss_func(), smoothing, self.class_weights())
+        smoothing, weights, data = self.config.label_smoothing, None, self.data
+        if self.config.class_weights == "balanced":
+            weights = class_weights(data.train_ds.tensors[1], len(data.classes)).to(self.device)
+        return training_loss(self.card.loss_func(), smoothing, weights)
 
     def capture(self) -> RunState:
         """The run as it stands, copied, so that training on does not change it."""
@@ -209,7 +205,7 @@ class Experiment:
         """
         if self.run is None:
             return
-        result = result_of(state)
+        result = state.result()
         digest = result.digest()
         try:
             save_state(self.run.state_file, state)
@@ -249,7 +245,7 @@ class Experiment:
     def write_start(self, run: Run) -> None:
         """Write config and `run.json` into `run`, which can then be resumed. Raises OSError."""
         write_whole(run.config_file, to_toml(self.config.applicable(), self.origins).encode())
-        run.write_record(self.record("running", result_of(self.capture())))
+        run.write_record(self.record("running", self.capture().result()))
 
 
 def prepare(
@@ -370,8 +366,6 @@ def run_epochs(
     loss_func, classes = experiment.card.loss_func(), experiment.card.classes
     if isinstance(model, PixelSimilarity):  # the baseline
         return fit_epoch(model, loss_func, train_ds, valid_ds, classes, place)
-    recipe = recipe_of(config, experiment.n_batches, experiment.train_loss())
-    parts = Parts(config.micro_batches, experiment.team) if config.micro_batches > 1 else None
     return train_epochs(
         model,
         opt,
@@ -383,12 +377,12 @@ def run_epochs(
         batch_size=config.batch_size,
         shuffle=config.shuffle,
         seed=config.order_of(seed),
-        recipe=replace(recipe, parts=parts),
+        recipe=recipe_of(config, experiment.n_batches, experiment.train_loss(), experiment.team),
         place=place,
     )
 
 
-def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss) -> Recipe:
+def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss, team: Team = ALONE) -> Recipe:
     """What `config` adds to the chapter's loop over `n_batches` an epoch."""
     schedule = None
     if config.schedule == "one-cycle":
@@ -400,23 +394,5 @@ def recipe_of(config: TrainConfig, n_batches: int, train_loss: Loss) -> Recipe:
         schedule=schedule,
         augment=config.augment,
         bf16=config.precision == "bf16",
+        parts=Parts(config.micro_batches, team) if config.micro_batches > 1 else None,
     )
-
-
-def result_of(state: RunState) -> Result:
-    """What came out of a run; accuracy and hash are those of the run's model."""
-    record = state.record
-    accuracy = record.history[-1].accuracy if record.history else None
-    if record.config.get("keep") == "best" and record.best:
-        accuracy = record.best.accuracy
-    return Result(
-        epochs=record.history,
-        accuracy=accuracy,
-        best=record.best,
-        weights_sha256=weights_sha256(state.model_weights),
-    )
-
-
-def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict of its own, on the CPU, which training on does not change."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}

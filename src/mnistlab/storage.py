@@ -28,7 +28,7 @@ from mnistlab.files import write_whole
 from mnistlab.models import ModelCard, shapes_of
 from mnistlab.names import printable
 from mnistlab.own_code import kept
-from mnistlab.records import Best, EpochRow
+from mnistlab.records import Best, EpochRow, Result
 from mnistlab.runs import Run
 
 FORMAT = 1
@@ -93,6 +93,22 @@ class RunState:
         """The weights that are the run's model: the last, or with `keep = "best"` the best."""
         best = self.record.config.get("keep") == "best" and self.best_weights
         return self.best_weights if best else self.weights
+
+    def result(self) -> Result:
+        """What came out; accuracy and hash are those of the run's model."""
+        record = self.record
+        accuracy = record.history[-1].accuracy if record.history else None
+        if record.config.get("keep") == "best" and record.best:
+            accuracy = record.best.accuracy
+        sha = weights_sha256(self.model_weights)
+        return Result(
+            epochs=record.history, accuracy=accuracy, best=record.best, weights_sha256=sha
+        )
+
+
+def copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict of its own, on the CPU, which training on does not change."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 
 def save_model(

@@ -178,9 +178,7 @@ def _train(experiment: "Experiment", run: Run, out: Output) -> float:
 
 def _report(experiment: "Experiment", run: Run, out: Output) -> float:
     """Show what came out of a run; its accuracy."""
-    from mnistlab.experiment import result_of
-
-    result = result_of(experiment.capture())
+    result = experiment.capture().result()
     assert result.accuracy is not None
     assert result.best is not None
     out.document(

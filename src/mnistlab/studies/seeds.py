@@ -22,14 +22,14 @@ import torch
 
 from mnistlab.data.batches import count_batches
 from mnistlab.errors import DivergedError, RunError
-from mnistlab.experiment import SAVE_EVERY, Experiment, copied, run_epochs
+from mnistlab.experiment import SAVE_EVERY, Experiment, run_epochs
 from mnistlab.files import remove, write_csv, write_whole
 from mnistlab.losses import predictions, probabilities, targets_for
 from mnistlab.names import printable
 from mnistlab.optim import new_optimizer
 from mnistlab.processes import ALONE
 from mnistlab.records import Best, EpochRow, Result, SeedRow
-from mnistlab.storage import read_tensors, save_model, weights_sha256, write_tensors
+from mnistlab.storage import copied, read_tensors, save_model, weights_sha256, write_tensors
 from mnistlab.studies.stack import Stack, train_stack, wide_loss
 from mnistlab.training import Place, check_model, compute_logits, mean_over_images
 
