@@ -19,12 +19,14 @@ class Launch:
 
     rank: its number, 0 to size - 1; the first alone writes and prints. local_rank: its number on
     this machine. run_id: the same for every attempt of one launch; empty without a launcher.
+    again: whether torchrun had to start all once more.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     run_id: str = ""
+    again: bool = False
 
 
 def launched() -> Launch:
@@ -51,4 +53,5 @@ def launched() -> Launch:
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     if run_id == "none":  # torchrun's default on several machines says nothing
         run_id = f"{socket.gethostname()}-{os.getppid()}"
-    return Launch(rank, size, local_rank, run_id)
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return Launch(rank, size, local_rank, run_id, again)

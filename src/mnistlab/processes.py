@@ -66,6 +66,24 @@ class Team:
         self._turn, self._looked = 0, 0.0
         self._signs: dict[int, tuple[bytes, float]] = {}  # of a process the last one, and when
         self._nccl = torch.cuda.is_available() and dist.is_nccl_available()
+        # in a thread, as some waits of torch last longer than they were told to
+        joined: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        threading.Thread(target=self._join, args=(joined,), daemon=True).start()
+        try:
+            error = joined.get(timeout=JOINING + 2)
+        except queue.Empty:
+            error = TimeoutError("no answer from MASTER_ADDR")
+        if error is not None:
+            why = str(error).splitlines()[0][:200]
+            raise LostError(
+                f"process {self.rank} of {self.size} could not reach the others in {JOINING:g} s: "
+                f"{why}; docs/scaling.md says what must be open between machines"
+            ) from error
+        self._vectors: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
+        self._sums: queue.SimpleQueue[torch.Tensor | RuntimeError] = queue.SimpleQueue()
+        threading.Thread(target=self._show_signs, daemon=True).start()
+
+    def _join(self, joined: "queue.SimpleQueue[Exception | None]") -> None:
         limit = timedelta(seconds=JOINING)
         try:
             found = rendezvous("env://", self.rank, self.size, timeout=limit)
@@ -77,15 +95,9 @@ class Team:
                 world_size=self.size,
                 timeout=limit,
             )
+            joined.put(None)
         except (RuntimeError, OSError, ValueError) as error:
-            why = str(error).splitlines()[0][:200]
-            raise LostError(
-                f"process {self.rank} of {self.size} could not reach the others in {JOINING:g} s: "
-                f"{why}; docs/scaling.md says what must be open between machines"
-            ) from error
-        self._vectors: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
-        self._sums: queue.SimpleQueue[torch.Tensor | RuntimeError] = queue.SimpleQueue()
-        threading.Thread(target=self._show_signs, daemon=True).start()
+            joined.put(error)
 
     def _meet(self, store: "Store") -> "Store":
         """The part of `store` that the processes of this attempt alone use.

@@ -128,10 +128,12 @@ def train(
 
 
 def _begun(launch: Launch, asked: Resolved, folder: Path) -> Run | None:
-    """The unfinished run of an earlier attempt of the same launch: torchrun starts all again."""
+    """The run of an earlier attempt of the same launch: torchrun starts all again."""
+    done_too = launch.again and not asked.config.is_study
+    statuses = ("running", "stopped", *(["done"] if done_too else []))
     for run in reversed(list_runs(folder)):
         record = run.known_record()
-        if record and record.launch == launch.run_id and record.status in ("running", "stopped"):
+        if record and record.launch == launch.run_id and record.status in statuses:
             with suppress(ConfigError):
                 _agreeing(run, asked)
                 return run
