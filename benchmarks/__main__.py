@@ -283,7 +283,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "best": ("As accurate as a few minutes allow", deep.best),
     "processes": (
         "One model by several processes",
-        lambda: sharing.shared(min(ROUNDS, 3)),
+        lambda: sharing.shared(min(ROUNDS, 2)),
     ),
 }
 HEAD = f"""# Benchmarks

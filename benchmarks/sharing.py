@@ -29,12 +29,10 @@ def shared(rounds: int) -> str:
     rows = []
     for preset, epochs in EPOCHS.items():
         found: dict[tuple[str, int], list[dict[str, Any]]] = {job: [] for job in JOBS}
-        for number in range(rounds + 1):
+        for number in range(rounds):
             for who, size in JOBS:
-                print(f"  round {number} of {rounds}: {preset}, {who}, {size}", file=sys.stderr)
-                trained = _trained(preset, epochs, who, size)
-                if number:  # round 0 warms the caches
-                    found[who, size].append(trained)
+                print(f"  round {number + 1} of {rounds}: {preset}, {who}, {size}", file=sys.stderr)
+                found[who, size].append(_trained(preset, epochs, who, size))
         # the median over all epochs of all rounds: they have the same batches
         each = {job: [s for f in found[job] for s in f["seconds"][1:]] for job in JOBS}
         middle = {job: statistics.median(seconds) for job, seconds in each.items()}
