@@ -68,13 +68,15 @@ def end_on_signals() -> None:
 
     def leave(number: int, frame: FrameType | None) -> None:
         nonlocal begun
-        # While a module is imported there is nothing to tidy up, and an exception could be lost or
-        # shown on the way: libraries catch it, and what a module's lock calls back swallows it.
+        # While a module is imported, or pydantic builds its checks, there is nothing to tidy up,
+        # and an exception could be lost or shown on the way: libraries catch it, and what a
+        # module's lock calls back swallows it.
         # And whoever asks twice does not want to wait.
         if begun and number in WARNINGS:
             return
-        callers = (caller.f_code.co_filename for caller, _ in traceback.walk_stack(frame))
-        if begun or "<frozen importlib._bootstrap>" in callers:
+        callers = [caller.f_code.co_filename for caller, _ in traceback.walk_stack(frame)]
+        building = ("<frozen importlib._bootstrap>", os.path.join("pydantic", "_internal"))
+        if begun or any(part in name for part in building for name in callers):
             os._exit(exit_code_of(number))
         begun = True
         if number == signal.SIGINT:
