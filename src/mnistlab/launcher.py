@@ -41,8 +41,9 @@ def launched() -> Launch:
         missing.append("MASTER_ADDR")
     if missing:
         raise ConfigError(
-            f"the environment has RANK or WORLD_SIZE, but not {', '.join(missing)}; start several "
-            "processes with torchrun, which sets them all, or unset RANK and WORLD_SIZE"
+            f"this is to be one of several processes, but the environment does not say which: not "
+            f"{', '.join(missing)}; start several processes with torchrun, which sets them all, or "
+            "unset RANK and WORLD_SIZE"
         )
     rank, size, local_rank = (int(os.environ[name]) for name in _NUMBERS[:3])
     if not local_rank <= rank < size:

@@ -130,6 +130,18 @@ def test_interrupted_seeds_go_on(server: "Server", tiny: Path, mnistlab: Mnistla
     mnistlab("runs", "verify").ok()
 
 
+def test_a_full_disk_is_told_and_nothing_of_it_is_lost(
+    server: "Server", tiny: Path, mnistlab: Mnistlab
+) -> None:
+    words = ("--model", "two-layer", "--data", tiny, "--epochs", "2", "--seeds", "2")
+    whole = mnistlab("train", *words, "--run-dir", "whole", "--json").ok().json
+    full = server.run("train", *words, cwd=Path.cwd(), env=os.environ, file_bytes=3000)
+    assert (full.code, full.err.count("error:")) == (1, 1)
+    assert "the run cannot be saved: File too large; each seed that is done is kept" in full.err
+    resumed = mnistlab("train", "--resume", "latest", "--json").ok().json
+    assert resumed["seeds"] == whole["seeds"]
+
+
 def test_ctrl_c_before_the_first_seed_is_done_is_told(server: "Server", tiny: Path) -> None:
     stopped = interrupted(server, 1, "--data", tiny, "--epochs", "100000")
     assert stopped.code == 130

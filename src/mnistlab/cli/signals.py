@@ -31,7 +31,7 @@ class StopSignals(contextlib.ExitStack):
     """
 
     received: int | None = None
-    hurried = 0.0  # from when on another signal is one more, and not the same again
+    counts_from = 0.0  # time from which on a further signal is a second wish
 
     def __call__(self) -> bool:
         return self.received is not None
@@ -50,12 +50,12 @@ class StopSignals(contextlib.ExitStack):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            # where a batch system and torchrun pass on one signal, it comes twice
-            if number in WARNINGS or time.monotonic() < self.hurried:
+            if number in WARNINGS or time.monotonic() < self.counts_from:
                 return
             raise SystemExit(exit_code_of(number))
         self.received = number
-        self.hurried = time.monotonic() + ("RANK" in os.environ)
+        if "RANK" in os.environ:  # a batch system and torchrun may both pass on the same signal
+            self.counts_from = time.monotonic() + 1
         # os.write, because the interrupted code may be in the middle of a print
         with contextlib.suppress(OSError, ValueError, AttributeError):
             again = b"" if number in WARNINGS else b"; once more to stop at once"

@@ -144,17 +144,25 @@ class SeedStudy:
         Ends early when `stop()` is true, with the seeds, or the epochs of all, that are finished.
         A seed that diverges does not end the others. Raises RunError if a save fails.
         """
-        wide = self.experiment.config.is_wide
+        wide, run = self.experiment.config.is_wide, self.experiment.run
         saved_at = time.monotonic()
-        for row in self._train_at_once(stop) if wide else self._train_in_turn(stop):
-            yield row
-            if time.monotonic() - saved_at > SAVE_EVERY:
-                self.save("running")
-                saved_at = time.monotonic()
-        status = "done" if self.finished else "stopped"
-        self.save("diverged" if self.results and not self.done else status)
-        if self.finished and self.experiment.run:
-            remove(self.experiment.run.models_folder)
+        try:
+            for row in self._train_at_once(stop) if wide else self._train_in_turn(stop):
+                yield row
+                if time.monotonic() - saved_at > SAVE_EVERY:
+                    self.save("running")
+                    saved_at = time.monotonic()
+            status = "done" if self.finished else "stopped"
+            self.save("diverged" if self.results and not self.done else status)
+        except OSError as error:
+            where = printable(run.path) if run else "a temporary file"
+            again = f"mnistlab train --resume {printable(run.reference)}" if run else "once more"
+            raise RunError(
+                f"{where}: the run cannot be saved: {error.strerror or error}; each {self.kind} "
+                f"that is done is kept; when this is mended: {again}"
+            ) from error
+        if self.finished and run:
+            remove(run.models_folder)
 
     def _train_in_turn(self, stop: Callable[[], bool]) -> Generator[Row]:
         team, run = self.experiment.team, self.experiment.run
@@ -305,22 +313,17 @@ class SeedStudy:
         """Write the run folder: the median seed as `model`, the best as `best`, all metrics.
 
         At the end also `folds.csv`, what was made of each image. Without a folder nothing is
-        written, before there is a result only `status`. Raises RunError.
+        written, before there is a result only `status`. Raises OSError.
         """
         run, card = self.experiment.run, self.experiment.card
         if run is None:
             return
-        try:
-            result = self.result() if self.done else None
-            if result is not None:
-                save_model(run.model_file, self.median.weights, card, result.digest())
-                save_model(run.best_file, self.best.weights, card, result.digest())
-                run.write_metrics([(one.seed, row) for one in self.results for row in one.epochs])
-            run.write_record(self.experiment.record(status, result))
-        except OSError as error:
-            raise RunError(
-                f"{printable(run.path)}: the run cannot be saved: {error.strerror or error}"
-            ) from error
+        result = self.result() if self.done else None
+        if result is not None:
+            save_model(run.model_file, self.median.weights, card, result.digest())
+            save_model(run.best_file, self.best.weights, card, result.digest())
+            run.write_metrics([(one.seed, row) for one in self.results for row in one.epochs])
+        run.write_record(self.experiment.record(status, result))
         if (folds := self.experiment.folds) and status != "running":
             shares_of = [f"p_{name}" for name in card.classes]
             predicted = [card.classes[place] for place in self.probabilities.argmax(1).tolist()]
